@@ -1,0 +1,22 @@
+/* carat.h - the whole library. */
+#ifndef CARAT_CARAT_H
+#define CARAT_CARAT_H
+
+#include <carat/autograd.h>
+#include <carat/base.h>
+#include <carat/data.h>
+#include <carat/dtype.h>
+#include <carat/evaluate.h>
+#include <carat/format.h>
+#include <carat/generate.h>
+#include <carat/method.h>
+#include <carat/model.h>
+#include <carat/nn.h>
+#include <carat/ops.h>
+#include <carat/optimizer.h>
+#include <carat/schedule.h>
+#include <carat/tensor.h>
+#include <carat/tokenizer.h>
+#include <carat/train.h>
+
+#endif

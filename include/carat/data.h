@@ -1,0 +1,37 @@
+/* data.h - text as token ids, and batches of it. */
+#ifndef CARAT_DATA_H
+#define CARAT_DATA_H
+
+#include <carat/tensor.h>
+#include <carat/tokenizer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A stream of tokens, cut into rows of `context` + 1 (inputs and shifted targets). */
+typedef struct ct_dataset ct_dataset;
+/* The bytes of text sources: a file, a .jsonl (its `field` of every record, records joined with the tokenizer's eos
+ * or a newline), or a folder (its .txt and .md files in name order). */
+ct_status ct_text_read(ct_context *context, const char *path, const char *field, ct_bytes *text);
+/* Encodes a text. `ids` are kept as u16 where the vocabulary allows, else i32. */
+ct_dataset *ct_dataset_from_text(ct_context *context, ct_tokenizer *tokenizer, const char *text, size_t length);
+ct_dataset *ct_dataset_from_ids(ct_context *context, const int32_t *ids, size_t count);
+/* Tokens [from, to) of another, which must outlive it. */
+ct_dataset *ct_dataset_part(ct_dataset *whole, int64_t from, int64_t to);
+void ct_dataset_destroy(ct_dataset *dataset);
+int64_t ct_dataset_tokens(const ct_dataset *dataset);
+int32_t ct_dataset_token(const ct_dataset *dataset, int64_t index);
+int64_t ct_dataset_bytes(const ct_dataset *dataset); /* of the text it came from; 0 if unknown */
+int32_t ct_dataset_largest(const ct_dataset *dataset); /* id */
+/* Training rows. An epoch visits every non-overlapping window of `context` tokens once, in an order that is a function
+ * of (seed, epoch) alone, the windows' start shifted by a draw per epoch; row `index` counts over epochs. So any row of
+ * any step can be made by itself, and resuming needs only the step. ids and targets: i32 [context]. */
+int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t context); /* in an epoch; 0 if the text is too short */
+ct_status ct_dataset_row(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
+                         int32_t *ids, int32_t *targets);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

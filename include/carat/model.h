@@ -1,0 +1,81 @@
+/* model.h - a model: a tree of modules, its parameters by name, its configuration, and the folder it came from. */
+#ifndef CARAT_MODEL_H
+#define CARAT_MODEL_H
+
+#include <carat/format.h>
+#include <carat/nn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ct_model ct_model;
+
+/* How a family is described by config.json and named in files. One `const` value per architecture. */
+typedef struct ct_architecture {
+    const char *model_type;  /* "gpt2", "mlp": config.json's model_type */
+    const char *class_name;  /* "GPT2LMHeadModel": config.json's architectures[0] */
+    const char *summary;
+    const ct_option *options; /* config.json's keys, with the defaults of the family */
+    size_t options_size;
+    ct_module *(*build)(ct_context *context, const void *options, const ct_value *config);
+    const char *prefix; /* of tensor names in files, that some files leave out: "transformer." */
+    /* Maps a slot's path ("h.0.attn.c_attn.weight") to its file name; NULL: prefix + path. */
+    char *(*file_name)(ct_context *context, const char *path);
+    /* Tensor names in files that are not weights (masks some writers add) and are kept but not loaded. */
+    bool (*is_buffer)(const char *file_name);
+    int64_t (*context_length)(const void *options); /* the most positions; 0: no limit */
+    int64_t (*vocabulary)(const void *options);     /* 0: not a language model */
+    int64_t (*layers)(const void *options);         /* attention modules, for caches */
+} ct_architecture;
+const ct_architecture *ct_architecture_find(ct_context *context, const char *model_type);
+size_t ct_architecture_count(void);
+const ct_architecture *ct_architecture_at(size_t index);
+
+/* Builds from a configuration (HF's config.json keys; unknown keys are kept and written again). Parameters are not
+ * filled: ct_model_initialize or ct_model_load does. On the context's device. */
+ct_model *ct_model_create(ct_context *context, const ct_value *config);
+/* Fills every parameter as its slot says. Draws depend on (seed, parameter name) alone. */
+ct_status ct_model_initialize(ct_model *model, uint64_t seed);
+/* A Hugging Face folder, or a name in the local Hub cache. dtype: CT_DTYPES keeps the file's, else converts. Missing,
+ * extra and misshapen tensors are errors that list them. */
+ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype);
+/* Writes a folder (a new one, or into an existing one file by file, each atomically): config.json,
+ * model.safetensors, side files of the folder it was loaded from. Tied weights are stored once. Lossless: what was
+ * loaded and not changed is written with the same bytes. dtype CT_DTYPES keeps each parameter's. */
+ct_status ct_model_save(ct_model *model, const char *folder, ct_dtype dtype);
+/* The same with each weight as overlays of `run` resolve it, multiplied out (derived weights as plain ones). */
+ct_status ct_model_save_resolved(ct_model *model, ct_run *run, const char *folder);
+void ct_model_destroy(ct_model *model);
+
+ct_context *ct_model_context(const ct_model *model);
+const ct_architecture *ct_model_architecture(const ct_model *model);
+const void *ct_model_options(const ct_model *model); /* the architecture's options struct */
+const ct_value *ct_model_config(const ct_model *model);
+ct_value *ct_model_config_edit(ct_model *model);
+ct_module *ct_model_root(const ct_model *model);
+int64_t ct_model_context_length(const ct_model *model);
+int64_t ct_model_vocabulary(const ct_model *model);
+int64_t ct_model_layers(const ct_model *model);
+
+int64_t ct_model_parameter_count(const ct_model *model);
+ct_parameter *ct_model_parameter(ct_model *model, int64_t index); /* in the order of the tree */
+ct_parameter *ct_model_find(ct_model *model, const char *name);   /* the file's name, or a slot's path */
+int64_t ct_model_elements(const ct_model *model, bool trainable_only); /* tied weights once */
+/* An extra parameter that overlays use (kept, trained and saved under its name; "carat." names stay out of model
+ * files written by ct_model_save_resolved). The tensor is held. */
+ct_parameter *ct_model_add_parameter(ct_model *model, const char *name, ct_tensor *tensor);
+/* After surgery: parameters of slots that are gone are dropped, those of new slots made and filled. */
+ct_status ct_model_sync(ct_model *model, uint64_t seed);
+/* Converts parameters in place (not while a graph uses them). */
+ct_status ct_model_cast(ct_model *model, ct_dtype dtype);
+
+/* ids [batch, time] (i32 or i64) -> logits [batch, time, vocabulary]; other architectures as they say. */
+ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input);
+/* The same, logits only for the last position of each row: [batch, 1, vocabulary]. */
+ct_tensor *ct_model_forward_last(ct_model *model, ct_run *run, ct_tensor *ids);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

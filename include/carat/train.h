@@ -1,0 +1,100 @@
+/* train.h - training a language model by a recipe: options, memory plan, steps, evaluation, checkpoints, resume.
+ *
+ * A recipe is a YAML map with the keys of ct_train_options; names are Hugging Face's where it has one. */
+#ifndef CARAT_TRAIN_H
+#define CARAT_TRAIN_H
+
+#include <carat/data.h>
+#include <carat/model.h>
+#include <carat/optimizer.h>
+#include <carat/schedule.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ct_train_data_options {
+    const char *train;      /* text file, .jsonl, or folder */
+    const char *validation; /* the same; NULL: a part of train */
+    double validation_fraction;
+    const char *field; /* of JSONL records */
+} ct_train_data_options;
+
+typedef struct ct_train_tokenizer_options {
+    const char *kind; /* bytes, characters, bpe (trained), or a folder/file to load; NULL: the model folder's, else bytes */
+    int64_t vocab_size; /* of a BPE to be trained */
+} ct_train_tokenizer_options;
+
+typedef struct ct_train_options {
+    const ct_value *model; /* a map: {path: DIR} to go on from a folder, else config.json's keys (model_type, ...);
+                              vocab_size is filled in from the tokenizer if absent */
+    ct_train_tokenizer_options tokenizer;
+    ct_train_data_options data;
+    const char *output_dir;
+    int64_t seed;
+    int64_t context;             /* tokens a row; 0: the model's n_positions */
+    int64_t max_steps;           /* 0: num_train_epochs counts */
+    double num_train_epochs;
+    int64_t per_device_train_batch_size, gradient_accumulation_steps;
+    double learning_rate;
+    const char *lr_scheduler_type;
+    const ct_value *lr_scheduler_kwargs;
+    int64_t warmup_steps;
+    double warmup_ratio; /* used if warmup_steps is 0 */
+    const char *optim;   /* method name */
+    const ct_value *optimizer; /* its options */
+    double weight_decay;
+    const ct_value *parameter_groups; /* list of {pattern, learning_rate_scale, weight_decay}; the first match counts;
+                                         without weight_decay biases and norms have none */
+    double max_grad_norm; /* 0: no clipping */
+    double label_smoothing_factor;
+    bool bf16;
+    int64_t gradient_checkpointing; /* 0: as the memory budget asks; n: segments of n layers */
+    double ema_decay;               /* 0: none */
+    int64_t logging_steps, eval_steps, save_steps; /* 0: only at the end */
+    int64_t save_total_limit;
+    int64_t eval_batches;           /* rows of validation text at most, in batches; 0: all */
+    int64_t early_stopping_patience; /* evaluations without improvement; 0: never */
+    double early_stopping_threshold;
+    int64_t memory;  /* bytes; 0: no limit */
+    int64_t threads; /* 0: all */
+} ct_train_options;
+extern const ct_option ct_train_table[];
+
+/* What a plan or a run needs and says. */
+typedef struct ct_memory_plan {
+    int64_t micro_batch;      /* rows at a time */
+    int64_t checkpoint_every; /* layers a recomputed segment; 0: none */
+    size_t at_peak[CT_MEMORY_CLASSES];
+    size_t peak; /* predicted bytes of the engine at its peak, plus what the program itself holds */
+    size_t base; /* of that: the program itself (libraries, text, tokenizer) */
+    uint64_t flops_per_step;
+    int64_t parameters;
+} ct_memory_plan;
+
+typedef struct ct_train_report {
+    int64_t steps, tokens;
+    double seconds, tokens_per_second; /* of training steps alone */
+    double first_loss, last_loss;
+    double bits_per_byte_before, bits_per_byte_after, perplexity_before, perplexity_after; /* NAN if not evaluated */
+    double best_loss;
+    int64_t best_step;
+    bool stopped_early, interrupted, resumed;
+    ct_memory_plan plan;
+    size_t measured_peak;  /* engine bytes at peak, by ct_memory_read, plus base */
+    size_t peak_anonymous; /* RssAnon at its highest sample */
+    uint64_t weights_hash; /* of all parameters' bytes, in order: to compare runs */
+    uint64_t loss_hash;    /* of every logged loss's bits */
+} ct_train_report;
+
+/* Predicts one step on the meta device for the recipe and picks micro-batch and checkpointing for options->memory;
+ * CT_ERROR_MEMORY with the smallest workable budget if none fits. */
+ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_plan *plan);
+/* Runs a recipe. `resume` goes on from the newest checkpoint in output_dir (none there: starts). On a stop request it
+ * writes a checkpoint and returns CT_OK with report->interrupted. */
+ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_train_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

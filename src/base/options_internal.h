@@ -1,0 +1,16 @@
+/* options_internal.h - internal: what options.c and options_text.c share. */
+#ifndef CARAT_BASE_OPTIONS_INTERNAL_H
+#define CARAT_BASE_OPTIONS_INTERNAL_H
+
+#include "carat/base.h"
+
+/* The choice's index, or -1; `text` may be NULL. */
+int ct_option_choice(const ct_option *option, const char *text);
+/* Nearest int64, saturating. */
+int64_t ct_real_to_int(double real);
+/* "an integer from 1 to 8", for the end of a message. */
+const char *ct_option_expected(const ct_option *option, bool with_range, char *buffer, size_t size);
+/* "the string \"ten\"", "a list". */
+const char *ct_value_describe(const ct_value *value, char *buffer, size_t size);
+
+#endif

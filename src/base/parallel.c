@@ -1,0 +1,332 @@
+/* parallel.c - parallel-for over persistent workers, and their scratch.
+ *
+ * One loop at a time. Its indices are handed out through `remaining`, a counter that the caller sets to the
+ * count and that everyone takes from: who gets a positive value owns the indices it names. As long as an
+ * index that was taken is not completed, the caller does not return, so the description of the loop holds
+ * still; a worker that wakes late finds nothing remaining and touches nothing else. The caller therefore
+ * never waits for a worker that is asleep, and more threads than CPUs do no harm.
+ *
+ * Workers wait for the next loop by spinning for a while (waking costs 15 us and more), then asleep on a
+ * futex. */
+#define _GNU_SOURCE
+#include "base/context.h"
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#define SPIN_SECONDS 100e-6
+#define SPIN_SECONDS_CROWDED 3e-6 /* more threads than CPUs: the CPU is wanted elsewhere */
+
+typedef struct ct_pool {
+    _Alignas(64) _Atomic int64_t remaining; /* indices not yet taken; falls below 0 when all are */
+    _Alignas(64) _Atomic int64_t completed;
+    _Alignas(64) _Atomic uint32_t wake; /* futex: raised when sleeping workers are to look again */
+    _Atomic uint32_t sleepers;
+    _Atomic uint32_t finished; /* futex: raised when the caller sleeps and a worker has completed indices */
+    _Atomic uint32_t caller_sleeps;
+    _Atomic uint32_t quit;
+    /* The loop: written by the caller while nothing remains, read by who has taken an index. */
+    _Alignas(64) ct_task task;
+    void *user;
+    int64_t count;
+    unsigned float_control;
+    /* Fixed for the life of the pool. */
+    ct_context *context;
+    double spin_seconds;
+    int threads, started;
+    pthread_t handles[];
+} ct_pool;
+
+/* What this thread is doing, so that nested loops run serially and errors get the outer index. */
+static _Thread_local struct {
+    ct_context *context;
+    int worker;
+    int64_t index;
+} running;
+
+static inline void spin_pause(void) {
+#if defined(__SSE2__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Rounding mode and flushing of denormals are per thread; results must not depend on the thread. */
+static inline unsigned float_control(void) {
+#if defined(__SSE2__)
+    return _mm_getcsr() & ~0x3fu; /* without the exception flags */
+#else
+    return 0;
+#endif
+}
+static inline void set_float_control(unsigned wanted) {
+#if defined(__SSE2__)
+    if (float_control() != wanted) _mm_setcsr(wanted);
+#else
+    (void)wanted;
+#endif
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t seen) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+static void futex_wake(_Atomic uint32_t *word, int most) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most, NULL, NULL, 0);
+}
+
+/* ------------------------------------------------------------------------------------------ workers ----- */
+
+/* Takes indices until none remain; returns how many it ran. Several at once while many remain. */
+static int64_t run_share(ct_pool *pool, int worker) {
+    int64_t done = 0;
+    for (;;) {
+        int64_t left = atomic_load_explicit(&pool->remaining, memory_order_acquire);
+        if (left <= 0) return done;
+        int64_t batch = left / (16 * (int64_t)pool->threads);
+        batch = batch < 1 ? 1 : batch > 64 ? 64 : batch;
+        left = atomic_fetch_sub_explicit(&pool->remaining, batch, memory_order_acq_rel);
+        if (left <= 0) return done;
+        if (batch > left) batch = left;
+        if (done == 0) set_float_control(pool->float_control);
+        int64_t first = pool->count - left;
+        running.context = pool->context;
+        running.worker = worker;
+        for (int64_t i = first; i < first + batch; i++) {
+            running.index = i;
+            pool->task(pool->user, i, worker);
+        }
+        running.context = NULL;
+        done += batch;
+    }
+}
+
+/* Until something remains or the time is up. */
+static bool spin_for_work(ct_pool *pool) {
+    double end = 0;
+    for (unsigned turn = 0;; turn++) {
+        if (atomic_load_explicit(&pool->remaining, memory_order_relaxed) > 0) return true;
+        if (atomic_load_explicit(&pool->quit, memory_order_relaxed)) return true;
+        spin_pause();
+        if (turn % 32 == 31) {
+            double now = ct_seconds();
+            if (end == 0) end = now + pool->spin_seconds;
+            if (now >= end) return false;
+        }
+    }
+}
+
+static void sleep_for_work(ct_pool *pool) {
+    uint32_t seen = atomic_load(&pool->wake);
+    atomic_fetch_add(&pool->sleepers, 1);
+    /* The caller sets `remaining` before it reads `sleepers`; here it is the other way round, so that one of
+     * the two notices the other. */
+    if (atomic_load(&pool->remaining) <= 0 && !atomic_load(&pool->quit)) futex_wait(&pool->wake, seen);
+    atomic_fetch_sub(&pool->sleepers, 1);
+}
+
+typedef struct worker_start {
+    ct_pool *pool;
+    int worker;
+} worker_start;
+
+static void *worker_main(void *argument) {
+    worker_start start = *(worker_start *)argument;
+    free(argument);
+    ct_pool *pool = start.pool;
+    while (!atomic_load(&pool->quit)) {
+        int64_t done = run_share(pool, start.worker);
+        if (done) {
+            atomic_fetch_add(&pool->completed, done);
+            if (atomic_load(&pool->caller_sleeps)) {
+                atomic_fetch_add(&pool->finished, 1);
+                futex_wake(&pool->finished, 1);
+            }
+        }
+        if (!spin_for_work(pool)) sleep_for_work(pool);
+    }
+    return NULL;
+}
+
+static void wait_completed(ct_pool *pool, int64_t count) {
+    double end = 0;
+    for (unsigned turn = 0;; turn++) {
+        if (atomic_load_explicit(&pool->completed, memory_order_acquire) == count) return;
+        spin_pause();
+        if (turn % 32 == 31) {
+            double now = ct_seconds();
+            if (end == 0) end = now + pool->spin_seconds;
+            if (now >= end) break;
+        }
+    }
+    atomic_store(&pool->caller_sleeps, 1);
+    for (;;) {
+        uint32_t seen = atomic_load(&pool->finished);
+        if (atomic_load(&pool->completed) == count) break;
+        futex_wait(&pool->finished, seen);
+    }
+    atomic_store(&pool->caller_sleeps, 0);
+}
+
+/* Workers that the system does not grant are done without. */
+static void start_workers(ct_pool *pool) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the program's business, not the workers' */
+    for (int i = 1; i < pool->threads; i++) {
+        worker_start *start = malloc(sizeof *start);
+        if (!start) break;
+        *start = (worker_start){pool, i};
+        if (pthread_create(&pool->handles[pool->started], NULL, worker_main, start) != 0) {
+            free(start);
+            break;
+        }
+        pool->started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static ct_pool *pool_of(ct_context *context) {
+    if (context->pool) return context->pool;
+    size_t size = sizeof(ct_pool) + (size_t)context->threads * sizeof(pthread_t);
+    size = (size + 63) / 64 * 64;
+    ct_pool *pool = aligned_alloc(64, size);
+    if (!pool) return NULL;
+    memset(pool, 0, size);
+    pool->context = context;
+    pool->threads = context->threads;
+    pool->spin_seconds = pool->threads > ct_cpu_count() ? SPIN_SECONDS_CROWDED : SPIN_SECONDS;
+    context->pool = pool;
+    start_workers(pool);
+    return pool;
+}
+
+void ct_parallel_destroy(ct_context *context) {
+    ct_pool *pool = context->pool;
+    if (pool) {
+        atomic_store(&pool->quit, 1);
+        atomic_fetch_add(&pool->wake, 1);
+        futex_wake(&pool->wake, INT_MAX);
+        for (int i = 0; i < pool->started; i++)
+            pthread_join(pool->handles[i], NULL);
+        free(pool);
+        context->pool = NULL;
+    }
+    if (context->scratch)
+        for (int i = 0; i < context->threads; i++)
+            ct_free(context, context->scratch[i]);
+    ct_free(context, context->scratch);
+    context->scratch = NULL;
+    context->scratch_bytes = 0;
+}
+
+/* -------------------------------------------------------------------------------------------- loops ----- */
+
+static void run_serially(ct_context *context, int64_t count, ct_task task, void *user) {
+    if (running.context == context) { /* nested: the outer index stays */
+        for (int64_t i = 0; i < count; i++)
+            task(user, i, running.worker);
+        return;
+    }
+    ct_context *outer = running.context; /* a task of another context may run a loop of its own */
+    int outer_worker = running.worker;
+    int64_t outer_index = running.index;
+    running.context = context;
+    running.worker = 0;
+    for (int64_t i = 0; i < count; i++) {
+        running.index = i;
+        task(user, i, 0);
+    }
+    running.context = outer;
+    running.worker = outer_worker;
+    running.index = outer_index;
+}
+
+static void run_in_parallel(ct_pool *pool, int64_t count, ct_task task, void *user) {
+    pool->task = task;
+    pool->user = user;
+    pool->count = count;
+    pool->float_control = float_control();
+    atomic_store_explicit(&pool->completed, 0, memory_order_relaxed);
+    atomic_store(&pool->remaining, count);
+    uint32_t sleepers = atomic_load(&pool->sleepers);
+    if (sleepers) {
+        atomic_fetch_add(&pool->wake, 1);
+        futex_wake(&pool->wake, count - 1 < (int64_t)sleepers ? (int)(count - 1) : (int)sleepers);
+    }
+    int64_t done = run_share(pool, 0);
+    atomic_fetch_add(&pool->completed, done);
+    wait_completed(pool, count);
+}
+
+void ct_parallel_for(ct_context *context, int64_t count, ct_task task, void *user) {
+    if (count <= 0) return;
+    if (running.context == context) { /* a task may not look at the context's error state */
+        run_serially(context, count, task, user);
+        return;
+    }
+    if (context->status != CT_OK) return;
+    ct_pool *pool = count > 1 && context->threads > 1 && !running.context ? pool_of(context) : NULL;
+    if (pool && pool->started)
+        run_in_parallel(pool, count, task, user);
+    else
+        run_serially(context, count, task, user);
+    struct ct_task_error *error = &context->task_error;
+    if (error->present) { /* every task is done: nobody else writes it */
+        error->present = false;
+        ct_fail(context, error->status, "%s", error->message);
+    }
+}
+
+void ct_parallel_error(ct_context *context, int64_t index, ct_status status, const char *format, ...) {
+    if (status == CT_OK) return;
+    struct ct_task_error *error = &context->task_error;
+    if (running.context == context) index = running.index; /* in a nested loop: the outer one decides */
+    pthread_mutex_lock(&error->lock);
+    if (!error->present || index < error->index) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(error->message, sizeof error->message, format, arguments);
+        va_end(arguments);
+        error->present = true;
+        error->index = index;
+        error->status = status;
+    }
+    pthread_mutex_unlock(&error->lock);
+}
+
+/* ------------------------------------------------------------------------------------------ scratch ----- */
+
+ct_status ct_scratch_reserve(ct_context *context, size_t bytes) {
+    if (context->status != CT_OK) return context->status;
+    if (bytes == 0) bytes = 1;
+    if (context->scratch && context->scratch_bytes >= bytes) return CT_OK;
+    size_t threads = (size_t)context->threads;
+    if (!context->scratch)
+        context->scratch = ct_alloc_zero(context, threads * sizeof(void *), CT_MEMORY_OTHER);
+    if (!context->scratch) return CT_ERROR_MEMORY;
+    context->scratch_bytes = 0;
+    for (size_t i = 0; i < threads; i++) { /* the old bytes go first: their contents are not wanted */
+        ct_free(context, context->scratch[i]);
+        context->scratch[i] = NULL;
+    }
+    for (size_t i = 0; i < threads; i++) {
+        context->scratch[i] = ct_alloc(context, bytes, CT_MEMORY_WORKSPACE);
+        if (!context->scratch[i]) return CT_ERROR_MEMORY;
+    }
+    context->scratch_bytes = bytes;
+    return CT_OK;
+}
+
+void *ct_scratch(ct_context *context, int worker) {
+    return context->scratch[worker];
+}

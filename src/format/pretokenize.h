@@ -1,0 +1,20 @@
+/* pretokenize.h - cuts text into the words that BPE works on. */
+#ifndef CARAT_FORMAT_PRETOKENIZE_H
+#define CARAT_FORMAT_PRETOKENIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The pattern of GPT-2 as files spell it. */
+#define CT_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+/* Where the word that begins at `start` < length ends, by GPT-2's pattern. Bytes that are not UTF-8 count as
+ * punctuation. */
+size_t ct_gpt2_word(const char *text, size_t length, size_t start);
+/* The first place at or after `from` where the text can be cut without changing the words; `length` if none. */
+size_t ct_gpt2_cut(const char *text, size_t length, size_t from);
+/* Unicode's White_Space, and \w (letters, marks, decimal digits, connectors). */
+bool ct_is_white_space(uint32_t code);
+bool ct_is_word_character(uint32_t code);
+#endif

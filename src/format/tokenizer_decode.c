@@ -1,0 +1,88 @@
+/* tokenizer_decode.c - ids to text, all at once or token by token. */
+#include "format/tokenizer_parts.h"
+#include "format/utf8.h"
+#include <string.h>
+
+/* The token to show for an id: NULL with *status if it is none, or NULL if it is to be passed over. */
+static const ct_token *shown_token(const ct_tokenizer *tokenizer, int32_t id, unsigned flags, ct_status *status) {
+    *status = CT_OK;
+    if (id < 0 || id >= tokenizer->size || !tokenizer->tokens[id].symbol) {
+        *status = ct_fail(tokenizer->context, CT_ERROR_ARGUMENT, "id %d is no token of the tokenizer's vocabulary of %d", id, tokenizer->size);
+        return NULL;
+    }
+    const ct_token *token = &tokenizer->tokens[id];
+    return token->special && flags & CT_DECODE_SKIP_SPECIAL ? NULL : token;
+}
+
+ct_status ct_tokenizer_decode(const ct_tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags, ct_bytes *text) {
+    ct_status status = ct_context_status(tokenizer->context);
+    size_t before = text->length;
+    if (status == CT_OK) status = ct_bytes_append(tokenizer->context, text, "", 0);
+    for (size_t i = 0; i < count && status == CT_OK; i++) {
+        const ct_token *token = shown_token(tokenizer, ids[i], flags, &status);
+        if (token) status = ct_bytes_append(tokenizer->context, text, token->bytes, token->length);
+    }
+    if (status != CT_OK && text->data) text->data[text->length = before] = '\0';
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------ token by token ----- */
+
+struct ct_text_stream {
+    const ct_tokenizer *tokenizer;
+    unsigned flags;
+    size_t given; /* bytes at the front of `pending` that the last call returned */
+    ct_bytes pending;
+};
+
+ct_text_stream *ct_text_stream_create(const ct_tokenizer *tokenizer, unsigned flags) {
+    ct_text_stream *stream = ct_alloc_zero(tokenizer->context, sizeof *stream, CT_MEMORY_OTHER);
+    if (!stream) return NULL;
+    stream->tokenizer = tokenizer;
+    stream->flags = flags;
+    return stream;
+}
+
+void ct_text_stream_destroy(ct_text_stream *stream) {
+    if (!stream) return;
+    ct_bytes_free(stream->tokenizer->context, &stream->pending);
+    ct_free(stream->tokenizer->context, stream);
+}
+
+static void drop_given(ct_text_stream *stream) {
+    ct_bytes *pending = &stream->pending;
+    if (!stream->given) return;
+    pending->length -= stream->given;
+    memmove(pending->data, pending->data + stream->given, pending->length);
+    stream->given = 0;
+}
+
+/* Bytes at the end that may begin a character. */
+static size_t unfinished(const ct_bytes *pending) {
+    for (size_t size = 3; size >= 1; size--)
+        if (size <= pending->length && ct_utf8_incomplete(pending->data + pending->length - size, size)) return size;
+    return 0;
+}
+
+ct_status ct_text_stream_push(ct_text_stream *stream, int32_t id, const char **text, size_t *length) {
+    ct_status status;
+    ct_bytes *pending = &stream->pending;
+    *text = "";
+    *length = 0;
+    const ct_token *token = shown_token(stream->tokenizer, id, stream->flags, &status);
+    if (status != CT_OK) return status;
+    drop_given(stream);
+    if (token) status = ct_bytes_append(stream->tokenizer->context, pending, token->bytes, token->length);
+    if (status != CT_OK || !pending->data) return status;
+    stream->given = pending->length - unfinished(pending);
+    *text = pending->data;
+    *length = stream->given;
+    return CT_OK;
+}
+
+ct_status ct_text_stream_finish(ct_text_stream *stream, const char **text, size_t *length) {
+    drop_given(stream);
+    *text = stream->pending.data ? stream->pending.data : "";
+    *length = stream->given = stream->pending.length;
+    return CT_OK;
+}

@@ -1,0 +1,361 @@
+/* gpt2.c - GPT-2 (Radford et al., "Language models are unsupervised multitask learners", 2019): learned positions,
+ * layer norm before each sublayer, tied head. Names and options as Hugging Face's GPT2LMHeadModel has them.
+ *
+ * ids [batch, time] -> logits [batch, time, vocab_size]. */
+#include "model/model.h"
+#include "nn/layers.h"
+#include "nn/run.h"
+#include <math.h>
+#include <string.h>
+
+static const char *const activation_names[] = {"gelu_new", "gelu", "relu", "silu", "gelu_pytorch_tanh", NULL};
+static const ct_activation activations[] = {CT_ACT_GELU_TANH, CT_ACT_GELU, CT_ACT_RELU, CT_ACT_SILU,
+                                            CT_ACT_GELU_TANH};
+
+typedef struct gpt2_options {
+    int64_t vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, bos_token_id, eos_token_id;
+    int activation_function;
+    double resid_pdrop, embd_pdrop, attn_pdrop, layer_norm_epsilon, initializer_range;
+    bool tie_word_embeddings, scale_attn_weights;
+} gpt2_options;
+
+static const ct_option gpt2_table[] = {
+    CT_OPTION_INT("vocab_size", gpt2_options, vocab_size, 50257, 1, 1e8, "tokens"),
+    CT_OPTION_INT("n_positions", gpt2_options, n_positions, 1024, 1, 1e8, "the longest sequence"),
+    CT_OPTION_INT("n_embd", gpt2_options, n_embd, 768, 1, 1e6, "width"),
+    CT_OPTION_INT("n_layer", gpt2_options, n_layer, 12, 1, 1e4, "blocks"),
+    CT_OPTION_INT("n_head", gpt2_options, n_head, 12, 1, 1e4, "attention heads"),
+    CT_OPTION_INT("n_inner", gpt2_options, n_inner, 0, 0, 1e7, "width of the perceptron; 0: 4 n_embd"),
+    CT_OPTION_CHOICE("activation_function", gpt2_options, activation_function, "gelu_new", activation_names,
+                     "of the perceptron"),
+    CT_OPTION_REAL("resid_pdrop", gpt2_options, resid_pdrop, 0.1, 0, 0.999, "dropout on what blocks add"),
+    CT_OPTION_REAL("embd_pdrop", gpt2_options, embd_pdrop, 0.1, 0, 0.999, "dropout on embeddings"),
+    CT_OPTION_REAL("attn_pdrop", gpt2_options, attn_pdrop, 0.1, 0, 0.999, "dropout on attention probabilities"),
+    CT_OPTION_REAL("layer_norm_epsilon", gpt2_options, layer_norm_epsilon, 1e-5, 0, 1, "of the layer norms"),
+    CT_OPTION_REAL("initializer_range", gpt2_options, initializer_range, 0.02, 1e-9, 10,
+                   "deviation of initial weights"),
+    CT_OPTION_BOOL("tie_word_embeddings", gpt2_options, tie_word_embeddings, true, "the head shares wte"),
+    CT_OPTION_BOOL("scale_attn_weights", gpt2_options, scale_attn_weights, true, "scores by 1/sqrt(channels)"),
+    CT_OPTION_INT("bos_token_id", gpt2_options, bos_token_id, -1, -1, 1e8, "begins a text; -1: none"),
+    CT_OPTION_INT("eos_token_id", gpt2_options, eos_token_id, -1, -1, 1e8, "ends a text; -1: none"),
+    CT_OPTION_END};
+
+/* ----------------------------------------------------------------------------------------- attention */
+
+typedef struct attention_options {
+    int64_t width, heads, layer;
+    double attn_pdrop, resid_pdrop, init_scale, proj_scale;
+    bool scaled;
+} attention_options;
+
+static const ct_option attention_table[] = {
+    CT_OPTION_INT("width", attention_options, width, 768, 1, 1e6, "channels of the residual stream"),
+    CT_OPTION_INT("heads", attention_options, heads, 12, 1, 1e4, "heads"),
+    CT_OPTION_INT("layer", attention_options, layer, 0, 0, 1e6, "which place in the key-value cache"),
+    CT_OPTION_REAL("attn_pdrop", attention_options, attn_pdrop, 0, 0, 0.999, "dropout on probabilities"),
+    CT_OPTION_REAL("resid_pdrop", attention_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
+    CT_OPTION_REAL("init_scale", attention_options, init_scale, 0.02, 0, 10, "deviation of initial weights"),
+    CT_OPTION_REAL("proj_scale", attention_options, proj_scale, 0.02, 0, 10, "deviation of the initial c_proj"),
+    CT_OPTION_BOOL("scaled", attention_options, scaled, true, "scores by 1/sqrt(channels)"), CT_OPTION_END};
+
+static ct_value *linear_options(ct_context *context, int64_t in, int64_t out, double scale) {
+    ct_value *map = ct_option_ints(context, "in", in, "out", out, NULL);
+    if (map) ct_value_set(map, "init_scale", ct_value_real(context, scale));
+    return map;
+}
+
+static ct_status attention_build(ct_module *module) {
+    const attention_options *o = ct_module_options(module);
+    if (o->width % o->heads)
+        return ct_fail(module->context, CT_ERROR_ARGUMENT, "gpt2: n_embd %lld is not a multiple of n_head %lld",
+                       (long long)o->width, (long long)o->heads);
+    ct_module_child_of_kind(module, "c_attn", "conv1d",
+                            linear_options(module->context, o->width, 3 * o->width, o->init_scale));
+    ct_module_child_of_kind(module, "c_proj", "conv1d",
+                            linear_options(module->context, o->width, o->width, o->proj_scale));
+    return ct_context_status(module->context);
+}
+
+/* qkv [batch, time, 3 width] as q, k, v [batch, heads, time, channels], views. */
+static bool split_heads(ct_tensor *qkv, const attention_options *o, ct_tensor *parts[3]) {
+    int64_t batch = ct_dim(qkv, 0), time = ct_dim(qkv, 1), channels = o->width / o->heads;
+    if (ct_split(qkv, 2, 3, (const int64_t[]){o->width, o->width, o->width}, parts) != CT_OK) return false;
+    for (int i = 0; i < 3; i++)
+        parts[i] = ct_transpose(ct_reshape(parts[i], CT_DIMS(batch, time, o->heads, channels)), 1, 2);
+    return true;
+}
+
+static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
+    const attention_options *o = ct_module_options(module);
+    ct_kv_cache *cache = ct_run_cache(run);
+    bool drops = ct_run_options_of(run)->training && o->attn_pdrop > 0;
+    bool in_sight = drops || ct_run_tapped(run, module, "probs");
+    ct_attention_options options = {.causal = true, .scale = o->scaled ? 0 : 1};
+    if (!cache && !in_sight) return ct_attention_packed(qkv, o->heads, o->heads, &options);
+    ct_tensor *parts[3];
+    if (!split_heads(qkv, o, parts)) return qkv;
+    ct_tensor *mixed =
+        cache ? ct_kv_cache_attend(cache, o->layer, parts[0], parts[1], parts[2], &options)
+              : ct_attention_explicit(run, module, parts[0], parts[1], parts[2], &options, o->attn_pdrop);
+    return ct_reshape(ct_transpose(mixed, 1, 2), CT_DIMS(ct_dim(qkv, 0), ct_dim(qkv, 1), o->width));
+}
+
+static ct_tensor *attention_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    const attention_options *o = ct_module_options(module);
+    ct_tensor *qkv = ct_run_point(run, module, "qkv", ct_forward1(run, module->children[0], inputs[0]));
+    ct_tensor *mixed = ct_run_point(run, module, "mixed", attend(run, module, qkv));
+    return ct_run_dropout(run, ct_forward1(run, module->children[1], mixed), o->resid_pdrop);
+}
+
+static const ct_module_kind attention_kind = {
+    .name = "gpt2.attention", .summary = "causal self-attention with a fused qkv projection",
+    .options = attention_table, .options_size = sizeof(attention_options), .build = attention_build,
+    .forward = attention_forward};
+
+/* -------------------------------------------------------------------------------------- perceptron */
+
+typedef struct perceptron_options {
+    int64_t width, inner;
+    int activation;
+    double resid_pdrop, init_scale, proj_scale;
+} perceptron_options;
+
+static const ct_option perceptron_table[] = {
+    CT_OPTION_INT("width", perceptron_options, width, 768, 1, 1e6, "channels of the residual stream"),
+    CT_OPTION_INT("inner", perceptron_options, inner, 3072, 1, 1e7, "channels inside"),
+    CT_OPTION_CHOICE("activation", perceptron_options, activation, "gelu_new", activation_names, "inside"),
+    CT_OPTION_REAL("resid_pdrop", perceptron_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
+    CT_OPTION_REAL("init_scale", perceptron_options, init_scale, 0.02, 0, 10, "deviation of initial weights"),
+    CT_OPTION_REAL("proj_scale", perceptron_options, proj_scale, 0.02, 0, 10, "deviation of the initial c_proj"),
+    CT_OPTION_END};
+
+static ct_status perceptron_build(ct_module *module) {
+    const perceptron_options *o = ct_module_options(module);
+    ct_module_child_of_kind(module, "c_fc", "conv1d",
+                            linear_options(module->context, o->width, o->inner, o->init_scale));
+    ct_module_child_of_kind(module, "c_proj", "conv1d",
+                            linear_options(module->context, o->inner, o->width, o->proj_scale));
+    return ct_context_status(module->context);
+}
+
+static ct_tensor *perceptron_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    const perceptron_options *o = ct_module_options(module);
+    ct_tensor *inner = ct_forward_activated(run, module->children[0], inputs[0], activations[o->activation]);
+    inner = ct_run_point(run, module, "act", inner);
+    return ct_run_dropout(run, ct_forward1(run, module->children[1], inner), o->resid_pdrop);
+}
+
+static const ct_module_kind perceptron_kind = {
+    .name = "gpt2.mlp", .summary = "two linear layers with an activation between", .options = perceptron_table,
+    .options_size = sizeof(perceptron_options), .build = perceptron_build, .forward = perceptron_forward};
+
+/* ------------------------------------------------------------------------------------------- blocks */
+
+/* Children ln_1, attn, ln_2, mlp; any of them may have been replaced. */
+static ct_tensor *block_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    ct_tensor *x = inputs[0];
+    for (int i = 0; i + 1 < module->child_count; i += 2) {
+        ct_tensor *normed = ct_forward1(run, module->children[i], x);
+        x = ct_add(x, ct_forward1(run, module->children[i + 1], normed));
+    }
+    return ct_run_point(run, module, "output", x);
+}
+
+static const ct_module_kind block_kind = {
+    .name = "gpt2.block", .summary = "x + attn(ln_1(x)), then x + mlp(ln_2(x))", .forward = block_forward};
+
+/* Consecutive blocks as one segment that the backward pass computes again. */
+typedef struct block_segment {
+    ct_context *context;
+    ct_run *run;
+    ct_module *list;
+    int first, count;
+    ct_run_position position;
+} block_segment;
+
+static ct_tensor *segment_run(void *user, ct_tensor *const *inputs, int count) {
+    (void)count;
+    block_segment *s = user;
+    ct_run_position *present = ct_run_position_of(s->run), before = *present;
+    *present = s->position;
+    ct_tensor *x = inputs[0];
+    for (int i = 0; i < s->count; i++) x = ct_forward1(s->run, s->list->children[s->first + i], x);
+    int64_t drawn = present->dropouts;
+    *present = before;
+    if (present->dropouts < drawn) present->dropouts = drawn;
+    return x;
+}
+
+static void segment_free(void *user) {
+    block_segment *s = user;
+    ct_free(s->context, s);
+}
+
+static ct_tensor *list_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    ct_tensor *x = inputs[0];
+    int64_t every = ct_run_options_of(run)->checkpoint_every;
+    bool checkpoint = every > 0 && ct_grad_mode(module->context);
+    int step = checkpoint ? (int)(every < module->child_count ? every : module->child_count) : 1;
+    for (int i = 0; i < module->child_count; i += step) {
+        if (!checkpoint) {
+            x = ct_forward1(run, module->children[i], x);
+            continue;
+        }
+        block_segment *s = ct_alloc(module->context, sizeof(*s), CT_MEMORY_OTHER);
+        if (!s) return x;
+        int left = module->child_count - i;
+        *s = (block_segment){module->context, run, module, i, step < left ? step : left, *ct_run_position_of(run)};
+        x = ct_checkpoint(module->context, segment_run, s, segment_free, &x, 1);
+    }
+    return x;
+}
+
+static const ct_module_kind list_kind = {
+    .name = "gpt2.blocks", .summary = "the blocks, one after the other", .forward = list_forward};
+
+/* --------------------------------------------------------------------------------------------- root */
+
+/* Positions of a batch: from 0, or from where each row's cache ends. i32 [batch, time]. */
+static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
+    ct_context *context = ct_context_of(ids);
+    int64_t batch = ct_dim(ids, 0), time = ct_dim(ids, 1);
+    const ct_kv_cache *cache = ct_run_cache(run);
+    ct_tensor *result = ct_empty(context, CT_I32, CT_DIMS(batch, time));
+    int32_t *data = ct_data_mutable(result);
+    for (int64_t b = 0; b < batch; b++) {
+        int64_t first = cache ? ct_kv_cache_length(cache, ct_kv_cache_row(cache, b)) : 0;
+        if (first + time > limit) {
+            ct_fail(context, CT_ERROR_ARGUMENT, "the sequence would have %lld positions, the model has %lld",
+                    (long long)(first + time), (long long)limit);
+            return result;
+        }
+        for (int64_t t = 0; data && t < time; t++) data[b * time + t] = (int32_t)(first + t);
+    }
+    return result;
+}
+
+/* Children: wte, wpe, h, ln_f, lm_head. */
+static ct_tensor *root_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    ct_tensor *ids = inputs[0];
+    if (ct_ndim(ids) != 2) {
+        char text[160];
+        ct_fail(module->context, CT_ERROR_SHAPE, "gpt2: input %s, expected ids [batch, time]",
+                ct_describe(ids, text, sizeof(text)));
+        return ids;
+    }
+    const gpt2_options *o = ct_module_options(module);
+    ct_tensor *x = ct_add(ct_forward1(run, module->children[0], ids),
+                          ct_forward1(run, module->children[1], positions(run, ids, o->n_positions)));
+    x = ct_run_dropout(run, x, o->embd_pdrop);
+    x = ct_forward1(run, module->children[2], ct_run_point(run, module, "embedded", x));
+    if (ct_run_position_of(run)->last_only) x = ct_slice(x, 1, ct_dim(x, 1) - 1, ct_dim(x, 1), 1);
+    x = ct_run_point(run, module, "final", ct_forward1(run, module->children[3], x));
+    return ct_run_point(run, module, "logits", ct_forward1(run, module->children[4], x));
+}
+
+static const ct_option root_table[] = {
+    CT_OPTION_INT("n_positions", gpt2_options, n_positions, 1024, 1, 1e8, "the longest sequence"),
+    CT_OPTION_REAL("embd_pdrop", gpt2_options, embd_pdrop, 0, 0, 0.999, "dropout on embeddings"), CT_OPTION_END};
+
+static const ct_module_kind root_kind = {.name = "gpt2", .summary = "GPT-2 with its language-model head",
+                                         .options = root_table, .options_size = sizeof(gpt2_options),
+                                         .forward = root_forward};
+
+static void add_norm(ct_module *parent, const char *name, const gpt2_options *o) {
+    ct_value *map = ct_option_ints(parent->context, "width", o->n_embd, NULL);
+    if (map) ct_value_set(map, "epsilon", ct_value_real(parent->context, o->layer_norm_epsilon));
+    ct_module_child_of_kind(parent, name, "layer_norm", map);
+}
+
+static void add_block(ct_module *list, int64_t layer, const gpt2_options *o) {
+    ct_context *context = list->context;
+    char name[24];
+    snprintf(name, sizeof(name), "%lld", (long long)layer);
+    ct_module *block = ct_module_child_of_kind(list, name, "gpt2.block", NULL);
+    ct_value *attention = ct_option_ints(context, "width", o->n_embd, "heads", o->n_head, "layer", layer, NULL);
+    ct_value *mlp = ct_option_ints(context, "width", o->n_embd, "inner", o->n_inner ? o->n_inner : 4 * o->n_embd, NULL);
+    if (!block || !attention || !mlp) {
+        ct_value_free(attention);
+        ct_value_free(mlp);
+        return;
+    }
+    /* The residual projections start smaller by sqrt(2 n_layer), as GPT-2 does. */
+    double small = o->initializer_range / sqrt(2.0 * (double)o->n_layer);
+    ct_value_set(attention, "attn_pdrop", ct_value_real(context, o->attn_pdrop));
+    ct_value_set(attention, "resid_pdrop", ct_value_real(context, o->resid_pdrop));
+    ct_value_set(attention, "init_scale", ct_value_real(context, o->initializer_range));
+    ct_value_set(attention, "proj_scale", ct_value_real(context, small));
+    ct_value_set(attention, "scaled", ct_value_bool(context, o->scale_attn_weights));
+    ct_value_set(mlp, "activation", ct_value_string(context, activation_names[o->activation_function]));
+    ct_value_set(mlp, "resid_pdrop", ct_value_real(context, o->resid_pdrop));
+    ct_value_set(mlp, "init_scale", ct_value_real(context, o->initializer_range));
+    ct_value_set(mlp, "proj_scale", ct_value_real(context, small));
+    add_norm(block, "ln_1", o);
+    ct_module_child_of_kind(block, "attn", "gpt2.attention", attention);
+    add_norm(block, "ln_2", o);
+    ct_module_child_of_kind(block, "mlp", "gpt2.mlp", mlp);
+}
+
+static void add_embedding(ct_module *root, const char *name, int64_t rows, const gpt2_options *o) {
+    ct_value *map = ct_option_ints(root->context, "rows", rows, "width", o->n_embd, NULL);
+    if (map) ct_value_set(map, "init_scale", ct_value_real(root->context, o->initializer_range));
+    ct_module_child_of_kind(root, name, "embedding", map);
+}
+
+static ct_module *gpt2_build(ct_context *context, const void *options, const ct_value *config) {
+    (void)config;
+    const gpt2_options *o = options;
+    ct_value *map = ct_option_ints(context, "n_positions", o->n_positions, NULL);
+    if (map) ct_value_set(map, "embd_pdrop", ct_value_real(context, o->embd_pdrop));
+    ct_module *root = ct_module_create(context, &root_kind, "", map);
+    ct_value_free(map);
+    if (!root) return NULL;
+    add_embedding(root, "wte", o->vocab_size, o);
+    add_embedding(root, "wpe", o->n_positions, o);
+    ct_module *list = ct_module_child_of_kind(root, "h", "gpt2.blocks", NULL);
+    for (int64_t i = 0; list && i < o->n_layer && !ct_failed(context); i++) add_block(list, i, o);
+    add_norm(root, "ln_f", o);
+    ct_value *head = linear_options(context, o->n_embd, o->vocab_size, o->initializer_range);
+    if (head) ct_value_set(head, "bias", ct_value_bool(context, false));
+    if (head && o->tie_word_embeddings) ct_value_set(head, "tied_to", ct_value_string(context, "wte.weight"));
+    ct_module_child_of_kind(root, "lm_head", "linear", head);
+    if (!ct_failed(context)) return root;
+    ct_module_destroy(root);
+    return NULL;
+}
+
+ct_status ct_gpt2_register(ct_context *context) {
+    const ct_module_kind *const kinds[] = {&attention_kind, &perceptron_kind, &block_kind, &list_kind, &root_kind};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
+    return CT_OK;
+}
+
+/* ------------------------------------------------------------------------------------- architecture */
+
+static char *file_name(ct_context *context, const char *path) {
+    bool head = strncmp(path, "lm_head.", 8) == 0;
+    return ct_format(context, "%s%s", head ? "" : "transformer.", path);
+}
+
+/* Causal masks that old files carry (h.0.attn.bias, h.0.attn.masked_bias), and a head that is tied anyway. */
+static bool is_buffer(const char *name) {
+    size_t length = strlen(name);
+    bool mask = length > 10 && strcmp(name + length - 10, ".attn.bias") == 0;
+    bool masked = length > 17 && strcmp(name + length - 17, ".attn.masked_bias") == 0;
+    return mask || masked || strcmp(name, "lm_head.weight") == 0;
+}
+
+static int64_t context_length(const void *options) { return ((const gpt2_options *)options)->n_positions; }
+static int64_t vocabulary(const void *options) { return ((const gpt2_options *)options)->vocab_size; }
+static int64_t layers(const void *options) { return ((const gpt2_options *)options)->n_layer; }
+
+const ct_architecture ct_architecture_gpt2 = {
+    .model_type = "gpt2", .class_name = "GPT2LMHeadModel", .summary = "GPT-2", .options = gpt2_table,
+    .options_size = sizeof(gpt2_options), .build = gpt2_build, .prefix = "transformer.", .file_name = file_name,
+    .is_buffer = is_buffer, .context_length = context_length, .vocabulary = vocabulary, .layers = layers};

@@ -1,0 +1,187 @@
+/* load.c - models from Hugging Face folders. */
+#include "model/model.h"
+#include <math.h>
+#include <string.h>
+
+enum { CHUNK = 1 << 18 }; /* elements converted at a time */
+
+/* ---------------------------------------------------------------------------------- checking of names */
+
+/* A growing message that lists names, cut after a few. */
+typedef struct name_list {
+    char text[700];
+    int count;
+} name_list;
+
+static void list_name(name_list *list, const char *name) {
+    size_t used = strlen(list->text);
+    if (list->count++ < 6)
+        snprintf(list->text + used, sizeof(list->text) - used, "%s%s", used ? ", " : "", name);
+}
+
+static const char *list_end(name_list *list) {
+    size_t used = strlen(list->text);
+    if (list->count > 6) snprintf(list->text + used, sizeof(list->text) - used, " and %d more", list->count - 6);
+    return list->text;
+}
+
+/* Some files leave the architecture's prefix out: the first parameter tells which naming a file has. */
+static ct_status choose_names(ct_model *model, ct_safetensors *file) {
+    ct_context *context = model->context;
+    model->bare_names = false;
+    for (int64_t i = 0; i < model->count; i++) {
+        const ct_slot *slot = model->parameters[i]->slot;
+        char *full = ct_model_file_name(model, slot, false), *bare = ct_model_file_name(model, slot, true);
+        if (!full || !bare) return ct_context_status(context);
+        bool found_full = ct_safetensors_find(file, full), found_bare = ct_safetensors_find(file, bare);
+        bool same = strcmp(full, bare) == 0;
+        ct_free(context, full);
+        ct_free(context, bare);
+        if (same || found_full == found_bare) continue;
+        model->bare_names = found_bare;
+        break;
+    }
+    for (int64_t i = 0; i < model->count; i++) {
+        ct_parameter *parameter = model->parameters[i];
+        ct_free(context, parameter->name);
+        parameter->name = ct_model_file_name(model, parameter->slot, model->bare_names);
+        if (!parameter->name) return ct_context_status(context);
+    }
+    return CT_OK;
+}
+
+static bool is_kept(const ct_model *model, const char *name) {
+    const ct_architecture *a = model->architecture;
+    return a->is_buffer && a->is_buffer(name);
+}
+
+static ct_status check_names(ct_model *model, ct_safetensors *file) {
+    ct_context *context = model->context;
+    name_list missing = {{0}, 0}, extra = {{0}, 0};
+    for (int64_t i = 0; i < model->count; i++)
+        if (!ct_safetensors_find(file, model->parameters[i]->name)) list_name(&missing, model->parameters[i]->name);
+    model->kept = ct_value_list(context);
+    for (size_t i = 0; i < ct_safetensors_count(file); i++) {
+        const char *name = ct_safetensors_at(file, i)->name;
+        bool known = false;
+        for (int64_t p = 0; p < model->count && !known; p++) known = strcmp(model->parameters[p]->name, name) == 0;
+        if (known) continue;
+        if (is_kept(model, name)) ct_value_append(model->kept, ct_value_string(context, name));
+        else list_name(&extra, name);
+    }
+    if (!missing.count && !extra.count) return ct_context_status(context);
+    const char *path = ct_safetensors_file_path(file, 0);
+    if (!missing.count)
+        return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors that this model does not have: %s", path,
+                       extra.count, list_end(&extra));
+    if (!extra.count)
+        return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors are missing: %s", path, missing.count,
+                       list_end(&missing));
+    return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors are missing (%s) and %d do not belong to this model (%s)",
+                   path, missing.count, list_end(&missing), extra.count, list_end(&extra));
+}
+
+/* ---------------------------------------------------------------------------------- reading of weights */
+
+static ct_status check_shape(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+                             const ct_slot *slot) {
+    bool fits = entry->rank == slot->ndim;
+    for (int i = 0; fits && i < entry->rank; i++) fits = entry->shape[i] == slot->shape[i];
+    if (fits) return CT_OK;
+    char found[160] = "", expected[160] = "";
+    for (int i = 0; i < entry->rank && strlen(found) < 120; i++)
+        snprintf(found + strlen(found), 40, "%s%lld", i ? "," : "", (long long)entry->shape[i]);
+    for (int i = 0; i < slot->ndim; i++)
+        snprintf(expected + strlen(expected), 40, "%s%lld", i ? "," : "", (long long)slot->shape[i]);
+    return ct_fail(model->context, CT_ERROR_SHAPE, "%s: tensor \"%s\" is [%s], the configuration asks for [%s]",
+                   ct_safetensors_file_path(file, (size_t)entry->shard), entry->name, found, expected);
+}
+
+/* Reads a tensor into `target` (contiguous, of any float type), converted piece by piece. */
+static ct_status read_tensor(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+                             ct_dtype stored, ct_tensor *target) {
+    ct_context *context = model->context;
+    size_t size = ct_dtype_size(stored);
+    int64_t count = ct_count(target);
+    if (stored == ct_dtype_of(target))
+        return ct_safetensors_read(file, entry, ct_data_mutable(target), 0, (size_t)count * size);
+    ct_tensor *flat = ct_view_strided(target, 1, &count, (const int64_t[]){1}, 0);
+    for (int64_t at = 0; at < count && !ct_failed(context); at += CHUNK) {
+        ct_scope scope = ct_scope_open(context);
+        int64_t n = count - at < CHUNK ? count - at : CHUNK;
+        ct_tensor *piece = ct_empty(context, stored, 1, &n);
+        ct_safetensors_read(file, entry, ct_data_mutable(piece), (uint64_t)at * size, (size_t)n * size);
+        ct_copy_into(ct_view_strided(flat, 1, &n, (const int64_t[]){1}, at), piece);
+        ct_scope_close(context, scope);
+    }
+    return ct_context_status(context);
+}
+
+/* A sum is finite if and only if every element is, unless the sum itself overflows: then the elements are looked at. */
+static ct_status check_finite(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+                              ct_tensor *tensor) {
+    ct_context *context = model->context;
+    double sum = 0;
+    ct_scope scope = ct_scope_open(context);
+    bool before = ct_grad_mode_set(context, false);
+    ct_item(ct_sum_all(tensor), &sum);
+    if (!isfinite(sum) && !ct_failed(context)) {
+        double bad = 0;
+        ct_tensor *finite = ct_less_equal(ct_abs(tensor), ct_scalar(context, ct_dtype_of(tensor), 3e38));
+        ct_item(ct_sum_all(ct_equal(finite, ct_scalar(context, CT_U8, 0))), &bad);
+        if (bad > 0)
+            ct_fail(context, CT_ERROR_NUMERIC, "%s: tensor \"%s\" holds %.0f values that are NaN or infinite",
+                    ct_safetensors_file_path(file, (size_t)entry->shard), entry->name, bad);
+    }
+    ct_grad_mode_set(context, before);
+    ct_scope_close(context, scope);
+    return ct_context_status(context);
+}
+
+static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parameter *parameter, ct_dtype dtype) {
+    ct_context *context = model->context;
+    const ct_safetensors_tensor *entry = ct_safetensors_need(file, parameter->name);
+    ct_dtype stored;
+    if (!entry || check_shape(model, file, entry, parameter->slot) != CT_OK ||
+        ct_safetensors_loadable(file, entry, &stored) != CT_OK)
+        return ct_context_status(context);
+    if (!ct_dtype_is_float(stored))
+        return ct_fail(context, CT_ERROR_TYPE, "%s: tensor \"%s\" is %s, expected F32, F64, BF16 or F16",
+                       ct_safetensors_file_path(file, (size_t)entry->shard), entry->name,
+                       ct_file_dtype_name(entry->dtype));
+    if (dtype == CT_DTYPES) dtype = stored;
+    ct_scope scope = ct_scope_open(context);
+    if (dtype != ct_dtype_of(parameter->tensor)) {
+        ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
+        ct_drop(parameter->tensor);
+        parameter->tensor = ct_hold(ct_empty(context, dtype, entry->rank, entry->shape));
+        ct_context_set_memory_class(context, before);
+    }
+    if (ct_device_of(parameter->tensor) == CT_CPU && read_tensor(model, file, entry, stored, parameter->tensor) == CT_OK)
+        check_finite(model, file, entry, parameter->tensor);
+    ct_scope_close(context, scope);
+    return ct_context_status(context);
+}
+
+ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
+    if (ct_failed(context)) return NULL;
+    ct_model_folder *folder = ct_model_folder_open(context, path);
+    if (!folder) return NULL;
+    ct_model *model = NULL;
+    if (!folder->config)
+        ct_fail(context, CT_ERROR_NOT_FOUND, "%s: there is no config.json, so it is not a model folder", path);
+    else
+        model = ct_model_create(context, folder->config);
+    if (model) model->folder = ct_strdup(context, folder->path);
+    ct_model_folder_close(context, folder);
+    ct_safetensors *file = model ? ct_safetensors_open(context, model->folder) : NULL;
+    if (file && choose_names(model, file) == CT_OK && check_names(model, file) == CT_OK) {
+        model->metadata = ct_value_copy(ct_safetensors_metadata(file));
+        for (int64_t i = 0; i < model->count && !ct_failed(context); i++)
+            load_parameter(model, file, model->parameters[i], dtype);
+    }
+    ct_safetensors_close(file);
+    if (!ct_failed(context)) return model;
+    ct_model_destroy(model);
+    return NULL;
+}

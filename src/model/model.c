@@ -1,0 +1,327 @@
+/* model.c - models: built from a configuration, their parameters collected from the tree, filled, asked. */
+#include "model/model.h"
+#include "nn/run.h"
+#include <math.h>
+#include <string.h>
+
+/* ----------------------------------------------------------------------------------- architectures */
+
+static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp};
+
+size_t ct_architecture_count(void) { return sizeof(architectures) / sizeof(architectures[0]); }
+const ct_architecture *ct_architecture_at(size_t index) { return architectures[index]; }
+
+const ct_architecture *ct_architecture_find(ct_context *context, const char *model_type) {
+    const char *names[sizeof(architectures) / sizeof(architectures[0])];
+    for (size_t i = 0; i < ct_architecture_count(); i++) {
+        names[i] = architectures[i]->model_type;
+        if (model_type && strcmp(names[i], model_type) == 0) return architectures[i];
+    }
+    const char *near = model_type ? ct_nearest_name(model_type, names, ct_architecture_count()) : NULL;
+    ct_fail(context, CT_ERROR_UNSUPPORTED, "model_type \"%s\" is not one of this build's architectures (gpt2, mlp)%s%s%s",
+            model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return NULL;
+}
+
+ct_status ct_model_register_kinds(ct_context *context) { return ct_gpt2_register(context); }
+
+/* ------------------------------------------------------------------------------------------ building */
+
+/* Keys of config.json that every file has or that belong to other programs are kept without being looked at: only
+ * the architecture's own options are checked. */
+static ct_status read_options(ct_model *model) {
+    ct_context *context = model->context;
+    const ct_option *table = model->architecture->options;
+    ct_options_default(table, model->options);
+    ct_value *known = ct_value_map(context);
+    for (size_t i = 0; known && i < ct_value_count(model->config); i++) {
+        const char *key = ct_value_key(model->config, i);
+        const ct_value *value = ct_value_at(model->config, i);
+        bool absent = ct_value_kind_of(value) == CT_VALUE_NULL;
+        if (ct_options_find(table, key) && !absent) ct_value_set(known, key, ct_value_copy(value));
+    }
+    ct_status status = known ? ct_options_apply(context, table, model->options, known, "config", NULL)
+                             : ct_context_status(context);
+    model->known = known;
+    return status;
+}
+
+static ct_module *build_tree(ct_model *model) {
+    const ct_value *tree = ct_value_get_path(model->config, "carat.tree");
+    if (tree) return ct_module_from_value(model->context, tree);
+    return model->architecture->build(model->context, model->options, model->config);
+}
+
+ct_model *ct_model_create(ct_context *context, const ct_value *config) {
+    if (ct_failed(context) || ct_model_register_kinds(context) != CT_OK) return NULL;
+    const char *type = ct_value_as_string(ct_value_get(config, "model_type"), NULL);
+    if (!type) {
+        ct_fail(context, CT_ERROR_FORMAT, "the model's configuration has no \"model_type\"");
+        return NULL;
+    }
+    const ct_architecture *architecture = ct_architecture_find(context, type);
+    ct_model *model = architecture ? ct_alloc_zero(context, sizeof(*model), CT_MEMORY_OTHER) : NULL;
+    if (!model) return NULL;
+    model->context = context;
+    model->architecture = architecture;
+    model->config = ct_value_copy(config);
+    model->options = ct_alloc_zero(context, architecture->options_size, CT_MEMORY_OTHER);
+    if (model->config && model->options && read_options(model) == CT_OK) {
+        model->root = build_tree(model);
+        if (model->root) ct_model_collect(model);
+    }
+    if (!ct_failed(context)) return model;
+    ct_model_destroy(model);
+    return NULL;
+}
+
+static void parameter_free(ct_context *context, ct_parameter *parameter) {
+    if (!parameter) return;
+    ct_drop(parameter->tensor);
+    ct_free(context, parameter->name);
+    ct_free(context, parameter);
+}
+
+void ct_model_destroy(ct_model *model) {
+    if (!model) return;
+    ct_context *context = model->context;
+    for (int64_t i = 0; i < model->count; i++) parameter_free(context, model->parameters[i]);
+    ct_module_destroy(model->root);
+    ct_free(context, model->parameters);
+    ct_free(context, model->options);
+    ct_free(context, model->folder);
+    ct_value_free(model->config);
+    ct_value_free(model->known);
+    ct_value_free(model->kept);
+    ct_value_free(model->metadata);
+    ct_free(context, model);
+}
+
+/* -------------------------------------------------------------------------------------- parameters */
+
+char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare) {
+    const ct_architecture *a = model->architecture;
+    const char *path = ct_module_path(slot->module);
+    char *full = ct_format(model->context, "%s%s%s", path, *path ? "." : "", slot->name);
+    if (!full || bare) return full;
+    char *name = a->file_name ? a->file_name(model->context, full)
+                              : ct_format(model->context, "%s%s", a->prefix ? a->prefix : "", full);
+    ct_free(model->context, full);
+    return name;
+}
+
+static ct_status parameter_append(ct_model *model, ct_parameter *parameter) {
+    ct_context *context = model->context;
+    if (model->count == model->capacity) {
+        int64_t capacity = model->capacity ? 2 * model->capacity : 64;
+        void *list = ct_realloc(context, model->parameters, (size_t)capacity * sizeof(parameter), CT_MEMORY_OTHER);
+        if (!list) {
+            parameter_free(context, parameter);
+            return CT_ERROR_MEMORY;
+        }
+        model->parameters = list;
+        model->capacity = capacity;
+    }
+    model->parameters[model->count++] = parameter;
+    return CT_OK;
+}
+
+static ct_parameter *parameter_make(ct_context *context, char *name, ct_tensor *tensor) {
+    ct_parameter *parameter = name ? ct_alloc_zero(context, sizeof(*parameter), CT_MEMORY_OTHER) : NULL;
+    if (!parameter) {
+        ct_free(context, name);
+        return NULL;
+    }
+    parameter->name = name;
+    parameter->tensor = ct_hold(tensor);
+    parameter->trainable = true;
+    return parameter;
+}
+
+static ct_status slot_parameter(ct_model *model, ct_slot *slot) {
+    ct_context *context = model->context;
+    ct_scope scope = ct_scope_open(context);
+    ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
+    ct_tensor *tensor = ct_empty(context, CT_F32, slot->ndim, slot->shape);
+    ct_context_set_memory_class(context, before);
+    ct_parameter *parameter =
+        ct_failed(context) ? NULL
+                           : parameter_make(context, ct_model_file_name(model, slot, model->bare_names), tensor);
+    ct_scope_close(context, scope);
+    if (!parameter) return ct_context_status(context);
+    parameter->slot = slot;
+    parameter->no_decay = slot->options.no_decay;
+    slot->parameter = parameter;
+    return parameter_append(model, parameter);
+}
+
+static ct_slot *slot_by_path(ct_model *model, const char *path) {
+    const char *dot = strrchr(path, '.');
+    char module_path[512];
+    snprintf(module_path, sizeof(module_path), "%.*s", dot ? (int)(dot - path) : 0, path);
+    ct_module *module = ct_module_find(model->root, module_path);
+    return module ? ct_module_slot_named(module, dot ? dot + 1 : path) : NULL;
+}
+
+static ct_status make_missing(void *user, ct_module *module) {
+    ct_model *model = user;
+    for (int i = 0; i < ct_module_slot_count(module); i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (!slot->parameter && !slot->options.tied_to && slot_parameter(model, slot) != CT_OK)
+            return ct_context_status(model->context);
+    }
+    return CT_OK;
+}
+
+static ct_status tie_missing(void *user, ct_module *module) {
+    ct_model *model = user;
+    for (int i = 0; i < ct_module_slot_count(module); i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (!slot->options.tied_to) continue;
+        ct_slot *source = slot_by_path(model, slot->options.tied_to);
+        bool fits = source && source->parameter && source->ndim == slot->ndim &&
+                    memcmp(source->shape, slot->shape, (size_t)slot->ndim * sizeof(int64_t)) == 0;
+        if (!fits)
+            return ct_fail(model->context, CT_ERROR_SHAPE, "%s.%s is tied to \"%s\", which %s",
+                           ct_module_path(module), slot->name, slot->options.tied_to,
+                           source ? "has another shape" : "does not exist");
+        slot->parameter = source->parameter;
+    }
+    return CT_OK;
+}
+
+ct_status ct_model_collect(ct_model *model) {
+    ct_status status = ct_module_visit(model->root, make_missing, model);
+    return status == CT_OK ? ct_module_visit(model->root, tie_missing, model) : status;
+}
+
+static ct_status mark_slots(void *user, ct_module *module) {
+    (void)user;
+    for (int i = 0; i < ct_module_slot_count(module); i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (!slot->options.tied_to && slot->parameter) slot->parameter->slot = slot;
+    }
+    return CT_OK;
+}
+
+/* After surgery modules are gone whose slots parameters point at: what no slot claims any more is dropped. */
+ct_status ct_model_sync(ct_model *model, uint64_t seed) {
+    ct_context *context = model->context;
+    for (int64_t i = 0; i < model->count; i++)
+        if (strncmp(model->parameters[i]->name, "carat.", 6) != 0) model->parameters[i]->slot = NULL;
+    ct_module_visit(model->root, mark_slots, NULL);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < model->count; i++) {
+        ct_parameter *parameter = model->parameters[i];
+        bool extra = strncmp(parameter->name, "carat.", 6) == 0;
+        if (!parameter->slot && !extra) {
+            parameter_free(context, parameter);
+            continue;
+        }
+        if (!extra) { /* numbered children may have moved */
+            ct_free(context, parameter->name);
+            parameter->name = ct_model_file_name(model, parameter->slot, model->bare_names);
+        }
+        model->parameters[kept++] = parameter;
+    }
+    model->count = kept;
+    if (ct_model_collect(model) != CT_OK) return ct_context_status(context);
+    for (int64_t i = kept; i < model->count; i++) ct_parameter_fill(model->parameters[i], seed);
+    ct_value_set_path(model->config, "carat.tree", ct_module_to_value(model->root));
+    return ct_context_status(context);
+}
+
+ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed) {
+    ct_random random = ct_random_make(seed, ct_random_stream(parameter->name));
+    const ct_slot_options *o = &parameter->slot->options;
+    switch (o->fill) {
+    case CT_FILL_ZEROS: return ct_fill(parameter->tensor, 0);
+    case CT_FILL_ONES: return ct_fill(parameter->tensor, 1);
+    case CT_FILL_NORMAL: return ct_fill_normal(parameter->tensor, 0, o->scale, &random);
+    case CT_FILL_UNIFORM: return ct_fill_uniform(parameter->tensor, -o->scale, o->scale, &random);
+    }
+    return CT_ERROR_ARGUMENT;
+}
+
+ct_status ct_model_initialize(ct_model *model, uint64_t seed) {
+    for (int64_t i = 0; i < model->count; i++)
+        if (model->parameters[i]->slot) ct_parameter_fill(model->parameters[i], seed);
+    return ct_context_status(model->context);
+}
+
+ct_parameter *ct_model_add_parameter(ct_model *model, const char *name, ct_tensor *tensor) {
+    ct_context *context = model->context;
+    if (ct_model_find(model, name)) {
+        ct_fail(context, CT_ERROR_ARGUMENT, "a parameter \"%s\" exists already", name);
+        return NULL;
+    }
+    ct_parameter *parameter = parameter_make(context, ct_format(context, "%s%s",
+                                             strncmp(name, "carat.", 6) ? "carat." : "", name), tensor);
+    if (!parameter || parameter_append(model, parameter) != CT_OK) return NULL;
+    ct_tensor_reclass(tensor, CT_MEMORY_WEIGHTS);
+    return parameter;
+}
+
+ct_status ct_model_cast(ct_model *model, ct_dtype dtype) {
+    ct_context *context = model->context;
+    for (int64_t i = 0; i < model->count && !ct_failed(context); i++) {
+        ct_parameter *parameter = model->parameters[i];
+        if (ct_dtype_of(parameter->tensor) == dtype || !ct_dtype_is_float(ct_dtype_of(parameter->tensor))) continue;
+        ct_scope scope = ct_scope_open(context);
+        ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
+        ct_tensor *cast = ct_empty(context, dtype, ct_ndim(parameter->tensor), ct_shape(parameter->tensor));
+        ct_context_set_memory_class(context, before);
+        if (ct_copy_into(cast, parameter->tensor) == CT_OK) {
+            ct_drop(parameter->tensor);
+            parameter->tensor = ct_hold(cast);
+        }
+        ct_scope_close(context, scope);
+    }
+    return ct_context_status(context);
+}
+
+/* ---------------------------------------------------------------------------------- asking, running */
+
+ct_context *ct_model_context(const ct_model *model) { return model->context; }
+const ct_architecture *ct_model_architecture(const ct_model *model) { return model->architecture; }
+const void *ct_model_options(const ct_model *model) { return model->options; }
+const ct_value *ct_model_config(const ct_model *model) { return model->config; }
+ct_value *ct_model_config_edit(ct_model *model) { return model->config; }
+ct_module *ct_model_root(const ct_model *model) { return model->root; }
+int64_t ct_model_parameter_count(const ct_model *model) { return model->count; }
+
+static int64_t asked(const ct_model *model, int64_t (*function)(const void *)) {
+    return function ? function(model->options) : 0;
+}
+int64_t ct_model_context_length(const ct_model *model) { return asked(model, model->architecture->context_length); }
+int64_t ct_model_vocabulary(const ct_model *model) { return asked(model, model->architecture->vocabulary); }
+int64_t ct_model_layers(const ct_model *model) { return asked(model, model->architecture->layers); }
+
+ct_parameter *ct_model_parameter(ct_model *model, int64_t index) {
+    return index >= 0 && index < model->count ? model->parameters[index] : NULL;
+}
+
+ct_parameter *ct_model_find(ct_model *model, const char *name) {
+    for (int64_t i = 0; i < model->count; i++)
+        if (strcmp(model->parameters[i]->name, name) == 0) return model->parameters[i];
+    ct_slot *slot = slot_by_path(model, name);
+    return slot ? slot->parameter : NULL;
+}
+
+int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
+    int64_t total = 0;
+    for (int64_t i = 0; i < model->count; i++)
+        if (model->parameters[i]->trainable || !trainable_only) total += ct_count(model->parameters[i]->tensor);
+    return total;
+}
+
+ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input) {
+    return ct_forward1(run, model->root, input);
+}
+
+ct_tensor *ct_model_forward_last(ct_model *model, ct_run *run, ct_tensor *ids) {
+    ct_run_position_of(run)->last_only = true;
+    ct_tensor *logits = ct_forward1(run, model->root, ids);
+    ct_run_position_of(run)->last_only = false;
+    return logits;
+}

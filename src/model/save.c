@@ -1,0 +1,141 @@
+/* save.c - models to Hugging Face folders: config.json, model.safetensors, and the side files of the folder that the
+ * model came from. */
+#include "model/model.h"
+#include <string.h>
+
+enum { CHUNK = 1 << 18 }; /* elements converted at a time */
+
+static const char *const written_here[] = {"config.json", NULL};
+
+/* What a parameter is written as: itself, or what the overlays of a run make of it. */
+static ct_tensor *value_of(ct_parameter *parameter, ct_run *run) {
+    if (!run || !parameter->slot) return parameter->tensor;
+    return ct_run_weight(run, parameter->slot);
+}
+
+static bool is_extra(const ct_parameter *parameter) { return strncmp(parameter->name, "carat.", 6) == 0; }
+
+static ct_status write_tensor(ct_context *context, ct_safetensors_writer *writer, ct_tensor *tensor, ct_dtype dtype) {
+    size_t size = ct_dtype_size(dtype);
+    ct_tensor *whole = ct_contiguous(tensor);
+    int64_t count = ct_count(whole);
+    if (ct_dtype_of(whole) == dtype)
+        return ct_safetensors_write(writer, ct_data(whole), (size_t)count * size);
+    ct_tensor *flat = ct_view_strided(whole, 1, &count, (const int64_t[]){1}, 0);
+    for (int64_t at = 0; at < count && !ct_failed(context); at += CHUNK) {
+        ct_scope scope = ct_scope_open(context);
+        int64_t n = count - at < CHUNK ? count - at : CHUNK;
+        ct_tensor *piece = ct_empty(context, dtype, 1, &n);
+        ct_copy_into(piece, ct_view_strided(flat, 1, &n, (const int64_t[]){1}, at));
+        ct_safetensors_write(writer, ct_data(piece), (size_t)n * size);
+        ct_scope_close(context, scope);
+    }
+    return ct_context_status(context);
+}
+
+/* Tensors of the source that are no parameters are copied as bytes. */
+static ct_status copy_kept(ct_model *model, ct_safetensors_writer *writer, ct_safetensors *source, bool declare) {
+    ct_context *context = model->context;
+    enum { PIECE = 1 << 20 };
+    char *buffer = ct_alloc(context, PIECE, CT_MEMORY_WORKSPACE);
+    for (size_t i = 0; buffer && source && i < ct_value_count(model->kept) && !ct_failed(context); i++) {
+        const char *name = ct_value_as_string(ct_value_at(model->kept, i), "");
+        const ct_safetensors_tensor *entry = ct_safetensors_need(source, name);
+        if (!entry) break;
+        if (declare) ct_safetensors_declare(writer, name, entry->dtype, entry->rank, entry->shape);
+        for (uint64_t at = 0; !declare && at < entry->size && !ct_failed(context); at += PIECE) {
+            size_t n = entry->size - at < PIECE ? (size_t)(entry->size - at) : PIECE;
+            if (ct_safetensors_read(source, entry, buffer, at, n) == CT_OK) ct_safetensors_write(writer, buffer, n);
+        }
+    }
+    ct_free(context, buffer);
+    return ct_context_status(context);
+}
+
+static ct_dtype written_type(ct_tensor *tensor, ct_dtype dtype) {
+    return dtype == CT_DTYPES || !ct_dtype_is_float(ct_dtype_of(tensor)) ? ct_dtype_of(tensor) : dtype;
+}
+
+static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writer *writer, ct_safetensors *source,
+                               ct_dtype dtype) {
+    ct_context *context = model->context;
+    for (size_t i = 0; i < ct_value_count(model->metadata); i++)
+        ct_safetensors_set_metadata(writer, ct_value_key(model->metadata, i),
+                                    ct_value_as_string(ct_value_at(model->metadata, i), ""));
+    for (int pass = 0; pass < 2; pass++) {
+        bool declare = pass == 0;
+        for (int64_t i = 0; i < model->count && !ct_failed(context); i++) {
+            ct_parameter *parameter = model->parameters[i];
+            if (run && is_extra(parameter)) continue;
+            ct_scope scope = ct_scope_open(context);
+            ct_tensor *value = value_of(parameter, run);
+            ct_dtype type = written_type(value, dtype);
+            if (declare)
+                ct_safetensors_declare(writer, parameter->name, ct_file_dtype_of(type), ct_ndim(value),
+                                       ct_shape(value));
+            else
+                write_tensor(context, writer, value, type);
+            ct_scope_close(context, scope);
+        }
+        copy_kept(model, writer, source, declare);
+    }
+    return ct_context_status(context);
+}
+
+static const char *type_name(ct_dtype dtype) {
+    static const char *const names[CT_DTYPES] = {"float32", "float64", "bfloat16", "float16"};
+    return names[dtype] ? names[dtype] : "float32";
+}
+
+static ct_status write_config(ct_model *model, const char *folder, ct_dtype dtype) {
+    ct_context *context = model->context;
+    ct_value *config = ct_value_copy(model->config);
+    char *path = ct_path_join(context, folder, "config.json");
+    if (config && path) {
+        const ct_architecture *a = model->architecture;
+        if (!ct_value_get(config, "architectures")) {
+            ct_value *list = ct_value_list(context);
+            if (list) ct_value_append(list, ct_value_string(context, a->class_name));
+            ct_value_set(config, "architectures", list);
+        }
+        ct_dtype type = model->count ? written_type(model->parameters[0]->tensor, dtype) : CT_F32;
+        const char *key = ct_value_get(config, "dtype") ? "dtype" : "torch_dtype";
+        const char *present = ct_value_as_string(ct_value_get(config, key), "");
+        if (strcmp(present, type_name(type)) != 0) ct_value_set(config, key, ct_value_string(context, type_name(type)));
+        ct_json_write(context, path, config, CT_JSON_PRETTY);
+    }
+    ct_free(context, path);
+    ct_value_free(config);
+    return ct_context_status(context);
+}
+
+static ct_status copy_side_files(ct_model *model, const char *folder) {
+    if (!model->folder || strcmp(model->folder, folder) == 0) return CT_OK;
+    ct_model_folder *source = ct_model_folder_open(model->context, model->folder);
+    if (source) ct_model_folder_copy(model->context, source, folder, written_here, NULL);
+    ct_model_folder_close(model->context, source);
+    return ct_context_status(model->context);
+}
+
+static ct_status save(ct_model *model, ct_run *run, const char *folder, ct_dtype dtype) {
+    ct_context *context = model->context;
+    if (ct_failed(context) || ct_folder_make(context, folder) != CT_OK) return ct_context_status(context);
+    bool needs_source = ct_value_count(model->kept) > 0;
+    ct_safetensors *source = needs_source ? ct_safetensors_open(context, model->folder) : NULL;
+    ct_safetensors_writer *writer = ct_failed(context) ? NULL : ct_safetensors_create_folder(context, folder, 0);
+    bool before = ct_grad_mode_set(context, false);
+    if (writer) {
+        if (write_weights(model, run, writer, source, dtype) == CT_OK) ct_safetensors_commit(writer);
+        else ct_safetensors_abandon(writer);
+    }
+    ct_grad_mode_set(context, before);
+    ct_safetensors_close(source);
+    if (!ct_failed(context)) write_config(model, folder, dtype);
+    return ct_failed(context) ? ct_context_status(context) : copy_side_files(model, folder);
+}
+
+ct_status ct_model_save(ct_model *model, const char *folder, ct_dtype dtype) { return save(model, NULL, folder, dtype); }
+
+ct_status ct_model_save_resolved(ct_model *model, ct_run *run, const char *folder) {
+    return save(model, run, folder, CT_DTYPES);
+}

@@ -1,0 +1,242 @@
+/* layers.c - the basic module kinds: linear, conv1d, embedding, layer_norm, rms_norm, activation, dropout,
+ * sequential. */
+#include "nn/layers.h"
+#include <math.h>
+#include <string.h>
+
+const char *const ct_activation_names[] = {"none", "relu", "gelu", "gelu_tanh", "silu", NULL};
+
+ct_value *ct_option_ints(ct_context *context, ...) {
+    ct_value *map = ct_value_map(context);
+    va_list arguments;
+    va_start(arguments, context);
+    for (const char *name; map && (name = va_arg(arguments, const char *));)
+        ct_value_set(map, name, ct_value_int(context, va_arg(arguments, int64_t)));
+    va_end(arguments);
+    return map;
+}
+
+ct_tensor *ct_activate(ct_tensor *x, ct_activation activation) {
+    switch (activation) {
+    case CT_ACT_RELU: return ct_relu(x);
+    case CT_ACT_GELU: return ct_gelu(x);
+    case CT_ACT_GELU_TANH: return ct_gelu_tanh(x);
+    case CT_ACT_SILU: return ct_silu(x);
+    case CT_ACT_NONE: break;
+    }
+    return x;
+}
+
+/* -------------------------------------------------------------------------------------------- linear */
+
+typedef struct linear_options {
+    int64_t in, out;
+    bool bias;
+    double init_scale; /* deviation of the initial weight; 0: uniform in +-1/sqrt(in), as torch.nn.Linear */
+    const char *tied_to;
+} linear_options;
+
+static const ct_option linear_table[] = {
+    CT_OPTION_INT("in", linear_options, in, 1, 1, 1e9, "input channels"),
+    CT_OPTION_INT("out", linear_options, out, 1, 1, 1e9, "output channels"),
+    CT_OPTION_BOOL("bias", linear_options, bias, true, "add a bias"),
+    CT_OPTION_REAL("init_scale", linear_options, init_scale, 0, 0, 1e3,
+                   "deviation of normal initial weights; 0: uniform in +-1/sqrt(in)"),
+    CT_OPTION_STRING("tied_to", linear_options, tied_to, NULL, "path of the weight that this one shares"),
+    CT_OPTION_END};
+
+static ct_status build_weights(ct_module *module, bool transposed) {
+    const linear_options *o = ct_module_options(module);
+    ct_slot_options weight = {.fan_in = o->in, .fan_out = o->out, .tied_to = o->tied_to};
+    double bound = 1 / sqrt((double)o->in);
+    weight.fill = o->init_scale > 0 ? CT_FILL_NORMAL : CT_FILL_UNIFORM;
+    weight.scale = o->init_scale > 0 ? o->init_scale : bound;
+    const int64_t shape[2] = {transposed ? o->in : o->out, transposed ? o->out : o->in};
+    ct_module_slot(module, "weight", 2, shape, weight);
+    ct_slot_options bias = {.no_decay = true, .fan_in = o->in, .fan_out = o->out};
+    bias.fill = o->init_scale > 0 ? CT_FILL_ZEROS : CT_FILL_UNIFORM;
+    bias.scale = bound;
+    if (o->bias) ct_module_slot(module, "bias", 1, &o->out, bias);
+    return ct_context_status(module->context);
+}
+
+static ct_status linear_build(ct_module *module) { return build_weights(module, false); }
+static ct_status conv1d_build(ct_module *module) { return build_weights(module, true); }
+
+static ct_tensor *linear_run(ct_run *run, ct_module *module, ct_tensor *x, ct_activation activation) {
+    ct_tensor *weight = ct_run_weight(run, &module->slots[0]);
+    ct_tensor *bias = module->slot_count > 1 ? ct_run_weight(run, &module->slots[1]) : NULL;
+    return ct_linear(x, weight, bias, module->kind->build == conv1d_build, activation);
+}
+
+static ct_tensor *linear_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    return linear_run(run, module, inputs[0], CT_ACT_NONE);
+}
+
+static const ct_module_kind linear_kind = {
+    .name = "linear", .summary = "x weight^T + bias, weight [out, in]", .options = linear_table,
+    .options_size = sizeof(linear_options), .build = linear_build, .forward = linear_forward};
+static const ct_module_kind conv1d_kind = {
+    .name = "conv1d", .summary = "x weight + bias, weight [in, out], as GPT-2's files store it",
+    .options = linear_table, .options_size = sizeof(linear_options), .build = conv1d_build,
+    .forward = linear_forward};
+
+ct_tensor *ct_forward_activated(ct_run *run, ct_module *child, ct_tensor *x, ct_activation activation) {
+    if (child->kind != &linear_kind && child->kind != &conv1d_kind)
+        return ct_activate(ct_forward1(run, child, x), activation);
+    ct_scope scope = ct_scope_open(child->context);
+    return ct_scope_return(child->context, scope, linear_run(run, child, x, activation));
+}
+
+/* ----------------------------------------------------------------------------------------- embedding */
+
+typedef struct embedding_options {
+    int64_t rows, width;
+    double init_scale;
+} embedding_options;
+
+static const ct_option embedding_table[] = {
+    CT_OPTION_INT("rows", embedding_options, rows, 1, 1, 1e9, "how many vectors"),
+    CT_OPTION_INT("width", embedding_options, width, 1, 1, 1e9, "channels of each"),
+    CT_OPTION_REAL("init_scale", embedding_options, init_scale, 1, 0, 1e3, "deviation of the initial weights"),
+    CT_OPTION_END};
+
+static ct_status embedding_build(ct_module *module) {
+    const embedding_options *o = ct_module_options(module);
+    ct_module_slot(module, "weight", 2, (const int64_t[]){o->rows, o->width},
+                   (ct_slot_options){.fill = CT_FILL_NORMAL, .scale = o->init_scale});
+    return ct_context_status(module->context);
+}
+
+static ct_tensor *embedding_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    ct_tensor *x = ct_embedding(ct_run_weight(run, &module->slots[0]), inputs[0]);
+    return ct_run_options_of(run)->compute == CT_BF16 ? ct_cast(x, CT_BF16) : x;
+}
+
+static const ct_module_kind embedding_kind = {
+    .name = "embedding", .summary = "rows of a table by id", .options = embedding_table,
+    .options_size = sizeof(embedding_options), .build = embedding_build, .forward = embedding_forward};
+
+/* --------------------------------------------------------------------------------------------- norms */
+
+typedef struct norm_options {
+    int64_t width;
+    double epsilon;
+    bool bias;
+} norm_options;
+
+static const ct_option norm_table[] = {
+    CT_OPTION_INT("width", norm_options, width, 1, 1, 1e9, "channels that are normalised together"),
+    CT_OPTION_REAL("epsilon", norm_options, epsilon, 1e-5, 0, 1, "added to the variance"),
+    CT_OPTION_BOOL("bias", norm_options, bias, true, "layer_norm: add a bias"), CT_OPTION_END};
+
+static ct_status norm_slots(ct_module *module, bool bias) {
+    const norm_options *o = ct_module_options(module);
+    ct_module_slot(module, "weight", 1, &o->width, (ct_slot_options){.fill = CT_FILL_ONES, .no_decay = true});
+    if (bias) ct_module_slot(module, "bias", 1, &o->width, (ct_slot_options){.no_decay = true});
+    return ct_context_status(module->context);
+}
+
+static ct_status layer_norm_build(ct_module *module) {
+    return norm_slots(module, ((const norm_options *)ct_module_options(module))->bias);
+}
+static ct_status rms_norm_build(ct_module *module) { return norm_slots(module, false); }
+
+static ct_tensor *layer_norm_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    const norm_options *o = ct_module_options(module);
+    ct_tensor *bias = module->slot_count > 1 ? ct_run_weight(run, &module->slots[1]) : NULL;
+    return ct_layer_norm(inputs[0], ct_run_weight(run, &module->slots[0]), bias, o->epsilon);
+}
+
+static ct_tensor *rms_norm_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    const norm_options *o = ct_module_options(module);
+    return ct_rms_norm(inputs[0], ct_run_weight(run, &module->slots[0]), o->epsilon);
+}
+
+static const ct_module_kind layer_norm_kind = {
+    .name = "layer_norm", .summary = "Ba et al., arXiv:1607.06450", .options = norm_table,
+    .options_size = sizeof(norm_options), .build = layer_norm_build, .forward = layer_norm_forward};
+static const ct_module_kind rms_norm_kind = {
+    .name = "rms_norm", .summary = "Zhang & Sennrich, arXiv:1910.07467", .options = norm_table,
+    .options_size = sizeof(norm_options), .build = rms_norm_build, .forward = rms_norm_forward};
+
+/* -------------------------------------------------------------------- activation, dropout, sequential */
+
+typedef struct activation_options {
+    int function;
+} activation_options;
+
+static const ct_option activation_table[] = {
+    CT_OPTION_CHOICE("function", activation_options, function, "relu", ct_activation_names, "which"),
+    CT_OPTION_END};
+
+static ct_tensor *activation_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)run, (void)count;
+    const activation_options *o = ct_module_options(module);
+    return ct_activate(inputs[0], (ct_activation)o->function);
+}
+
+static const ct_module_kind activation_kind = {
+    .name = "activation", .summary = "an elementwise function", .options = activation_table,
+    .options_size = sizeof(activation_options), .forward = activation_forward};
+
+typedef struct dropout_options {
+    double probability;
+} dropout_options;
+
+static const ct_option dropout_table[] = {
+    CT_OPTION_REAL("probability", dropout_options, probability, 0.1, 0, 0.999, "of an element to become 0"),
+    CT_OPTION_END};
+
+static ct_tensor *dropout_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    return ct_run_dropout(run, inputs[0], ((const dropout_options *)ct_module_options(module))->probability);
+}
+
+static const ct_module_kind dropout_kind = {
+    .name = "dropout", .summary = "Srivastava et al., JMLR 2014; only in training", .options = dropout_table,
+    .options_size = sizeof(dropout_options), .forward = dropout_forward};
+
+static ct_tensor *sequential_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    ct_tensor *x = inputs[0];
+    for (int i = 0; i < module->child_count; i++)
+        x = ct_run_point(run, module->children[i], "output", ct_forward1(run, module->children[i], x));
+    return x;
+}
+
+static const ct_module_kind sequential_kind = {
+    .name = "sequential", .summary = "its children, one after the other", .forward = sequential_forward};
+
+const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,     &conv1d_kind,  &embedding_kind,  &layer_norm_kind,
+                                             &rms_norm_kind,   &dropout_kind, &activation_kind, &sequential_kind,
+                                             NULL};
+
+/* ------------------------------------------------------------------------------- attention in sight */
+
+ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, ct_tensor *k, ct_tensor *v,
+                                 const ct_attention_options *options, double dropout) {
+    ct_context *context = ct_context_of(q);
+    int64_t heads = ct_dim(q, 1), kv_heads = ct_dim(k, 1), queries = ct_dim(q, 2), keys = ct_dim(k, 2);
+    double scale = options->scale > 0 ? options->scale : 1 / sqrt((double)ct_dim(q, 3));
+    if (heads != kv_heads) { /* head h reads key head h / (heads / kv_heads) */
+        int64_t group = heads / kv_heads, batch = ct_dim(k, 0), channels = ct_dim(k, 3), wide = ct_dim(v, 3);
+        k = ct_reshape(ct_expand(ct_unsqueeze(k, 2), CT_DIMS(batch, kv_heads, group, keys, channels)),
+                       CT_DIMS(batch, heads, keys, channels));
+        v = ct_reshape(ct_expand(ct_unsqueeze(v, 2), CT_DIMS(batch, kv_heads, group, keys, wide)),
+                       CT_DIMS(batch, heads, keys, wide));
+    }
+    ct_tensor *scores = ct_mul_scalar(ct_matmul(q, ct_transpose(k, 2, 3)), scale);
+    if (options->bias) scores = ct_add(scores, options->bias);
+    if (options->causal) {
+        ct_tensor *row = ct_reshape(ct_arange(context, CT_I64, queries, (double)(keys - queries), 1), CT_DIMS(queries, 1));
+        ct_tensor *column = ct_arange(context, CT_I64, keys, 0, 1);
+        scores = ct_masked_fill(scores, ct_greater(column, row), -INFINITY);
+    }
+    ct_tensor *probabilities = ct_run_point(run, module, "probs", ct_softmax(scores, -1));
+    return ct_matmul(ct_run_dropout(run, probabilities, dropout), v);
+}

@@ -1,0 +1,27 @@
+/* module.h - inside nn and model: the layout of modules. */
+#ifndef CARAT_SRC_NN_MODULE_H
+#define CARAT_SRC_NN_MODULE_H
+
+#include <carat/nn.h>
+
+enum { CT_MAX_SLOTS = 8 };
+
+struct ct_module {
+    ct_context *context;
+    const ct_module_kind *kind;
+    char *name, *path; /* path is made when asked for, forgotten by surgery */
+    ct_module *parent;
+    void *options;
+    ct_value *options_value;
+    ct_module **children;
+    int child_count, child_capacity;
+    ct_slot slots[CT_MAX_SLOTS];
+    int slot_count;
+};
+
+/* The kinds that nn itself offers, NULL-terminated. */
+extern const ct_module_kind *const ct_nn_kinds[];
+/* Forgets the paths of a module and all below it. */
+void ct_module_forget_paths(ct_module *module);
+
+#endif

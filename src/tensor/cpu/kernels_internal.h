@@ -1,0 +1,18 @@
+/* kernels_internal.h - what the kernel variants share and the tensor room does not need. */
+#ifndef CARAT_TENSOR_CPU_KERNELS_INTERNAL_H
+#define CARAT_TENSOR_CPU_KERNELS_INTERNAL_H
+
+#include "tensor/cpu/kernels.h"
+
+/* Combines block results as they come, like a binary counter: level l holds the result of 2^l blocks. */
+typedef struct ct_reduce_counter {
+    int64_t count;
+    double level[63];
+} ct_reduce_counter;
+void ct_reduce_counter_add(ct_reduce_counter *counter, ct_reduce op, double value);
+double ct_reduce_counter_total(const ct_reduce_counter *counter, ct_reduce op);
+
+/* Blocks of queries that the attention kernels treat together (does not influence the bits). */
+#define CT_ATTENTION_QUERIES 48
+
+#endif

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Lists the files of one part of the project, sorted, relative to the repository's root. Meson asks for them at
+# configure time; `list-sources.sh all` is what the Makefile compares to see that it must reconfigure.
+#
+#   list-sources.sh library | avx2 | avx512 | command | headers | recipes | kinds | kind NAME | tests | reach
+#                   | checkasm | fuzz | scripts | benchmarks | all
+set -eu
+export LC_ALL=C
+cd "$(dirname "$0")/.."
+
+# Files under the given folders; those that do not exist yet hold none.
+found() {
+    folders=
+    while [ "$1" != -- ]; do
+        [ -d "$1" ] && folders="$folders $1"
+        shift
+    done
+    shift
+    [ -n "$folders" ] || return 0
+    # shellcheck disable=SC2086 # names of folders have no spaces
+    find $folders -type f "$@" | sort
+}
+
+# Folders of kinds: those whose files define `const ct_KIND_method ct_KIND_NAME`.
+kinds() {
+    for folder in src/*/ src/*/*/; do
+        [ -d "$folder" ] || continue
+        kind=$(basename "$folder")
+        if grep -qsE "^const ct_${kind}_method ct_${kind}_[a-z0-9_]+ *=" "$folder"*.c; then
+            echo "$kind"
+        fi
+    done | sort -u
+}
+
+case "${1:-}" in
+library) found src -- -name '*.c' ! -path 'src/cli/*' ! -name '*_avx2.c' ! -name '*_avx512.c' ;;
+avx2) found src/tensor/cpu -- -name '*_avx2.c' ;;
+avx512) found src/tensor/cpu -- -name '*_avx512.c' ;;
+command) found src/cli -- -name '*.c' ;;
+headers) found include/carat -- -name '*.h' ;;
+recipes) found recipes -- -name '*.yaml' ;;
+kinds) kinds ;;
+kind) found "src/$2" "src/train/$2" -- -name '*.c' ;;
+tests) found tests -- -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' ! -path 'tests/fuzz/*' ;;
+test-helpers) found tests -- -name '*.c' ! -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' \
+    ! -path 'tests/fuzz/*' ;;
+reach) found tests/reach -- -name '*.c' ;;
+checkasm) found tests/checkasm -- -name '*.c' ;;
+fuzz) found tests/fuzz -- -name 'fuzz_*.c' ! -name 'fuzz_main.c' ;;
+scripts) found tests/cli tests/tools -- -name '*.sh' ! -name 'lib.sh' ! -name 'common.sh' ;;
+benchmarks) found bench/kernels -- -name '*.c' ;;
+all)
+    for part in library avx2 avx512 command headers recipes tests test-helpers reach checkasm fuzz scripts \
+        benchmarks kinds; do
+        "$0" "$part"
+    done
+    ;;
+*)
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
