@@ -19,7 +19,7 @@ RANKS = {
 }
 VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search plan fit
 # Folders that live in another room's rank: DESIGN.md lists them on the line of `train`.
-RANKS.update({"optimizer": 7, "initializer": 7, "regularizer": 7})
+RANKS.update({"optimizer": 7, "schedule": 7, "initializer": 7, "regularizer": 7})
 RANKS.update({room: VERB_RANK for room in
               "adapt merge prune quantize distill generate evaluate search plan fit".split()})
 # The trainer drives its own methods; they stand above it within one rank.

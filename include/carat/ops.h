@@ -162,9 +162,9 @@ typedef struct ct_cross_entropy_options {
     double label_smoothing; /* epsilon: target = (1 - epsilon) one-hot + epsilon / classes */
     int64_t ignore_index;   /* targets of this id count for nothing; default -100 */
     ct_tensor *weights;     /* per sample [rows] or NULL; a weighted mean divides by the sum of weights */
-    enum { CT_REDUCE_MEAN, CT_REDUCE_SUM, CT_REDUCE_NONE } reduction; /* NONE: per-sample losses [rows], f32/f64 */
+    enum { CT_LOSS_MEAN, CT_LOSS_SUM, CT_LOSS_NONE } reduction; /* NONE: per-sample losses [rows], f32/f64 */
 } ct_cross_entropy_options;
-#define CT_CROSS_ENTROPY_DEFAULT {0.0, -100, NULL, CT_REDUCE_MEAN}
+#define CT_CROSS_ENTROPY_DEFAULT {0.0, -100, NULL, CT_LOSS_MEAN}
 /* logits [..., classes]; targets: ids (i64 or i32) [...], or soft targets (float) [..., classes]. options may be NULL.
  * Forward and backward read the logits once. The mean over no targets is 0. Loss is f32 (f64 for f64 logits). */
 ct_tensor *ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, const ct_cross_entropy_options *options);

@@ -31,7 +31,9 @@ typedef struct ct_optimizer_range {
     double learning_rate, weight_decay;
     int64_t count, offset; /* elements here; first element within the parameter */
     const float *weight;
-    const float *gradient; /* scaled and clipped already */
+    const float *gradient; /* for direction: scaled and clipped already; for fused: as it came */
+    float gradient_scale;  /* for fused */
+    float *weight_out;     /* for fused: the same memory as weight */
     float *state[CT_MAX_STATES]; /* this range of each declared state */
     float *update;
 } ct_optimizer_range;
@@ -44,7 +46,12 @@ typedef struct ct_optimizer_method {
     ct_optimizer_scope scope;   /* CT_ELEMENTWISE: any ranges; CT_WHOLE_TENSOR: one range per parameter */
     bool coupled_decay;         /* weight decay is added to the gradient (L2) instead of applied to the weight */
     void (*direction)(const ct_optimizer_range *range);
+    /* Optional: scaling, direction, decay and apply in one pass over the range, used when nothing else stands in the
+     * chain. Equal to the separate links to rounding. */
+    void (*fused)(const ct_optimizer_range *range);
 } ct_optimizer_method;
+
+extern const ct_optimizer_method *const ct_optimizer_methods[]; /* NULL-terminated, by name */
 
 /* Parameters that share settings. */
 typedef struct ct_parameter_group {

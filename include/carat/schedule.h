@@ -20,6 +20,8 @@ typedef struct ct_schedule_method {
     double (*factor)(const ct_schedule_point *point);
 } ct_schedule_method;
 
+extern const ct_schedule_method *const ct_schedule_methods[]; /* NULL-terminated, by name */
+
 typedef struct ct_schedule ct_schedule;
 ct_schedule *ct_schedule_create(ct_context *context, const char *method, const ct_value *options,
                                 int64_t warmup_steps, int64_t total_steps);

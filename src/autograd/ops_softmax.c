@@ -78,7 +78,7 @@ static ct_tensor *row_scales(const entropy_task *t, ct_tensor *weights) {
         if (!t->soft && ignored(t->targets, r, t->how.ignore_index)) c[r] = 0;
         total += c[r];
     }
-    if (t->how.reduction == CT_REDUCE_MEAN)
+    if (t->how.reduction == CT_LOSS_MEAN)
         for (int64_t r = 0; c && r < rows; r++) c[r] = total != 0 ? c[r] / total : 0;
     ct_dtype dtype = ct_dtype_of(t->logits) == CT_F64 ? CT_F64 : CT_F32;
     return dtype == CT_F64 ? scale : ct_raw_cast(scale, dtype);
@@ -108,7 +108,7 @@ static bool entropy_prepare(entropy_task *t, ct_tensor *logits, ct_tensor *targe
     t->logits = ct_rows(ct_alias(logits));
     ct_tensor *plain = ct_alias(targets);
     t->targets = t->soft ? ct_rows(plain) : ct_reshape(plain, 1, &rows);
-    bool all_ones = !weights && t->how.reduction != CT_REDUCE_MEAN;
+    bool all_ones = !weights && t->how.reduction != CT_LOSS_MEAN;
     t->scale = all_ones ? NULL : row_scales(t, weights);
     return !ct_failed(context);
 }
@@ -190,13 +190,14 @@ static bool is_one(const ct_tensor *g) {
     const void *data = ct_pointer(g);
     if (g->count != 1) return false;
     if (!data) return true; /* meta: the usual case */
-    return ct_dtype_of(g) == CT_F64 ? *(const double *)data == 1 : *(const float *)data == 1;
+    if (ct_dtype_of(g) == CT_F64) return *(const double *)data == 1;
+    return ct_dtype_of(g) == CT_F32 && *(const float *)data == 1;
 }
 
 static void cross_entropy_vjp(const ct_vjp *call, ct_tensor **dx) {
     const entropy *how = call->attributes;
     ct_tensor *g = call->output_gradients[0], *d = ct_saved(call, 0);
-    bool rows = how->reduction == CT_REDUCE_NONE;
+    bool rows = how->reduction == CT_LOSS_NONE;
     if (call->recording) {
         dx[0] = recorded_gradient(call, d, rows ? as_column(g) : g);
         return;
@@ -221,14 +222,17 @@ static ct_tensor *composed(const entropy_task *t, ct_tensor *logits, ct_tensor *
     if (weights) {
         int64_t rows = t->logits->shape[0];
         counts = ct_cast(ct_reshape(weights, 1, &rows), dtype);
-        if (t->scale) { /* ignored rows have a scale of 0 */
-            ct_tensor *none = ct_raw_binary(CT_EQUAL, t->scale, ct_constant(t->scale, dtype, 0));
-            counts = t->soft ? counts : ct_masked_fill(counts, none, 0.0);
+        if (!t->soft) {
+            ct_tensor *id = ct_constant(t->targets, CT_I64, (double)t->how.ignore_index);
+            counts = ct_masked_fill(counts, ct_raw_binary(CT_EQUAL, t->targets, id), 0.0);
         }
-        if (t->how.reduction == CT_REDUCE_MEAN) counts = ct_div(counts, ct_sum_all(counts));
+        if (t->how.reduction == CT_LOSS_MEAN) {
+            ct_tensor *total = ct_sum_all(counts), *zero = ct_constant(total, dtype, 0);
+            counts = ct_div(counts, ct_masked_fill(total, ct_raw_binary(CT_EQUAL, total, zero), 1.0));
+        }
     }
     if (counts) losses = ct_mul(losses, counts);
-    return t->how.reduction == CT_REDUCE_NONE ? losses : ct_sum_all(losses);
+    return t->how.reduction == CT_LOSS_NONE ? losses : ct_sum_all(losses);
 }
 
 static ct_tensor *fused(const entropy_task *t, ct_tensor *logits) {
@@ -236,7 +240,7 @@ static ct_tensor *fused(const entropy_task *t, ct_tensor *logits) {
     ct_tensor *d = NULL;
     ct_tensor *losses = ct_raw_cross_entropy(t->logits, t->targets, t->scale, t->how.label_smoothing,
                                              t->how.ignore_index, ct_differentiates(logits) ? &d : NULL);
-    if (t->how.reduction != CT_REDUCE_NONE) losses = ct_raw_reduce(CT_REDUCE_SUM_OP, losses, 1, false);
+    if (t->how.reduction != CT_LOSS_NONE) losses = ct_raw_reduce(CT_REDUCE_SUM_OP, losses, 1, false);
     ct_node *node = ct_record(context, &cross_entropy_rule, &logits, 1, &losses, 1, &t->how);
     if (!node) return losses;
     if (logits->ndim != 2) d = ct_fresh_shape(d, logits->ndim, logits->shape);
@@ -260,7 +264,7 @@ ct_tensor *ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, const ct_cros
     if (!loss) {
         int64_t rows = 1;
         for (int i = 0; i + 1 < logits->ndim; i++) rows *= logits->shape[i];
-        loss = ct_inert(context, dtype, options->reduction == CT_REDUCE_NONE ? 1 : 0, &rows);
+        loss = ct_inert(context, dtype, options->reduction == CT_LOSS_NONE ? 1 : 0, &rows);
     }
     return ct_scope_return(context, scope, loss);
 }

@@ -8,9 +8,10 @@
  *
  * A tile's sums are written in f32 to scratch; bias, activation and rounding follow there with our own
  * kernels. */
+#define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "tensor/onednn.h"
 
-#ifndef CARAT_HAVE_ONEDNN
+#if !CARAT_HAVE_ONEDNN
 
 bool ct_onednn_takes(ct_context *context, int64_t m, int64_t n, int64_t k, const ct_gemm_operand *a,
                      const ct_gemm_operand *b, const ct_gemm_epilogue *epilogue) {
@@ -31,9 +32,9 @@ void ct_onednn_release(void) {}
 
 #include "tensor/cpu/isa.h"
 #include "tensor/cpu/kernels.h"
+#include <dlfcn.h>
+#include <dnnl.h>
 #include <math.h>
-#include <oneapi/dnnl/dnnl.h>
-#include <omp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -71,7 +72,20 @@ static struct {
     int count;
     uint64_t uses;
     int check; /* 0 not made, 1 passed, 2 failed */
+    /* Of the OpenMP runtime that oneDNN brought along; NULL where it was built without. */
+    int (*omp_get_max_threads)(void);
+    void (*omp_set_num_threads)(int);
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The calling thread is alone from here on; returns what it had before. */
+static int alone_begin(void) {
+    int before = kept.omp_get_max_threads && kept.omp_set_num_threads ? kept.omp_get_max_threads() : 1;
+    if (before != 1) kept.omp_set_num_threads(1);
+    return before;
+}
+static void alone_end(int before) {
+    if (before != 1) kept.omp_set_num_threads(before);
+}
 
 static unsigned chain_of(const tile_key *key) {
     const int64_t parts[] = {key->rows, key->cols, key->k, key->a_row, key->a_col, key->b_row, key->b_col};
@@ -296,10 +310,9 @@ static void tile_task(void *user, int64_t index, int worker) {
     b += batch_offset(&w->batch, entry, w->batch.b_stride) + col * w->b->col_stride;
     float *sums = (float *)(void *)(scratch + w->padded_bytes);
     if (rows < TILE_ROWS) a = pad_rows(w, a, rows, p->key.rows, (uint16_t *)(void *)scratch);
-    int before = omp_get_max_threads();
-    if (before != 1) omp_set_num_threads(1);
+    int before = alone_begin();
     dnnl_status_t status = execute(p, a, b, sums, scratch + w->padded_bytes + w->sums_bytes);
-    if (before != 1) omp_set_num_threads(before);
+    alone_end(before);
     if (status != dnnl_success)
         atomic_store(&w->failed, (int)status);
     else
@@ -309,8 +322,7 @@ static void tile_task(void *user, int64_t index, int worker) {
 /* The primitives of a product: up to four. False where oneDNN refuses one. */
 static bool primitives_acquire(tile_work *w, size_t *scratchpad) {
     int64_t last_rows = w->m % TILE_ROWS, last_cols = w->n % TILE_COLS;
-    int before = omp_get_max_threads();
-    if (before != 1) omp_set_num_threads(1);
+    int before = alone_begin();
     bool good = true;
     for (int r = 0; r < 2; r++)
         for (int c = 0; c < 2; c++) {
@@ -328,7 +340,7 @@ static bool primitives_acquire(tile_work *w, size_t *scratchpad) {
             if (p && p->scratchpad_bytes > *scratchpad) *scratchpad = p->scratchpad_bytes;
             w->primitive[r][c] = p;
         }
-    if (before != 1) omp_set_num_threads(before);
+    alone_end(before);
     return good;
 }
 
@@ -392,8 +404,16 @@ static bool check_values(const check_arrays *x) {
     return true;
 }
 
+static void find_openmp(void) {
+    void *found = dlsym(RTLD_DEFAULT, "omp_get_max_threads");
+    memcpy(&kept.omp_get_max_threads, &found, sizeof found);
+    found = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
+    memcpy(&kept.omp_set_num_threads, &found, sizeof found);
+}
+
 /* 1 passed, 2 failed, 0 could not be made for want of memory. */
 static int check_make(ct_context *context) {
+    find_openmp();
     if (!kept.engine && dnnl_engine_create(&kept.engine, dnnl_cpu, 0) != dnnl_success) {
         ct_log_message(context, CT_LOG_WARNING, "oneDNN has no CPU engine: bf16 products run in f32");
         return 2;

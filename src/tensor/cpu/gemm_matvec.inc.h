@@ -124,7 +124,17 @@ static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int gr
                 square[l] = CT_N(load)((const CT_T *)(const void *)(group + l * stride + u * size));
             if (u % line == 0)
 #pragma GCC unroll 16
-                for (int l = 0; l < CT_VL; l++) CT_N(prefetch)(next, (g * CT_VL + l) * stride + u * size);
+                for (int l = 0; l < CT_VL; l++) {
+#if MODE & 1
+                    __builtin_prefetch(next+ (g * CT_VL + l) * stride + u * size,0,3);
+#endif
+#if MODE & 2
+                    __builtin_prefetch(group + (groups*CT_VL + l) * stride + u * size,0,2);
+#endif
+#if MODE & 4
+                    __builtin_prefetch(group + (groups*CT_VL + l) * stride + u * size,0,3);
+#endif
+                }
             CT_TRANSPOSE(square, CT_N(vec));
 #pragma GCC unroll 16
             for (int l = 0; l < CT_VL; l++) CT_N(store)(buffer + ((u + l) * groups + g) * CT_VL, square[l]);

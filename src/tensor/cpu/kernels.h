@@ -158,13 +158,14 @@ typedef struct ct_sgd {
     bool maximize;
 } ct_sgd;
 
-/* Philox 4x32-10 as in carat/base.h: key = seed, counter = (block low, high, stream low, high). With index
- * k = offset + i for element i of a fill:
- *   f32 and masks: word k % 4 of block k / 4. uniform u = (word >> 8) 2^-24 in [0, 1).
- *   f32 normal: words (0, 1) and (2, 3) of a block each give a pair by Box-Muller: with u1 = (w_even + 1)
- * 2^-32 in (0, 1], u2 = w_odd 2^-32: elements sqrt(-2 log u1) cos(2 pi u2) and sqrt(-2 log u1) sin(2 pi u2).
- *   f64: 64-bit word k % 2 of block k / 2 (low word first): u = (word >> 11) 2^-53. normal: the two of a
- * block are a pair, u1 = (bits + 1) 2^-53, u2 = bits 2^-53. Hence a fill can be cut at any element. */
+/* Philox 4x32-10 as in carat/base.h: key = seed, counter = (block low, high, stream low, high). The upper two bits of
+ * the block number say what is drawn (base/random_internal.h); with k = offset + i for element i of a fill:
+ *   words, f32 uniforms, masks: word k % 4 of block CT_RANDOM_WORDS + k / 4; u = (word >> 8) 2^-24 in [0, 1).
+ *   f32 normals: block CT_RANDOM_NORMAL + k / 4, whose words (0, 1) and (2, 3) each give a pair by Box-Muller: with
+ *     u1 = (first + 1) 2^-32 in (0, 1], u2 = second 2^-32: sqrt(-2 log u1) times cos(2 pi u2), sin(2 pi u2).
+ *   f64 uniforms: 64-bit word k % 2 (low word first) of block CT_RANDOM_UNIFORM + k / 2; u = (word >> 11) 2^-53.
+ *   f64 normals: block CT_RANDOM_NORMAL + k / 2, its two u as a pair: u1 = 1 - u, u2 = u.
+ * Hence a fill can be cut at any element. */
 typedef struct ct_random_range {
     uint64_t seed, stream, offset;
 } ct_random_range;
@@ -179,7 +180,7 @@ typedef struct ct_random_range {
  * cache equals the row of a full forward pass. `scratch`: at least ct_attention_scratch(...) bytes, any
  * content, 64-byte aligned. */
 #define CT_ATTENTION_KEYS 64
-typedef struct ct_attention {
+typedef struct ct_attention_head {
     int64_t queries, keys, head_dim, value_dim; /* head_dim of q and k, value_dim of v and out */
     const float *q, *k, *v;
     int64_t q_stride, k_stride, v_stride;
@@ -195,7 +196,7 @@ typedef struct ct_attention {
     const float *bias; /* added to the scores, -inf masks; NULL: none. bias[i * row + j * column] */
     int64_t bias_row, bias_column; /* strides in elements; 0 allowed (one row for all queries) */
     void *scratch;
-} ct_attention;
+} ct_attention_head;
 size_t ct_attention_scratch(int64_t head_dim, int64_t value_dim);
 
 /* Gradients of the above for ALL queries and keys of one head in one call (a->out and a->lse as the forward
@@ -232,12 +233,12 @@ typedef struct ct_kernels {
      * == `from` copies. In place only where both types have the same size. */
     void (*convert)(int64_t n, ct_dtype from, const void *x, ct_dtype to, void *y);
 
-    /* Attention, f32. See ct_attention. `attention` is also the decoding step (queries == 1, memory bound).
+    /* Attention, f32. See ct_attention_head. `attention` is also the decoding step (queries == 1, memory bound).
      */
-    void (*attention)(const ct_attention *attention);
-    void (*attention_backward)(const ct_attention *attention, const ct_attention_gradient *gradient);
+    void (*attention)(const ct_attention_head *attention);
+    void (*attention_backward)(const ct_attention_head *attention, const ct_attention_gradient *gradient);
 
-    /* Raw words: element i is word (offset + i) % 4 of block (offset + i) / 4. */
+    /* Raw words. */
     void (*random_words)(int64_t n, uint32_t *y, ct_random_range random);
     /* y[i] = 1 with `probability`: uniform u < probability, u as f32 fills draw it. */
     void (*random_bernoulli)(int64_t n, uint8_t *y, double probability, ct_random_range random);

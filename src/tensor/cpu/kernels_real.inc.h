@@ -75,7 +75,7 @@ typedef struct CT_KERNEL_TABLE {
                       CT_KERNEL_REAL *lse);
     /* For one row longer than CT_SOFTMAX_LONG on many threads: one part per block of CT_REDUCE_BLOCK elements (n <= that), parts
      * combined in order, then any range written: y = exp(x - max) / sum, or x - max - log(sum). `stream`:
-     * non-temporal stores. The same bits as `softmax`, `log_softmax` of the whole row, of any length. */
+     * non-temporal stores. The same bits as `softmax`, `log_softmax` of the whole row. */
     void (*softmax_part)(int64_t n, const CT_KERNEL_REAL *x, ct_softmax_part *part);
     void (*softmax_combine)(int64_t count, const ct_softmax_part *parts, ct_softmax_part *total);
     void (*softmax_write)(int64_t n, const CT_KERNEL_REAL *x, const ct_softmax_part *total, CT_KERNEL_REAL *y,

@@ -1,0 +1,54 @@
+/* cli.h - what the verbs of the command share: arguments by option tables, output, exit codes. */
+#ifndef CARAT_SRC_CLI_CLI_H
+#define CARAT_SRC_CLI_CLI_H
+
+#include <carat.h>
+
+enum { CT_EXIT_DONE = 0, CT_EXIT_FAILED = 1, CT_EXIT_USAGE = 2 };
+
+typedef struct ct_cli ct_cli;
+
+/* One word after `carat`. Flags are made from the tables: --name VALUE, --name=VALUE or name=VALUE. */
+typedef struct ct_verb {
+    const char *name;
+    const char *arguments; /* "RECIPE [key=value ...]" */
+    const char *summary;
+    const char *details;        /* a paragraph for --help; may be NULL */
+    const ct_option *tables[3]; /* NULL-terminated */
+    int least, most;            /* positional arguments; most -1: any number */
+    const char *const *examples; /* NULL-terminated; each is run by the tests */
+    int (*run)(ct_cli *cli);
+} ct_verb;
+
+struct ct_cli {
+    ct_context *context;
+    const ct_verb *verb;
+    const char *positional[256];
+    int positional_count;
+    ct_value *options; /* map of what was given */
+    bool json, quiet;
+    ct_progress_line *progress;
+};
+
+/* The verbs, NULL-terminated, in the order of `carat --help`. */
+extern const ct_verb *const ct_verbs[];
+extern const ct_verb ct_verb_train, ct_verb_generate, ct_verb_evaluate, ct_verb_data, ct_verb_plan, ct_verb_show,
+    ct_verb_inspect;
+
+/* Fills `target` from `table` with the options given; keys of other tables are passed over. */
+ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target);
+/* Prints the context's error and gives the exit code: 2 for wrong usage, else 1. */
+int ct_cli_finish(ct_cli *cli);
+/* Wrong usage: message, hint at --help, exit code 2. */
+int ct_cli_usage(ct_cli *cli, const char *format, ...) CT_PRINTF(2, 3);
+/* One line of JSON on standard output; takes the value over. */
+void ct_cli_print_json(ct_cli *cli, ct_value *value);
+/* A line on standard output unless --quiet or --json. */
+void ct_cli_say(ct_cli *cli, const char *format, ...) CT_PRINTF(2, 3);
+/* Runs a verb on the arguments after it, in a context of its own. */
+int ct_cli_run(const ct_verb *verb, int argc, char **argv);
+/* Signal handler: the first signal asks the work to save and stop, the second ends the program at once. */
+void ct_cli_interrupt(int signal_number);
+void ct_cli_print_help(ct_context *context, const ct_verb *verb);
+
+#endif

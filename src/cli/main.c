@@ -1,0 +1,42 @@
+/* main.c - the command: carat VERB ... */
+#include "cli/cli.h"
+#include <signal.h>
+#include <string.h>
+
+const ct_verb *const ct_verbs[] = {&ct_verb_train, &ct_verb_generate, &ct_verb_evaluate, &ct_verb_data,
+                                   &ct_verb_plan,  &ct_verb_inspect,  &ct_verb_show,     NULL};
+
+static void print_help(void) {
+    printf("carat %s: everything that is done to a neural network's weights\n\ncarat VERB ...\n\n", CT_VERSION);
+    for (int i = 0; ct_verbs[i]; i++) printf("  %-10s %s\n", ct_verbs[i]->name, ct_verbs[i]->summary);
+    printf("\ncarat VERB --help lists the options of a verb. Exit codes: 0 done, 1 the work failed, 2 wrong usage.\n");
+}
+
+static int unknown_verb(const char *name) {
+    const char *names[32];
+    size_t count = 0;
+    for (; ct_verbs[count]; count++) names[count] = ct_verbs[count]->name;
+    const char *near = ct_nearest_name(name, names, count);
+    fprintf(stderr, "carat: there is no verb \"%s\"", name);
+    if (near) fprintf(stderr, "; did you mean \"%s\"?", near);
+    fprintf(stderr, "\nTry: carat --help\n");
+    return CT_EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+    struct sigaction action = {.sa_handler = ct_cli_interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help();
+        return argc < 2 ? CT_EXIT_USAGE : CT_EXIT_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("carat %s\n", CT_VERSION);
+        return CT_EXIT_DONE;
+    }
+    for (int i = 0; ct_verbs[i]; i++)
+        if (strcmp(argv[1], ct_verbs[i]->name) == 0) return ct_cli_run(ct_verbs[i], argc - 2, argv + 2);
+    return unknown_verb(argv[1]);
+}

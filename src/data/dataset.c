@@ -1,0 +1,115 @@
+/* dataset.c - a stream of tokens, and training rows that are functions of (seed, index). */
+#include <carat/data.h>
+
+struct ct_dataset {
+    ct_context *context;
+    uint16_t *narrow; /* one of these two is owned, unless this is a part of another */
+    int32_t *wide;
+    bool owns;
+    int64_t count, bytes;
+    int32_t largest;
+};
+
+static ct_dataset *dataset_new(ct_context *context) {
+    ct_dataset *dataset = ct_alloc_zero(context, sizeof(*dataset), CT_MEMORY_OTHER);
+    if (dataset) dataset->context = context;
+    return dataset;
+}
+
+ct_dataset *ct_dataset_from_ids(ct_context *context, const int32_t *ids, size_t count) {
+    if (ct_failed(context)) return NULL;
+    ct_dataset *dataset = dataset_new(context);
+    if (!dataset) return NULL;
+    dataset->owns = true;
+    dataset->count = (int64_t)count;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] > dataset->largest) dataset->largest = ids[i];
+        if (ids[i] < 0) {
+            ct_fail(context, CT_ERROR_ARGUMENT, "dataset: the id at position %zu is %d", i, (int)ids[i]);
+            ct_dataset_destroy(dataset);
+            return NULL;
+        }
+    }
+    bool narrow = dataset->largest <= UINT16_MAX;
+    void *memory = ct_alloc(context, count * (narrow ? 2 : 4), CT_MEMORY_OTHER);
+    if (!memory) {
+        ct_dataset_destroy(dataset);
+        return NULL;
+    }
+    if (narrow) dataset->narrow = memory;
+    else dataset->wide = memory;
+    for (size_t i = 0; i < count; i++)
+        if (narrow) dataset->narrow[i] = (uint16_t)ids[i];
+        else dataset->wide[i] = ids[i];
+    return dataset;
+}
+
+ct_dataset *ct_dataset_from_text(ct_context *context, ct_tokenizer *tokenizer, const char *text, size_t length) {
+    ct_ids ids = {0};
+    ct_dataset *dataset = NULL;
+    if (ct_tokenizer_encode(tokenizer, text, length, CT_ENCODE_PLAIN, &ids) == CT_OK)
+        dataset = ct_dataset_from_ids(context, ids.ids, ids.count);
+    if (dataset) dataset->bytes = (int64_t)length;
+    ct_ids_free(context, &ids);
+    return dataset;
+}
+
+ct_dataset *ct_dataset_part(ct_dataset *whole, int64_t from, int64_t to) {
+    ct_context *context = whole->context;
+    if (from < 0 || to < from || to > whole->count) {
+        ct_fail(context, CT_ERROR_ARGUMENT, "dataset: part [%lld, %lld) of %lld tokens", (long long)from,
+                (long long)to, (long long)whole->count);
+        return NULL;
+    }
+    ct_dataset *part = dataset_new(context);
+    if (!part) return NULL;
+    part->count = to - from;
+    part->largest = whole->largest;
+    if (whole->narrow) part->narrow = whole->narrow + from;
+    if (whole->wide) part->wide = whole->wide + from;
+    return part;
+}
+
+void ct_dataset_destroy(ct_dataset *dataset) {
+    if (!dataset) return;
+    if (dataset->owns) {
+        ct_free(dataset->context, dataset->narrow);
+        ct_free(dataset->context, dataset->wide);
+    }
+    ct_free(dataset->context, dataset);
+}
+
+int64_t ct_dataset_tokens(const ct_dataset *dataset) { return dataset->count; }
+int64_t ct_dataset_bytes(const ct_dataset *dataset) { return dataset->bytes; }
+int32_t ct_dataset_largest(const ct_dataset *dataset) { return dataset->largest; }
+
+int32_t ct_dataset_token(const ct_dataset *dataset, int64_t index) {
+    return dataset->narrow ? dataset->narrow[index] : dataset->wide[index];
+}
+
+/* A row needs length + 1 tokens; shifting the windows by less than `length` must leave that many rows in every epoch. */
+int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t length) {
+    if (dataset->count < length + 1) return 0;
+    int64_t rows = (dataset->count - 1) / length;
+    return rows > 1 ? rows - 1 : 1;
+}
+
+ct_status ct_dataset_row(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
+                         int32_t *ids, int32_t *targets) {
+    int64_t rows = ct_dataset_rows(dataset, length);
+    if (rows == 0)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "the text has %lld tokens, a row of %lld tokens and its targets needs %lld",
+                       (long long)dataset->count, (long long)length, (long long)(length + 1));
+    int64_t epoch = index / rows, within = index % rows;
+    uint64_t order = ct_random_stream("data order") + (uint64_t)epoch * 2;
+    int64_t slack = dataset->count - 1 - rows * length; /* windows can start anywhere in [0, slack] */
+    ct_random shift = ct_random_make(seed, order + 1);
+    int64_t start = ct_random_integer(&shift, 0, slack + 1);
+    start += ct_random_permuted(seed, order, rows, within) * length;
+    for (int64_t t = 0; t < length; t++) {
+        ids[t] = ct_dataset_token(dataset, start + t);
+        targets[t] = ct_dataset_token(dataset, start + t + 1);
+    }
+    return CT_OK;
+}
