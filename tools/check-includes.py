@@ -23,7 +23,8 @@ RANKS.update({"optimizer": 7, "schedule": 7, "initializer": 7, "regularizer": 7}
 RANKS.update({room: VERB_RANK for room in
               "adapt merge prune quantize distill generate evaluate search plan fit".split()})
 # The trainer drives its own methods; they stand above it within one rank.
-ALLOWED_BESIDE = {("train", "optimizer"), ("train", "initializer"), ("train", "regularizer"), ("train", "data")}
+ALLOWED_BESIDE = {("train", "optimizer"), ("train", "schedule"), ("train", "initializer"), ("train", "regularizer"),
+                  ("train", "data")}
 
 HEADER_ROOMS = {
     "base.h": "base", "dtype.h": "base", "tensor.h": "tensor", "ops.h": "tensor", "autograd.h": "autograd",

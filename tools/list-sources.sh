@@ -18,18 +18,17 @@ found() {
     shift
     [ -n "$folders" ] || return 0
     # shellcheck disable=SC2086 # names of folders have no spaces
-    find $folders -type f "$@" | sort
+    find $folders -type f "$@" | sort -u
 }
 
-# Folders of kinds: those whose files define `const ct_KIND_method ct_KIND_NAME`.
+# Kinds are those whose header declares the table that method-table.sh writes; their methods are the files with
+# `const ct_KIND_method ct_KIND_NAME = {`.
 kinds() {
-    for folder in src/*/ src/*/*/; do
-        [ -d "$folder" ] || continue
-        kind=$(basename "$folder")
-        if grep -qsE "^const ct_${kind}_method ct_${kind}_[a-z0-9_]+ *=" "$folder"*.c; then
-            echo "$kind"
-        fi
-    done | sort -u
+    found include/carat -- -name '*.h' -exec \
+        sed -nE 's/^extern const ct_([a-z_]+)_method \*const ct_\1_methods\[\].*/\1/p' {} +
+}
+methods() {
+    found src -- -name '*.c' -exec grep -lE "^const ct_$1_method ct_$1_[a-z0-9_]+ *=" {} +
 }
 
 case "${1:-}" in
@@ -40,7 +39,7 @@ command) found src/cli -- -name '*.c' ;;
 headers) found include/carat -- -name '*.h' ;;
 recipes) found recipes -- -name '*.yaml' ;;
 kinds) kinds ;;
-kind) found "src/$2" "src/train/$2" -- -name '*.c' ;;
+kind) methods "$2" ;;
 tests) found tests -- -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' ! -path 'tests/fuzz/*' ;;
 test-helpers) found tests -- -name '*.c' ! -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' \
     ! -path 'tests/fuzz/*' ;;

@@ -2,7 +2,6 @@
 # Writes the table of a kind's methods: `method-table.sh KIND OUT.c SOURCES...` collects every
 # `const ct_KIND_method ct_KIND_NAME = {` of the sources, sorted by name, into
 #     const ct_KIND_method *const ct_KIND_methods[];   (closed by NULL)
-#     const size_t ct_KIND_method_count;
 # which the kind's header include/carat/KIND.h declares.
 set -eu
 export LC_ALL=C
@@ -29,5 +28,4 @@ fi
     done
     echo "    NULL,"
     echo "};"
-    echo "const size_t ct_${kind}_method_count = sizeof ct_${kind}_methods / sizeof ct_${kind}_methods[0] - 1;"
 } >"$out"

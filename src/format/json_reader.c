@@ -61,6 +61,7 @@ static const char *found(const ct_json_reader *reader, char buffer[32]) {
 }
 
 static bool put(ct_json_reader *reader, const char *data, size_t size) {
+    if (size == 0) return true;
     if (reader->capacity - reader->string_length < size) {
         size_t capacity = reader->capacity ? reader->capacity : 64;
         while (capacity - reader->string_length < size) capacity *= 2;

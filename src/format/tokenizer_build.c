@@ -53,7 +53,8 @@ static ct_status put_merges(const ct_tokenizer_file *file, ct_tokenizer *tokeniz
         if (left >= 0 && right >= 0 && result >= 0)
             status = ct_bpe_add_merge(tokenizer, left, right, result);
         else
-            status = ct_fail(file->context, CT_ERROR_FORMAT, "%s: merge %zu (\"%.60s\" and \"%.60s\"): the vocabulary lacks %s", file->path, i, merge->left,
+            status = ct_fail(file->context, CT_ERROR_FORMAT, "%s: merge %zu (\"%.*s\" and \"%.*s\"): the vocabulary lacks %s", file->path, i,
+                             merge->left_length < 60 ? (int)merge->left_length : 60, merge->left, merge->right_length < 60 ? (int)merge->right_length : 60,
                              merge->right, left < 0 ? "the first" : right < 0 ? "the second" : "what they make");
     }
     ct_bytes_free(file->context, &buffer);

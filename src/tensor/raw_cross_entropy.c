@@ -108,9 +108,9 @@ static void soft_row_f32(const entropy_work *w, const float *x, const float *t, 
     const ct_kernels *kernels = ct_cpu_kernels();
     int64_t n = w->classes;
     double keep = 1 - w->smoothing, spread = w->smoothing / (double)n;
-    double sum = keep * kernels->f32.reduce(CT_KERNEL_REDUCE_SUM, n, t, 0) + w->smoothing;
+    double sum = keep * kernels->f32.reduce(CT_REDUCE_SUM, n, t, 0) + w->smoothing;
     double dot = keep * kernels->f32.dot(n, t, x);
-    if (w->smoothing != 0) dot += spread * kernels->f32.reduce(CT_KERNEL_REDUCE_SUM, n, x, 0);
+    if (w->smoothing != 0) dot += spread * kernels->f32.reduce(CT_REDUCE_SUM, n, x, 0);
     float lse;
     kernels->f32.logsumexp(1, n, x, n, &lse);
     *loss = (float)(scale * (lse * sum - dot));
@@ -125,9 +125,9 @@ static void soft_row_f64(const entropy_work *w, const double *x, const double *t
     const ct_kernels *kernels = ct_cpu_kernels();
     int64_t n = w->classes;
     double keep = 1 - w->smoothing, spread = w->smoothing / (double)n, lse;
-    double sum = keep * kernels->f64.reduce(CT_KERNEL_REDUCE_SUM, n, t, 0) + w->smoothing;
+    double sum = keep * kernels->f64.reduce(CT_REDUCE_SUM, n, t, 0) + w->smoothing;
     double dot = keep * kernels->f64.dot(n, t, x);
-    if (w->smoothing != 0) dot += spread * kernels->f64.reduce(CT_KERNEL_REDUCE_SUM, n, x, 0);
+    if (w->smoothing != 0) dot += spread * kernels->f64.reduce(CT_REDUCE_SUM, n, x, 0);
     kernels->f64.logsumexp(1, n, x, n, &lse);
     *loss = scale * (lse * sum - dot);
     if (!gradient) return;

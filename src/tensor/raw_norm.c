@@ -121,9 +121,9 @@ static void part_sum_task(void *user, int64_t index, int worker) {
     const void *parts = ct_at(s->parts, s->compute, first);
     void *sum = ct_at(s->sum, s->compute, first);
     if (s->compute == CT_F64)
-        kernels->f64.column_reduce(CT_KERNEL_REDUCE_SUM, s->chunks, columns, parts, s->columns, sum, false);
+        kernels->f64.column_reduce(CT_REDUCE_SUM, s->chunks, columns, parts, s->columns, sum, false);
     else
-        kernels->f32.column_reduce(CT_KERNEL_REDUCE_SUM, s->chunks, columns, parts, s->columns, sum, false);
+        kernels->f32.column_reduce(CT_REDUCE_SUM, s->chunks, columns, parts, s->columns, sum, false);
 }
 
 /* The chunks' rows added in order, in the type of the gain. */

@@ -3,13 +3,7 @@
 #ifndef CARAT_SRC_TENSOR_RAW_ROWS_H
 #define CARAT_SRC_TENSOR_RAW_ROWS_H
 
-/* The kernels and the public operations use two names alike: here the kernels' are CT_KERNEL_REDUCE_SUM and
- * ct_attention_head. */
-#define CT_REDUCE_SUM CT_KERNEL_REDUCE_SUM
-#define ct_attention ct_attention_head
 #include "tensor/cpu/kernels.h"
-#undef CT_REDUCE_SUM
-#undef ct_attention
 #include "tensor/raw.h"
 
 /* What a type is computed in. */

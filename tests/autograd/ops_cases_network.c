@@ -78,10 +78,10 @@ static ct_tensor *ids_entropy(ct_tensor *const *x, double smoothing, int reducti
 }
 OPS_FUNCTION(f_entropy, ct_cross_entropy(ct_reshape(x[0], CT_DIMS(6, 4)),
                                          ops_ids(x[0], CT_DIMS(6), (int64_t[]){0, 3, -100, 2, 1, 3}), NULL))
-OPS_FUNCTION(f_entropy_smooth, ids_entropy(x, 0.2, CT_REDUCE_MEAN, false))
-OPS_FUNCTION(f_entropy_weights, ids_entropy(x, 0.1, CT_REDUCE_MEAN, true))
-OPS_FUNCTION(f_entropy_sum, ids_entropy(x, 0.0, CT_REDUCE_SUM, true))
-OPS_FUNCTION(f_entropy_rows, ids_entropy(x, 0.0, CT_REDUCE_NONE, false))
+OPS_FUNCTION(f_entropy_smooth, ids_entropy(x, 0.2, CT_LOSS_MEAN, false))
+OPS_FUNCTION(f_entropy_weights, ids_entropy(x, 0.1, CT_LOSS_MEAN, true))
+OPS_FUNCTION(f_entropy_sum, ids_entropy(x, 0.0, CT_LOSS_SUM, true))
+OPS_FUNCTION(f_entropy_rows, ids_entropy(x, 0.0, CT_LOSS_NONE, false))
 
 static ct_tensor *f_entropy_soft(void *user, ct_tensor *const *x) {
     (void)user;
@@ -134,12 +134,19 @@ ATTENTION(alibi, .causal = true, .alibi_slopes = ct_alibi_slopes(ct_context_of(x
 /* The second query of the first item sees nothing. */
 ATTENTION(mask, .mask = ops_mask(x[0], CT_DIMS(2, 1, 2, 3), (uint8_t[]){1, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1}))
 ATTENTION(bias, .bias = x[3])
-ATTENTION(fixed_bias, .bias = ct_detach(x[3]), .causal = true)
+ATTENTION(fixed_bias, .causal = true,
+          .bias = ct_from_data(ct_context_of(x[0]), CT_F32, CT_DIMS(2, 3), (float[]){0.5f, -1, 2, 0, 1, -0.5f}))
 OPS_FUNCTION(f_attention_slopes, ct_attention(x[0], x[1], x[2], &(ct_attention_options){.alibi_slopes = x[3]}))
 OPS_FUNCTION(f_packed, ct_attention_packed(x[0], 2, 2, &(ct_attention_options){.causal = true}))
 OPS_FUNCTION(f_packed_grouped, ct_attention_packed(x[0], 2, 1, NULL))
 
-OPS_FUNCTION(f_rotary, ct_square(ct_rotary(x[0], ct_detach(x[1]), ct_detach(x[2]), false)))
+static ct_tensor *turned(ct_tensor *x, int64_t channels, bool interleaved) {
+    ct_tensor *cosines, *sines;
+    ct_rotary_tables(ct_context_of(x), 3, ct_dim(x, -2), channels, 100.0, &cosines, &sines);
+    return ct_square(ct_rotary(x, cosines, sines, interleaved));
+}
+OPS_FUNCTION(f_rotary, turned(x[0], 4, false))
+OPS_FUNCTION(f_rotary_fixed_pairs, turned(x[0], 2, true))
 OPS_FUNCTION(f_rotary_learned, ct_square(ct_rotary(x[0], x[1], x[2], false)))
 OPS_FUNCTION(f_rotary_pairs, ct_square(ct_rotary(x[0], x[1], x[2], true)))
 
@@ -223,6 +230,8 @@ const ops_case ops_cases_network[] = {
     {"attention", "learned slopes", f_attention_slopes, {QKV(2), T1(2)}, 4, 0},
     {"attention_packed", "", f_packed, {T3(2, 3, 6)}, 1, 0},
     {"attention_packed", "grouped", f_packed_grouped, {T3(1, 3, 8)}, 1, 0},
+    {"rotary", "", f_rotary, {T4(1, 2, 2, 4)}, 1, 0},
+    {"rotary", "pairs, in part", f_rotary_fixed_pairs, {T3(2, 2, 4)}, 1, 0},
     {"rotary", "learned", f_rotary_learned, {T3(2, 2, 4), T2(2, 2), T2(2, 2)}, 3, 0},
     {"rotary", "learned, in part", f_rotary_learned, {T3(2, 2, 5), T2(2, 1), T2(2, 1)}, 3, 0},
     {"rotary", "learned, pairs", f_rotary_pairs, {T3(2, 2, 5), T2(2, 2), T2(2, 2)}, 3, 0},

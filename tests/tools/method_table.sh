@@ -8,14 +8,13 @@ printf 'static int x;\nconst ct_optimizer_method ct_optimizer_adamw = {\n};\n' >
 tools/method-table.sh optimizer "$work/table.c" "$work/sgd.c" "$work/adamw.c"
 mkdir -p "$work/carat"
 printf '%s\n' 'typedef struct { const char *name; } ct_optimizer_method;' \
-    'extern const ct_optimizer_method *const ct_optimizer_methods[];' \
-    'extern const size_t ct_optimizer_method_count;' >"$work/carat/optimizer.h"
+    'extern const ct_optimizer_method *const ct_optimizer_methods[];' >"$work/carat/optimizer.h"
 cat >"$work/main.c" <<'C'
 #include <stddef.h>
 #include <carat/optimizer.h>
 const ct_optimizer_method ct_optimizer_adamw = {"adamw"}, ct_optimizer_sgd = {"sgd"};
 int main(void) {
-    return !(ct_optimizer_method_count == 2 && ct_optimizer_methods[0] == &ct_optimizer_adamw &&
+    return !(ct_optimizer_methods[0] == &ct_optimizer_adamw &&
              ct_optimizer_methods[1] == &ct_optimizer_sgd && ct_optimizer_methods[2] == NULL);
 }
 C

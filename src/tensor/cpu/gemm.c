@@ -98,7 +98,7 @@ static void exchange(ct_gemm_problem *problem) {
     int64_t m = problem->m;
     ct_gemm_epilogue *epilogue = &problem->finish.epilogue;
     const void *bias = epilogue->bias_n;
-    problem->exchanged = true;
+    problem->exchanged = problem->finish.exchanged = true;
     problem->m = problem->n, problem->n = m;
     problem->a = problem->b, problem->b = a;
     swap_strides(&problem->a.row_stride, &problem->a.col_stride);

@@ -129,8 +129,9 @@ static void CT_N(finish)(const ct_gemm_finish *finish, void *sums, int64_t sums_
     const CT_T *bias_n = epilogue->bias_n, *bias_m = epilogue->bias_m;
     for (int64_t i = 0; i < rows; i++) {
         CT_T *values = (CT_T *)sums + i * sums_row;
+        if (bias_m && finish->exchanged) CT_N(add_value)(values, bias_m[row + i], cols);
         if (bias_n) CT_N(add)(values, bias_n + col, cols);
-        if (bias_m) CT_N(add_value)(values, bias_m[row + i], cols);
+        if (bias_m && !finish->exchanged) CT_N(add_value)(values, bias_m[row + i], cols);
         if (epilogue->preactivation.data) CT_N(write_output)(&epilogue->preactivation, row + i, col, values, cols);
         if (epilogue->activation) epilogue->activation(epilogue->activation_user, values, cols);
         if (epilogue->residual.data) CT_N(add_residual)(&epilogue->residual, row + i, col, values, cols);

@@ -36,8 +36,9 @@ typedef struct ct_gemm_finish {
     ct_gemm_epilogue epilogue;
     ct_gemm_output c;
     double beta;
-    bool in_place; /* the sums are made in C itself */
-    bool any;      /* something is left to do after the sums */
+    bool in_place;  /* the sums are made in C itself */
+    bool any;       /* something is left to do after the sums */
+    bool exchanged; /* rows here are columns of the caller: bias_m is added first */
 } ct_gemm_finish;
 
 /* Columns of B against up to CT_GEMM_MATVEC_ROWS rows of A: c[r][j] = alpha * sum_p x[r][p] b[p][j] + beta * c. */

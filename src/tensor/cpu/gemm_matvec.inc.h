@@ -32,14 +32,7 @@ static inline __attribute__((always_inline)) CT_N(vec) CT_N(elements)(const int 
 }
 
 static inline __attribute__((always_inline)) void CT_N(prefetch)(const void *b, int64_t offset) {
-#ifndef HINT
-#define HINT 2
-#endif
-#if HINT < 4
-    __builtin_prefetch((const char *)((uintptr_t)b + (uintptr_t)offset), 0, HINT);
-#else
-(void)b;(void)offset;
-#endif
+    __builtin_prefetch((const char *)((uintptr_t)b + (uintptr_t)offset), 0, 3);
 }
 
 /* ------------------------------------------------------------------------- B contiguous along its rows --- */
@@ -104,11 +97,7 @@ static inline __attribute__((always_inline)) void CT_N(matvec_columns_of)(const 
 
 /* A few steps of some columns are transposed into a buffer in the first-level cache, then the sums go along it. Units
  * are elements of CT_T or pairs of 16-bit ones. */
-#ifdef UNITS
-#define CT_UNITS UNITS
-#else
 #define CT_UNITS 64
-#endif
 
 /* Units [0, units) of `groups` vectors of columns, to buffer[unit][groups * CT_VL]. `next` will be wanted after. */
 static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int groups, const char *b, int64_t stride,
@@ -121,20 +110,10 @@ static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int gr
             CT_N(vec) square[CT_VL];
 #pragma GCC unroll 16
             for (int l = 0; l < CT_VL; l++)
-                square[l] = CT_N(load)((const CT_T *)(const void *)(group + l * stride + u * size));
+                square[l] = CT_N(load_bytes)(group + l * stride + u * size);
             if (u % line == 0)
 #pragma GCC unroll 16
-                for (int l = 0; l < CT_VL; l++) {
-#if MODE & 1
-                    __builtin_prefetch(next+ (g * CT_VL + l) * stride + u * size,0,3);
-#endif
-#if MODE & 2
-                    __builtin_prefetch(group + (groups*CT_VL + l) * stride + u * size,0,2);
-#endif
-#if MODE & 4
-                    __builtin_prefetch(group + (groups*CT_VL + l) * stride + u * size,0,3);
-#endif
-                }
+                for (int l = 0; l < CT_VL; l++) CT_N(prefetch)(next, (g * CT_VL + l) * stride + u * size);
             CT_TRANSPOSE(square, CT_N(vec));
 #pragma GCC unroll 16
             for (int l = 0; l < CT_VL; l++) CT_N(store)(buffer + ((u + l) * groups + g) * CT_VL, square[l]);

@@ -22,3 +22,9 @@ static inline __attribute__((always_inline)) CT_N(vec) CT_N(load)(const CT_T *fr
 static inline __attribute__((always_inline)) void CT_N(store)(CT_T *to, CT_N(vec) value) {
     *(CT_N(vec_unaligned) *)to = value;
 }
+
+/* From any address. */
+static inline __attribute__((always_inline)) CT_N(vec) CT_N(load_bytes)(const void *from) {
+    typedef CT_T bytes __attribute__((vector_size(CT_VL * sizeof(CT_T)), may_alias, aligned(1)));
+    return *(const bytes *)from;
+}

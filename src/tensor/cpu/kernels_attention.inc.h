@@ -12,7 +12,7 @@
 static int64_t attention_padded(int64_t n) { return (n + VF_LANES - 1) / VF_LANES * VF_LANES; }
 
 /* The keys that query row i sees, within the block of `count` keys from `first`: [*low, *high) relative to the block. */
-static void attention_range(const ct_attention *a, int64_t i, int64_t first, int64_t count, int64_t *low,
+static void attention_range(const ct_attention_head *a, int64_t i, int64_t first, int64_t count, int64_t *low,
                             int64_t *high) {
     int64_t position = a->query_offset + i, from = 0, to = a->keys;
     if (a->causal && position + 1 < to) to = position + 1;
@@ -27,7 +27,7 @@ static void attention_range(const ct_attention *a, int64_t i, int64_t first, int
 }
 
 /* The key blocks [*begin, *end) that rows [i, i + rows) may see: multiples of KEYS. */
-static void attention_blocks(const ct_attention *a, int64_t i, int64_t rows, int64_t *begin, int64_t *end) {
+static void attention_blocks(const ct_attention_head *a, int64_t i, int64_t rows, int64_t *begin, int64_t *end) {
     int64_t from = 0, to = a->keys;
     if (a->causal && a->query_offset + i + rows < to) to = a->query_offset + i + rows;
     if (a->window > 0) {
@@ -59,10 +59,10 @@ static void attention_pack_transposed(int64_t count, int64_t columns, const floa
 }
 
 /* Whether scores need more than the scale and a range of visible keys. */
-static bool attention_is_plain(const ct_attention *a) { return a->softcap == 0 && a->alibi_slope == 0 && !a->bias; }
+static bool attention_is_plain(const ct_attention_head *a) { return a->softcap == 0 && a->alibi_slope == 0 && !a->bias; }
 
 /* The score of 16 keys from block element j after softcap, alibi, bias. *slope: derivative of the softcap. */
-SIMD vf attention_adjust(const ct_attention *a, int64_t i, int64_t first, int64_t count, int64_t j, vf s, vf *slope) {
+SIMD vf attention_adjust(const ct_attention_head *a, int64_t i, int64_t first, int64_t count, int64_t j, vf s, vf *slope) {
     *slope = vf_set(1);
     if (a->softcap != 0) {
         vf t = vf_tanh(vf_div(s, vf_set(a->softcap)));
@@ -98,7 +98,7 @@ SIMD vf attention_mask(vf s, int64_t low, int64_t high, int64_t j, vf other) {
 }
 
 /* Masks and adjusts the scores of one row, returns their maximum. */
-static float attention_row_scores(const ct_attention *a, bool plain, int64_t i, int64_t first, int64_t count, float *s) {
+static float attention_row_scores(const ct_attention_head *a, bool plain, int64_t i, int64_t first, int64_t count, float *s) {
     int64_t low, high;
     attention_range(a, i, first, count, &low, &high);
     const vf none = vf_set(-INFINITY);
@@ -128,7 +128,7 @@ typedef struct attention_state {
 } attention_state;
 
 /* Scores to exponentials: new maxima, factors for what was summed before, new sums. */
-static void attention_exponentials(const ct_attention *a, attention_state *t, int64_t i, int64_t rows, int64_t first,
+static void attention_exponentials(const ct_attention_head *a, attention_state *t, int64_t i, int64_t rows, int64_t first,
                                    int64_t count) {
     bool plain = attention_is_plain(a);
     for (int64_t r = 0; r < rows; ++r) {
@@ -153,7 +153,7 @@ static void attention_exponentials(const ct_attention *a, attention_state *t, in
     }
 }
 
-static void attention_block(const ct_attention *a, attention_state *t, int64_t i, int64_t rows, int64_t first,
+static void attention_block(const ct_attention_head *a, attention_state *t, int64_t i, int64_t rows, int64_t first,
                             int64_t count) {
     attention_pack_transposed(count, a->head_dim, a->k + first * a->k_stride, a->k_stride, t->kt);
     product scores = {.m = rows, .n = KEYS, .k = a->head_dim, .a = t->q, .a_row = t->head_padded, .a_column = 1,
@@ -170,7 +170,7 @@ static void attention_block(const ct_attention *a, attention_state *t, int64_t i
 }
 
 /* out = sums / total, lse = highest + log(total). */
-static void attention_finish(const ct_attention *a, attention_state *t, int64_t i, int64_t rows) {
+static void attention_finish(const ct_attention_head *a, attention_state *t, int64_t i, int64_t rows) {
     float logarithm[QUERIES];
     for (int64_t r = 0; r < rows; r += VF_LANES) vf_store(logarithm + r, vf_log(vf_load(t->total + r)));
     for (int64_t r = 0; r < rows; ++r) {
@@ -182,7 +182,7 @@ static void attention_finish(const ct_attention *a, attention_state *t, int64_t 
     }
 }
 
-static void attention(const ct_attention *a) {
+static void attention(const ct_attention_head *a) {
     attention_state t = {.head_padded = attention_padded(a->head_dim), .value_padded = attention_padded(a->value_dim)};
     t.kt = a->scratch;
     t.v = t.kt + t.head_padded * KEYS;

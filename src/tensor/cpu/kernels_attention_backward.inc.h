@@ -12,7 +12,7 @@ typedef struct gradient_state {
     int64_t head_padded, value_padded;
 } gradient_state;
 
-static void gradient_state_place(gradient_state *t, const ct_attention *a, const ct_attention_gradient *g) {
+static void gradient_state_place(gradient_state *t, const ct_attention_head *a, const ct_attention_gradient *g) {
     t->head_padded = attention_padded(a->head_dim);
     t->value_padded = attention_padded(a->value_dim);
     t->kt = g->scratch;
@@ -29,7 +29,7 @@ static void gradient_state_place(gradient_state *t, const ct_attention *a, const
 }
 
 /* Scores to probabilities P, and dP to dS, of one row. */
-static void gradient_row(const ct_attention *a, const gradient_state *t, int64_t i, int64_t first, int64_t count, float *s,
+static void gradient_row(const ct_attention_head *a, const gradient_state *t, int64_t i, int64_t first, int64_t count, float *s,
                          float *ds) {
     int64_t low, high;
     attention_range(a, i, first, count, &low, &high);
@@ -48,7 +48,7 @@ static void gradient_row(const ct_attention *a, const gradient_state *t, int64_t
 }
 
 /* One block of queries against one block of keys. */
-static void gradient_block(const ct_attention *a, const ct_attention_gradient *g, gradient_state *t, int64_t i,
+static void gradient_block(const ct_attention_head *a, const ct_attention_gradient *g, gradient_state *t, int64_t i,
                            int64_t rows, int64_t first, int64_t count) {
     int64_t hp = t->head_padded, vp = t->value_padded;
     attention_pack(rows, a->head_dim, a->q + i * a->q_stride, a->q_stride, a->scale, t->q, hp);
@@ -86,7 +86,7 @@ static void gradient_output(int64_t rows, int64_t columns, const float *x, int64
     }
 }
 
-static void attention_backward(const ct_attention *a, const ct_attention_gradient *g) {
+static void attention_backward(const ct_attention_head *a, const ct_attention_gradient *g) {
     gradient_state t;
     gradient_state_place(&t, a, g);
     for (int64_t i = 0; i < a->queries; ++i) {

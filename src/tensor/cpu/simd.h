@@ -20,9 +20,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SIMD static inline __attribute__((always_inline, unused))
 #define VF_LANES 16
 #define VD_LANES 8
+
+/* In plain C the operations stay functions: inlined loops over 16 lanes would take the compiler minutes. */
+#if defined(__AVX2__)
+#define SIMD static inline __attribute__((always_inline, unused))
+#else
+#define SIMD static __attribute__((noinline, unused))
+#endif
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define CT_SIMD_NAME "avx512"

@@ -1,0 +1,95 @@
+/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, or multiple choice. */
+#include "cli/report.h"
+#include <string.h>
+
+typedef struct evaluate_flags {
+    const char *tokenizer, *field, *choices;
+    bool bf16_weights;
+    int64_t limit;
+} evaluate_flags;
+
+static const ct_option flags_table[] = {
+    CT_OPTION_STRING("tokenizer", evaluate_flags, tokenizer, NULL, "folder or tokenizer.json; the model's by default"),
+    CT_OPTION_STRING("field", evaluate_flags, field, "text", "of JSONL records that holds the text"),
+    CT_OPTION_STRING("choices", evaluate_flags, choices, NULL,
+                     "JSONL of {\"prompt\", \"choices\", \"answer\"}: multiple choice by likelihood"),
+    CT_OPTION_INT("limit", evaluate_flags, limit, 0, 0, 1e12, "questions at most; 0: all"),
+    CT_OPTION_BOOL("bf16_weights", evaluate_flags, bf16_weights, false, "weights in bf16"), CT_OPTION_END};
+
+static void evaluate_text(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
+                          const ct_perplexity_options *options) {
+    ct_context *context = cli->context;
+    ct_bytes text = {0};
+    ct_ids ids = {0};
+    ct_perplexity r;
+    if (ct_text_read(context, path, field, &text) == CT_OK &&
+        ct_tokenizer_encode(tokenizer, text.data, text.length, CT_ENCODE_PLAIN, &ids) == CT_OK &&
+        ct_evaluate_perplexity(model, tokenizer, ids.ids, (int64_t)ids.count, options, &r) == CT_OK) {
+        if (cli->json) {
+            ct_value *map = ct_value_map(context);
+            ct_cli_put_real(map, "loss", r.loss, context);
+            ct_cli_put_real(map, "perplexity", r.perplexity, context);
+            ct_cli_put_real(map, "bits_per_byte", r.bits_per_byte, context);
+            ct_cli_put_real(map, "bits_per_token", r.bits_per_token, context);
+            ct_cli_put_int(map, "tokens", r.tokens, context);
+            ct_cli_put_int(map, "bytes", r.bytes, context);
+            ct_cli_put_real(map, "seconds", r.seconds, context);
+            ct_cli_print_json(cli, map);
+        } else {
+            printf("perplexity %.4f, %.4f bits per byte (%lld tokens, %lld bytes, %.1f s)\n", r.perplexity,
+                   r.bits_per_byte, (long long)r.tokens, (long long)r.bytes, r.seconds);
+        }
+    }
+    ct_bytes_free(context, &text);
+    ct_ids_free(context, &ids);
+}
+
+static void evaluate_choices(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const evaluate_flags *flags) {
+    ct_context *context = cli->context;
+    ct_choice_result r;
+    if (ct_evaluate_choices(model, tokenizer, flags->choices, flags->limit, &r) != CT_OK) return;
+    if (!cli->json) {
+        printf("accuracy %.4f, per byte %.4f (%lld questions)\n", r.accuracy, r.accuracy_per_byte,
+               (long long)r.questions);
+        return;
+    }
+    ct_value *map = ct_value_map(context);
+    ct_cli_put_int(map, "questions", r.questions, context);
+    ct_cli_put_real(map, "accuracy", r.accuracy, context);
+    ct_cli_put_real(map, "accuracy_per_byte", r.accuracy_per_byte, context);
+    ct_cli_print_json(cli, map);
+}
+
+static int run(ct_cli *cli) {
+    evaluate_flags flags;
+    ct_perplexity_options options;
+    ct_model *model = NULL;
+    ct_tokenizer *tokenizer = NULL;
+    if (ct_cli_options(cli, flags_table, &flags) != CT_OK ||
+        ct_cli_options(cli, ct_perplexity_table, &options) != CT_OK)
+        return ct_cli_finish(cli);
+    if (!flags.choices && cli->positional_count < 2)
+        return ct_cli_usage(cli, "expected a TEXT file after the model, or --choices FILE");
+    if (ct_cli_load(cli, cli->positional[0], flags.tokenizer, flags.bf16_weights, &model, &tokenizer)) {
+        if (flags.choices) evaluate_choices(cli, model, tokenizer, &flags);
+        else evaluate_text(cli, model, tokenizer, cli->positional[1], flags.field, &options);
+        ct_tokenizer_destroy(tokenizer);
+        ct_model_destroy(model);
+    }
+    return ct_cli_finish(cli);
+}
+
+static const char *const examples[] = {
+    "carat evaluate out/tiny README.md --stride 32 --max_tokens 2000",
+    "carat evaluate out/tiny README.md --max_tokens 2000 --json", NULL};
+
+const ct_verb ct_verb_evaluate = {
+    .name = "evaluate",
+    .arguments = "MODEL TEXT",
+    .summary = "Measure perplexity and bits per byte, or multiple choice",
+    .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts.",
+    .tables = {flags_table, ct_perplexity_table},
+    .least = 1,
+    .most = 2,
+    .examples = examples,
+    .run = run};

@@ -1,0 +1,93 @@
+/* train.c - carat train: a run described by a recipe. */
+#include "cli/cli.h"
+#include "cli/report.h"
+#include <math.h>
+
+typedef struct train_flags {
+    bool resume;
+} train_flags;
+
+static const ct_option flags_table[] = {
+    CT_OPTION_BOOL("resume", train_flags, resume, false, "go on from the newest checkpoint in output_dir"),
+    CT_OPTION_END};
+
+/* The recipe with what was given on the command line over it. */
+ct_value *ct_cli_recipe(ct_cli *cli) {
+    ct_context *context = cli->context;
+    ct_value *recipe = cli->positional_count ? ct_document_read(context, cli->positional[0]) : ct_value_map(context);
+    if (recipe && ct_value_kind_of(recipe) != CT_VALUE_MAP) {
+        ct_fail(context, CT_ERROR_FORMAT, "%s: a recipe is a map of keys", cli->positional[0]);
+        ct_value_free(recipe);
+        return NULL;
+    }
+    if (!recipe) return NULL;
+    ct_cli_overlay(recipe, cli->options);
+    for (const ct_option *o = flags_table; o->type != CT_TYPE_END; o++) ct_value_remove(recipe, o->name);
+    static const char *const common[] = {"json", "quiet", "help", NULL};
+    for (int i = 0; common[i]; i++) ct_value_remove(recipe, common[i]);
+    return recipe;
+}
+
+/* Maps are merged key by key, everything else is replaced. */
+void ct_cli_overlay(ct_value *target, const ct_value *over) {
+    for (size_t i = 0; i < ct_value_count(over); i++) {
+        const char *key = ct_value_key(over, i);
+        ct_value *value = ct_value_at(over, i), *present = ct_value_get(target, key);
+        if (ct_value_kind_of(value) == CT_VALUE_MAP && ct_value_kind_of(present) == CT_VALUE_MAP)
+            ct_cli_overlay(present, value);
+        else
+            ct_value_set(target, key, ct_value_copy(value));
+    }
+}
+
+static void say_report(ct_cli *cli, const ct_train_report *r, const char *folder) {
+    char predicted[32], measured[32];
+    ct_cli_say(cli, "%s after %lld steps, %lld tokens, %.0f tokens/s", r->interrupted ? "Interrupted" : "Done",
+               (long long)r->steps, (long long)r->tokens, r->tokens_per_second);
+    if (isfinite(r->bits_per_byte_before))
+        ct_cli_say(cli, "Held-out text:   before  %.3f bits per byte, perplexity %.2f", r->bits_per_byte_before,
+                   r->perplexity_before);
+    if (isfinite(r->bits_per_byte_after))
+        ct_cli_say(cli, "                 after   %.3f bits per byte, perplexity %.2f", r->bits_per_byte_after,
+                   r->perplexity_after);
+    ct_cli_say(cli, "Memory at peak:  predicted %s, measured %s (micro-batch %lld%s)",
+               ct_format_bytes(r->plan.peak, predicted, sizeof(predicted)),
+               ct_format_bytes(r->measured_peak, measured, sizeof(measured)), (long long)r->plan.micro_batch,
+               r->plan.checkpoint_every ? ", activations recomputed" : "");
+    ct_cli_say(cli, "Hash of weights: %016llx", (unsigned long long)r->weights_hash);
+    if (r->interrupted) ct_cli_say(cli, "Checkpoint in %s; go on with --resume", folder);
+    else ct_cli_say(cli, "Model, curve and report are in %s", folder);
+}
+
+static int run(ct_cli *cli) {
+    train_flags flags;
+    ct_train_report report = {0};
+    if (ct_cli_options(cli, flags_table, &flags) != CT_OK) return ct_cli_finish(cli);
+    ct_value *recipe = ct_cli_recipe(cli);
+    if (!recipe) return ct_cli_finish(cli);
+    if (ct_train(cli->context, recipe, flags.resume, &report) == CT_OK) {
+        const char *folder = ct_value_as_string(ct_value_get(recipe, "output_dir"), "");
+        if (cli->json) ct_cli_print_json(cli, ct_cli_train_report(cli->context, &report, folder));
+        else say_report(cli, &report, folder);
+    }
+    ct_value_free(recipe);
+    return ct_cli_finish(cli);
+}
+
+static const char *const examples[] = {
+    "carat train recipes/gpt-small.yaml max_steps=5 --memory 600M --out out/small",
+    "carat train recipes/gpt-tiny.yaml max_steps=20 learning_rate=1e-3 out=out/tiny --json",
+    "carat train recipes/gpt-tiny.yaml max_steps=40 learning_rate=1e-3 out=out/tiny --resume",
+    NULL};
+
+const ct_verb ct_verb_train = {
+    .name = "train",
+    .arguments = "RECIPE.yaml [key=value ...]",
+    .summary = "Train a language model by a recipe",
+    .details = "key=value overrides the recipe; dotted keys reach into maps (model.n_layer=6). Ctrl-C writes a checkpoint\n"
+               "and exits; --resume goes on to the same bits that an uninterrupted run would have reached.",
+    .tables = {ct_train_table, flags_table},
+    .least = 1,
+    .most = 1,
+    .examples = examples,
+    .run = run};
