@@ -2,7 +2,7 @@
 # Lists the files of one part of the project, sorted, relative to the repository's root. Meson asks for them at
 # configure time; `list-sources.sh all` is what the Makefile compares to see that it must reconfigure.
 #
-#   list-sources.sh library | avx2 | avx512 | command | headers | recipes | kinds | kind NAME | tests | reach
+#   list-sources.sh library | plain | avx2 | avx512 | command | headers | recipes | kinds | kind NAME | tests | reach
 #                   | checkasm | fuzz | scripts | benchmarks | all
 set -eu
 export LC_ALL=C
@@ -32,7 +32,8 @@ methods() {
 }
 
 case "${1:-}" in
-library) found src -- -name '*.c' ! -path 'src/cli/*' ! -name '*_avx2.c' ! -name '*_avx512.c' ;;
+library) found src -- -name '*.c' ! -path 'src/cli/*' ! -name '*_avx2.c' ! -name '*_avx512.c' ! -name '*_plain.c' ;;
+plain) found src/tensor/cpu -- -name '*_plain.c' ;;
 avx2) found src/tensor/cpu -- -name '*_avx2.c' ;;
 avx512) found src/tensor/cpu -- -name '*_avx512.c' ;;
 command) found src/cli -- -name '*.c' ;;
@@ -49,7 +50,7 @@ fuzz) found tests/fuzz -- -name 'fuzz_*.c' ! -name 'fuzz_main.c' ;;
 scripts) found tests/cli tests/tools -- -name '*.sh' ! -name 'lib.sh' ! -name 'common.sh' ;;
 benchmarks) found bench/kernels -- -name '*.c' ;;
 all)
-    for part in library avx2 avx512 command headers recipes tests test-helpers reach checkasm fuzz scripts \
+    for part in library plain avx2 avx512 command headers recipes tests test-helpers reach checkasm fuzz scripts \
         benchmarks kinds; do
         "$0" "$part"
     done

@@ -143,8 +143,9 @@ const ct_value *ct_safetensors_metadata(const ct_safetensors *file);
 /* Writes one file, or shards. Tensors are declared first, then their bytes are written in the order of
  * declaration in pieces of any size. In the file they lie as the reference implementation puts them (larger
  * element types first, then by name), so what was read from such a file is written to the same bytes.
- * ct_safetensors_commit frees the writer and fails if bytes are missing; until it succeeds, what existed is
- * untouched. */
+ * ct_safetensors_commit frees the writer and fails if bytes are missing; until then, what existed is
+ * untouched. Each file is replaced atomically, several shards one after the other: to replace a sharded model
+ * as a whole, write it into a new folder and call ct_path_replace. */
 typedef struct ct_safetensors_writer ct_safetensors_writer;
 ct_safetensors_writer *ct_safetensors_create(ct_context *context, const char *path);
 /* Files of a model folder: FOLDER/model.safetensors if all fits into max_shard_size bytes (0: no limit), else

@@ -25,15 +25,17 @@ typedef struct ct_train_tokenizer_options {
     int64_t vocab_size; /* of a BPE to be trained */
 } ct_train_tokenizer_options;
 
+/* Names are Hugging Face's TrainingArguments' where it has one, and so are the defaults. */
 typedef struct ct_train_options {
     const ct_value *model; /* a map: {path: DIR} to go on from a folder, else config.json's keys (model_type, ...);
                               vocab_size is filled in from the tokenizer if absent */
     ct_train_tokenizer_options tokenizer;
     ct_train_data_options data;
     const char *output_dir;
+    bool overwrite_output_dir; /* else a folder that holds another run is refused */
     int64_t seed;
     int64_t context;             /* tokens a row; 0: the model's n_positions */
-    int64_t max_steps;           /* 0: num_train_epochs counts */
+    int64_t max_steps;           /* 0 or -1: num_train_epochs counts */
     double num_train_epochs;
     int64_t per_device_train_batch_size, gradient_accumulation_steps;
     double learning_rate;
@@ -50,12 +52,13 @@ typedef struct ct_train_options {
     double label_smoothing_factor;
     bool bf16;
     int64_t gradient_checkpointing; /* 0: as the memory budget asks; n: segments of n layers */
-    double ema_decay;               /* 0: none */
-    int64_t logging_steps, eval_steps, save_steps; /* 0: only at the end */
-    int64_t save_total_limit;
-    int64_t eval_batches;           /* rows of validation text at most, in batches; 0: all */
+    double ema_decay; /* of a moving average of the weights, min(ema_decay, (1 + step) / (10 + step)) at each step;
+                         what is evaluated and saved is then the average. 0: none */
+    int64_t logging_steps, eval_steps, save_steps; /* 0: only at the end; save_steps -1: no checkpoints */
+    int64_t save_total_limit;                      /* checkpoints kept; 0: all */
+    int64_t eval_batches; /* of per_device_train_batch_size rows of validation text at most; 0: all of it */
     int64_t early_stopping_patience; /* evaluations without improvement; 0: never */
-    double early_stopping_threshold;
+    double early_stopping_threshold; /* an improvement is a loss lower than the best by more than this */
     int64_t memory;  /* bytes; 0: no limit */
     int64_t threads; /* 0: all */
 } ct_train_options;
@@ -84,14 +87,23 @@ typedef struct ct_train_report {
     size_t measured_peak;  /* engine bytes at peak, by ct_memory_read, plus base */
     size_t peak_anonymous; /* RssAnon at its highest sample */
     uint64_t weights_hash; /* of all parameters' bytes, in order: to compare runs */
-    uint64_t loss_hash;    /* of every logged loss's bits */
+    uint64_t loss_hash;    /* of the bits of every step's loss */
 } ct_train_report;
+
+/* The same as a map, with the names of the fields; hashes as 16 hexadecimal digits, NAN as null. */
+ct_value *ct_memory_plan_to_value(ct_context *context, const ct_memory_plan *plan);
+ct_value *ct_train_report_to_value(ct_context *context, const ct_train_report *report);
 
 /* Predicts one step on the meta device for the recipe and picks micro-batch and checkpointing for options->memory;
  * CT_ERROR_MEMORY with the smallest workable budget if none fits. */
 ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_plan *plan);
-/* Runs a recipe. `resume` goes on from the newest checkpoint in output_dir (none there: starts). On a stop request it
- * writes a checkpoint and returns CT_OK with report->interrupted. */
+/* Runs a recipe. `resume` goes on from the newest checkpoint in output_dir (none there: starts), to the same bits that
+ * an uninterrupted run reaches. On a stop request it writes a checkpoint and returns CT_OK with report->interrupted.
+ *
+ * output_dir then holds the model as a Hugging Face folder (with ema_decay: the averaged weights), checkpoint-N/,
+ * train.jsonl, loss.svg and loss.png, recipe.yaml and report.json. train.jsonl has a line for every logged step,
+ * {"step", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "seconds"}, and one for every evaluation,
+ * {"step", "eval_loss", "bits_per_byte", "perplexity"}. */
 ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_train_report *report);
 
 #ifdef __cplusplus

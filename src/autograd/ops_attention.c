@@ -1,6 +1,6 @@
-/* ops_attention.c - scaled dot-product attention (memory linear in the length: Dao et al., arXiv:2205.14135), its form
- * for a fused projection, rotary positions (Su et al., arXiv:2104.09864) and ALiBi slopes (Press et al.,
- * arXiv:2108.12409). */
+/* ops_attention.c - scaled dot-product attention (memory linear in the length: Dao et al., arXiv:2205.14135),
+ * its form for a fused projection, rotary positions (Su et al., arXiv:2104.09864) and ALiBi slopes (Press et
+ * al., arXiv:2108.12409). */
 #include "autograd/rules.h"
 #include <math.h>
 
@@ -16,13 +16,15 @@ static double scale_of(const ct_attention_options *options, int64_t channels) {
     return options->scale != 0 ? options->scale : 1.0 / sqrt((double)channels);
 }
 
-/* [queries, keys] in `dtype`: the distance of each key from its query. Query i stands at i + keys - queries. */
+/* [queries, keys] in `dtype`: the distance of each key from its query. Query i stands at i + keys - queries.
+ */
 static ct_tensor *distances(const ct_tensor *like, ct_dtype dtype, int64_t queries, int64_t keys) {
     const int64_t shape[2] = {queries, keys};
     ct_tensor *d = ct_empty_on(like->context, ct_device_of(like), CT_F64, 2, shape);
     double *data = ct_pointer(d);
     for (int64_t i = 0; data && i < queries; i++)
-        for (int64_t j = 0; j < keys; j++) data[i * keys + j] = (double)(i + keys - queries - j);
+        for (int64_t j = 0; j < keys; j++)
+            data[i * keys + j] = (double)(i + keys - queries - j);
     return dtype == CT_F64 ? d : ct_raw_cast(d, dtype);
 }
 
@@ -62,8 +64,8 @@ typedef struct composed {
     double scale;
 } composed;
 
-/* Everything that attention is, in differentiable operations. Masked scores are a large finite number, so that rows
- * that see nothing have no NaN on the way to their zeros. */
+/* Everything that attention is, in differentiable operations. Masked scores are a large finite number, so
+ * that rows that see nothing have no NaN on the way to their zeros. */
 static void compose(composed *c, ct_tensor *q, ct_tensor *k, ct_tensor *v, const ct_attention_options *o) {
     ct_dtype dtype = ct_accumulation_dtype(ct_dtype_of(q));
     const int64_t batch = q->shape[0], kv_heads = k->shape[1], group = q->shape[1] / kv_heads;
@@ -93,9 +95,10 @@ static void compose(composed *c, ct_tensor *q, ct_tensor *k, ct_tensor *v, const
     c->weights = ct_masked_fill(ct_softmax(ct_masked_fill(scores, hidden, -1e30), -1), hidden, 0.0);
 }
 
-/* dv = W^T g; with P = g v^T: dS = W (P - rowsum(P W)), dq = scale dS k, dk = scale dS^T q, summed over each group. */
-static void composed_gradients(const composed *c, ct_tensor *const operands[3], ct_tensor *g, const bool *wanted,
-                               ct_tensor **dx) {
+/* dv = W^T g; with P = g v^T: dS = W (P - rowsum(P W)), dq = scale dS k, dk = scale dS^T q, summed over each
+ * group. */
+static void composed_gradients(const composed *c, ct_tensor *const operands[3], ct_tensor *g,
+                               const bool *wanted, ct_tensor **dx) {
     const ct_tensor *v = operands[2];
     const int last = -1;
     g = ct_cast(g, ct_dtype_of(c->q));
@@ -108,15 +111,18 @@ static void composed_gradients(const composed *c, ct_tensor *const operands[3], 
     ds = ct_mul_scalar(ds, c->scale);
     if (wanted[0]) dx[0] = ct_reshape(ct_matmul(ds, c->k), 4, operands[0]->shape);
     if (wanted[1])
-        dx[1] = ct_reshape(ct_sum_to(ct_matmul(ct_transposed(ds), c->q), 5, c->k->shape), 4, operands[1]->shape);
+        dx[1] =
+            ct_reshape(ct_sum_to(ct_matmul(ct_transposed(ds), c->q), 5, c->k->shape), 4, operands[1]->shape);
 }
 
 /* --------------------------------------------------------------------------------------- attention */
 
-/* Saved: q, k, v, the result, the log-sum-exp of each row, bias, mask, slopes (the last three possibly NULL). */
-static void attention_save(ct_node *node, ct_tensor *const *operands, int count, ct_tensor *y, ct_tensor *logsumexp,
-                           const ct_attention_options *options) {
-    for (int i = 0; i < count; i++) ct_save_operand(node, i, operands[i]);
+/* Saved: q, k, v, the result, the log-sum-exp of each row, bias, mask, slopes (the last three possibly NULL).
+ */
+static void attention_save(ct_node *node, ct_tensor *const *operands, int count, ct_tensor *y,
+                           ct_tensor *logsumexp, const ct_attention_options *options) {
+    for (int i = 0; i < count; i++)
+        ct_save_operand(node, i, operands[i]);
     ct_save_output(node, 0, y);
     ct_save_value(node, logsumexp);
     ct_save_value(node, options->bias);
@@ -143,8 +149,8 @@ static void attention_vjp(const ct_vjp *call, ct_tensor **dx) {
         composed_gradients(&c, operands, g, call->wanted, dx);
         return;
     }
-    ct_raw_attention_backward(operands[0], operands[1], operands[2], ct_saved(call, 3), ct_saved(call, 4), g, &options,
-                              &dx[0], &dx[1], &dx[2]);
+    ct_raw_attention_backward(operands[0], operands[1], operands[2], ct_saved(call, 3), ct_saved(call, 4), g,
+                              &options, &dx[0], &dx[1], &dx[2]);
 }
 static const ct_rule attention_rule = {"attention", attention_vjp, sizeof(attention_attributes), NULL};
 
@@ -154,10 +160,11 @@ static bool attention_fits(const ct_tensor *q, const ct_tensor *k, const ct_tens
                 q->shape[3] == k->shape[3] && k->shape[1] > 0 && q->shape[1] % k->shape[1] == 0;
     if (fits) return true;
     char a[160], b[160], c[160];
-    ct_fail(q->context, CT_ERROR_SHAPE,
-            "attention: q %s, k %s and v %s do not fit: expected [batch, heads, queries, channels] and [batch, "
-            "kv_heads, keys, channels], heads a multiple of kv_heads",
-            ct_describe(q, a, sizeof(a)), ct_describe(k, b, sizeof(b)), ct_describe(v, c, sizeof(c)));
+    ct_fail(
+        q->context, CT_ERROR_SHAPE,
+        "attention: q %s, k %s and v %s do not fit: expected [batch, heads, queries, channels] and [batch, "
+        "kv_heads, keys, channels], heads a multiple of kv_heads",
+        ct_describe(q, a, sizeof(a)), ct_describe(k, b, sizeof(b)), ct_describe(v, c, sizeof(c)));
     return false;
 }
 
@@ -170,9 +177,12 @@ static ct_tensor *attention_inert(const ct_tensor *q, const ct_tensor *v) {
 
 static const ct_attention_options no_options;
 
-/* A learned bias or slope has a gradient as large as the scores: then the scores are made. */
+/* A learned bias or slope has a gradient as large as the scores: then the scores are made. (So they are for
+ * slopes in f64, which the kernel would round to f32.) */
 static bool learns_scores(const ct_attention_options *options) {
-    return ct_differentiates(options->bias) || ct_differentiates(options->alibi_slopes);
+    const ct_tensor *slopes = options->alibi_slopes;
+    return ct_differentiates(options->bias) || ct_differentiates(slopes) ||
+           (slopes && ct_dtype_of(slopes) == CT_F64);
 }
 
 ct_tensor *ct_attention(ct_tensor *q, ct_tensor *k, ct_tensor *v, const ct_attention_options *options) {
@@ -186,7 +196,8 @@ ct_tensor *ct_attention(ct_tensor *q, ct_tensor *k, ct_tensor *v, const ct_atten
     if (learns_scores(options)) {
         composed c;
         compose(&c, q, k, v, options);
-        y = ct_reshape(ct_matmul(c.weights, c.v), CT_DIMS(q->shape[0], q->shape[1], q->shape[2], v->shape[3]));
+        y = ct_reshape(ct_matmul(c.weights, c.v),
+                       CT_DIMS(q->shape[0], q->shape[1], q->shape[2], v->shape[3]));
         return ct_scope_return(context, scope, ct_cast(y, dtype));
     }
     bool records = ct_differentiates(q) || ct_differentiates(k) || ct_differentiates(v);
@@ -218,7 +229,8 @@ static void unpack_recorded(ct_tensor *qkv, int64_t heads, int64_t kv_heads, ct_
     ct_split(qkv, 2, 3, sizes, parts);
     for (int i = 0; i < 3; i++) {
         int64_t n = i == 0 ? heads : kv_heads;
-        parts[i] = ct_transpose(ct_reshape(parts[i], CT_DIMS(qkv->shape[0], qkv->shape[1], n, channels)), 1, 2);
+        parts[i] =
+            ct_transpose(ct_reshape(parts[i], CT_DIMS(qkv->shape[0], qkv->shape[1], n, channels)), 1, 2);
     }
 }
 
@@ -244,7 +256,8 @@ static void packed_vjp(const ct_vjp *call, ct_tensor **dx) {
         unpack_recorded(qkv, a->heads, a->kv_heads, parts);
         compose(&c, parts[0], parts[1], parts[2], &options);
         composed_gradients(&c, parts, g, all, gradients);
-        for (int i = 0; i < 3; i++) gradients[i] = heads_joined(gradients[i]);
+        for (int i = 0; i < 3; i++)
+            gradients[i] = heads_joined(gradients[i]);
         dx[0] = ct_concat(gradients, 3, 2);
         return;
     }
@@ -263,10 +276,11 @@ static bool packed_fits(const ct_tensor *qkv, int64_t heads, int64_t kv_heads) {
     fits = fits && qkv->shape[2] % (heads + 2 * kv_heads) == 0;
     if (fits) return true;
     char text[160];
-    ct_fail(qkv->context, CT_ERROR_SHAPE,
-            "attention_packed: %s does not fit %lld heads and %lld kv_heads: expected [batch, time, (heads + 2 "
-            "kv_heads) * channels], heads a multiple of kv_heads",
-            ct_describe(qkv, text, sizeof(text)), (long long)heads, (long long)kv_heads);
+    ct_fail(
+        qkv->context, CT_ERROR_SHAPE,
+        "attention_packed: %s does not fit %lld heads and %lld kv_heads: expected [batch, time, (heads + 2 "
+        "kv_heads) * channels], heads a multiple of kv_heads",
+        ct_describe(qkv, text, sizeof(text)), (long long)heads, (long long)kv_heads);
     return false;
 }
 
@@ -281,7 +295,8 @@ ct_tensor *ct_attention_packed(ct_tensor *qkv, int64_t heads, int64_t kv_heads,
     ct_tensor *parts[3], *logsumexp = NULL, *y;
     if (learns_scores(options)) {
         unpack_recorded(qkv, heads, kv_heads, parts);
-        return ct_scope_return(context, scope, heads_joined(ct_attention(parts[0], parts[1], parts[2], options)));
+        return ct_scope_return(context, scope,
+                               heads_joined(ct_attention(parts[0], parts[1], parts[2], options)));
     }
     unpack(qkv, heads, kv_heads, parts);
     y = ct_raw_attention(parts[0], parts[1], parts[2], options, ct_differentiates(qkv) ? &logsumexp : NULL);

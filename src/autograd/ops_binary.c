@@ -6,8 +6,12 @@ typedef struct kept {
     bool b, a;
 } kept;
 
-static ct_tensor *saved_b(const ct_vjp *call) { return ct_saved(call, 0); }
-static ct_tensor *saved_a(const ct_vjp *call) { return ct_saved(call, ((const kept *)call->attributes)->b ? 1 : 0); }
+static ct_tensor *saved_b(const ct_vjp *call) {
+    return ct_saved(call, 0);
+}
+static ct_tensor *saved_a(const ct_vjp *call) {
+    return ct_saved(call, ((const kept *)call->attributes)->b ? 1 : 0);
+}
 
 static ct_tensor *binary(ct_tensor *a, ct_tensor *b, ct_binary_op op, const ct_rule *rule, kept keep) {
     ct_context *context = a->context;
@@ -31,7 +35,9 @@ static void add_vjp(const ct_vjp *call, ct_tensor **dx) {
 }
 BINARY_RULE(add)
 
-ct_tensor *ct_add(ct_tensor *a, ct_tensor *b) { return binary(a, b, CT_ADD, &add_rule, (kept){false, false}); }
+ct_tensor *ct_add(ct_tensor *a, ct_tensor *b) {
+    return binary(a, b, CT_ADD, &add_rule, (kept){false, false});
+}
 
 static void sub_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *g = call->output_gradients[0];
@@ -40,7 +46,9 @@ static void sub_vjp(const ct_vjp *call, ct_tensor **dx) {
 }
 BINARY_RULE(sub)
 
-ct_tensor *ct_sub(ct_tensor *a, ct_tensor *b) { return binary(a, b, CT_SUB, &sub_rule, (kept){false, false}); }
+ct_tensor *ct_sub(ct_tensor *a, ct_tensor *b) {
+    return binary(a, b, CT_SUB, &sub_rule, (kept){false, false});
+}
 
 static void mul_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *g = call->output_gradients[0];
@@ -105,8 +113,12 @@ static void extremum_vjp(const ct_vjp *call, ct_tensor **dx, ct_binary_op first)
     if (call->wanted[1]) dx[1] = ct_sum_to_operand(call, 1, ct_mul(g, share(b, a, first, ct_dtype_of(g))));
 }
 
-static void minimum_vjp(const ct_vjp *call, ct_tensor **dx) { extremum_vjp(call, dx, CT_LESS); }
-static void maximum_vjp(const ct_vjp *call, ct_tensor **dx) { extremum_vjp(call, dx, CT_GREATER); }
+static void minimum_vjp(const ct_vjp *call, ct_tensor **dx) {
+    extremum_vjp(call, dx, CT_LESS);
+}
+static void maximum_vjp(const ct_vjp *call, ct_tensor **dx) {
+    extremum_vjp(call, dx, CT_GREATER);
+}
 BINARY_RULE(minimum)
 BINARY_RULE(maximum)
 
@@ -171,9 +183,21 @@ static ct_tensor *comparison(ct_tensor *a, ct_tensor *b, ct_binary_op op) {
     return ct_inert(a->context, CT_U8, shape->ndim, shape->shape);
 }
 
-ct_tensor *ct_equal(ct_tensor *a, ct_tensor *b) { return comparison(a, b, CT_EQUAL); }
-ct_tensor *ct_not_equal(ct_tensor *a, ct_tensor *b) { return comparison(a, b, CT_NOT_EQUAL); }
-ct_tensor *ct_less(ct_tensor *a, ct_tensor *b) { return comparison(a, b, CT_LESS); }
-ct_tensor *ct_less_equal(ct_tensor *a, ct_tensor *b) { return comparison(a, b, CT_LESS_EQUAL); }
-ct_tensor *ct_greater(ct_tensor *a, ct_tensor *b) { return comparison(a, b, CT_GREATER); }
-ct_tensor *ct_greater_equal(ct_tensor *a, ct_tensor *b) { return comparison(a, b, CT_GREATER_EQUAL); }
+ct_tensor *ct_equal(ct_tensor *a, ct_tensor *b) {
+    return comparison(a, b, CT_EQUAL);
+}
+ct_tensor *ct_not_equal(ct_tensor *a, ct_tensor *b) {
+    return comparison(a, b, CT_NOT_EQUAL);
+}
+ct_tensor *ct_less(ct_tensor *a, ct_tensor *b) {
+    return comparison(a, b, CT_LESS);
+}
+ct_tensor *ct_less_equal(ct_tensor *a, ct_tensor *b) {
+    return comparison(a, b, CT_LESS_EQUAL);
+}
+ct_tensor *ct_greater(ct_tensor *a, ct_tensor *b) {
+    return comparison(a, b, CT_GREATER);
+}
+ct_tensor *ct_greater_equal(ct_tensor *a, ct_tensor *b) {
+    return comparison(a, b, CT_GREATER_EQUAL);
+}

@@ -1,5 +1,5 @@
-/* ops_elementwise.c - operations of one operand, element by element, conversion and copies. Operations of two or
- * three operands are in ops_binary.c. */
+/* ops_elementwise.c - operations of one operand, element by element, conversion and copies. Operations of two
+ * or three operands are in ops_binary.c. */
 #include "autograd/rules.h"
 #include <math.h>
 
@@ -15,25 +15,31 @@ static ct_tensor *unary(ct_tensor *x, ct_unary_op op, const ct_rule *rule, keep 
     const parameters attributes = {p0, p1};
     ct_node *node = ct_record(context, rule, &x, 1, &y, 1, &attributes);
     if (!node) return y;
-    if (what == KEEP_OPERAND) ct_save_operand(node, 0, x);
-    else if (what == KEEP_OUTPUT) ct_save_output(node, 0, y);
+    if (what == KEEP_OPERAND)
+        ct_save_operand(node, 0, x);
+    else if (what == KEEP_OUTPUT)
+        ct_save_output(node, 0, y);
     return y;
 }
 
-/* A rule whose gradient is `expression` of the gradient g, the saved value s (operand x or output y) and p. */
-#define RULE(name, saves, expression)                                                                             \
-    static void name##_vjp(const ct_vjp *call, ct_tensor **dx) {                                                  \
-        ct_tensor *g = call->output_gradients[0], *s = saves ? ct_saved(call, 0) : NULL;                          \
-        const parameters *p = call->attributes;                                                                   \
-        (void)s, (void)p;                                                                                         \
-        dx[0] = expression;                                                                                       \
-    }                                                                                                             \
+/* A rule whose gradient is `expression` of the gradient g, the saved value s (operand x or output y) and p.
+ */
+#define RULE(name, saves, expression)                                                                        \
+    static void name##_vjp(const ct_vjp *call, ct_tensor **dx) {                                             \
+        ct_tensor *g = call->output_gradients[0], *s = saves ? ct_saved(call, 0) : NULL;                     \
+        const parameters *p = call->attributes;                                                              \
+        (void)s, (void)p;                                                                                    \
+        dx[0] = expression;                                                                                  \
+    }                                                                                                        \
     static const ct_rule name##_rule = {#name, name##_vjp, sizeof(parameters), NULL};
 
-#define UNARY(name, op, keep)                                                                                     \
-    ct_tensor *ct_##name(ct_tensor *x) { return unary(x, op, &name##_rule, keep, 0, 0); }
+#define UNARY(name, op, keep)                                                                                \
+    ct_tensor *ct_##name(ct_tensor *x) {                                                                     \
+        return unary(x, op, &name##_rule, keep, 0, 0);                                                       \
+    }
 
-/* ---------------------------------------------------------------------------------------- simple gradients */
+/* ---------------------------------------------------------------------------------------- simple gradients
+ */
 
 RULE(neg, 0, ct_neg(g))
 RULE(exp, 1, ct_mul(g, s))
@@ -43,7 +49,8 @@ RULE(expm1, 1, ct_mul(g, ct_add_scalar(s, 1.0)))
 RULE(softplus, 1, ct_mul(g, ct_sigmoid(s)))
 RULE(sin, 1, ct_mul(g, ct_cos(s)))
 RULE(cos, 1, ct_neg(ct_mul(g, ct_sin(s))))
-RULE(erf, 1, ct_mul(g, ct_mul_scalar(ct_exp(ct_neg(ct_square(s))), 1.1283791670955126))) /* 2/sqrt(pi) e^-x^2 */
+RULE(erf, 1,
+     ct_mul(g, ct_mul_scalar(ct_exp(ct_neg(ct_square(s))), 1.1283791670955126))) /* 2/sqrt(pi) e^-x^2 */
 RULE(sqrt, 1, ct_mul_scalar(ct_div(g, s), 0.5))
 RULE(rsqrt, 1, ct_mul_scalar(ct_mul(g, ct_mul(s, ct_square(s))), -0.5))
 RULE(reciprocal, 1, ct_neg(ct_mul(g, ct_square(s))))
@@ -68,9 +75,15 @@ UNARY(reciprocal, CT_RECIPROCAL, KEEP_OUTPUT)
 UNARY(square, CT_SQUARE, KEEP_OPERAND)
 UNARY(abs, CT_ABS, KEEP_OPERAND)
 
-ct_tensor *ct_sign(ct_tensor *x) { return unary(x, CT_SIGN, &flat_rule, KEEP_NOTHING, 0, 0); }
-ct_tensor *ct_floor(ct_tensor *x) { return unary(x, CT_FLOOR, &flat_rule, KEEP_NOTHING, 0, 0); }
-ct_tensor *ct_round(ct_tensor *x) { return unary(x, CT_ROUND, &flat_rule, KEEP_NOTHING, 0, 0); }
+ct_tensor *ct_sign(ct_tensor *x) {
+    return unary(x, CT_SIGN, &flat_rule, KEEP_NOTHING, 0, 0);
+}
+ct_tensor *ct_floor(ct_tensor *x) {
+    return unary(x, CT_FLOOR, &flat_rule, KEEP_NOTHING, 0, 0);
+}
+ct_tensor *ct_round(ct_tensor *x) {
+    return unary(x, CT_ROUND, &flat_rule, KEEP_NOTHING, 0, 0);
+}
 
 ct_tensor *ct_add_scalar(ct_tensor *x, double value) {
     return unary(x, CT_ADD_SCALAR, &add_scalar_rule, KEEP_NOTHING, value, 0);
@@ -95,11 +108,14 @@ ct_tensor *ct_pow_scalar(ct_tensor *x, double exponent) {
 
 /* ----------------------------------------------------------------------------------------- activations */
 
-static ct_tensor *positive(ct_tensor *x) { return ct_raw_binary(CT_GREATER, x, ct_constant(x, ct_dtype_of(x), 0)); }
+static ct_tensor *positive(ct_tensor *x) {
+    return ct_raw_binary(CT_GREATER, x, ct_constant(x, ct_dtype_of(x), 0));
+}
 
 /* Phi(x) + x phi(x) with the standard normal distribution and its density. */
 static ct_tensor *gelu_slope(ct_tensor *x) {
-    ct_tensor *distribution = ct_mul_scalar(ct_add_scalar(ct_erf(ct_mul_scalar(x, 0.7071067811865476)), 1.0), 0.5);
+    ct_tensor *distribution =
+        ct_mul_scalar(ct_add_scalar(ct_erf(ct_mul_scalar(x, 0.7071067811865476)), 1.0), 0.5);
     ct_tensor *density = ct_mul_scalar(ct_exp(ct_mul_scalar(ct_square(x), -0.5)), 0.3989422804014327);
     return ct_add(distribution, ct_mul(x, density));
 }
@@ -123,11 +139,16 @@ static ct_tensor *silu_slope(ct_tensor *x) {
 
 ct_tensor *ct_activation_backward(ct_activation activation, ct_tensor *g, ct_tensor *p) {
     switch (activation) {
-    case CT_ACT_RELU: return ct_keep_where(positive(p), g);
-    case CT_ACT_GELU: return ct_mul(g, gelu_slope(p));
-    case CT_ACT_GELU_TANH: return ct_mul(g, gelu_tanh_slope(p));
-    case CT_ACT_SILU: return ct_mul(g, silu_slope(p));
-    case CT_ACT_NONE: break;
+    case CT_ACT_RELU:
+        return ct_keep_where(positive(p), g);
+    case CT_ACT_GELU:
+        return ct_mul(g, gelu_slope(p));
+    case CT_ACT_GELU_TANH:
+        return ct_mul(g, gelu_tanh_slope(p));
+    case CT_ACT_SILU:
+        return ct_mul(g, silu_slope(p));
+    case CT_ACT_NONE:
+        break;
     }
     return g;
 }
@@ -178,7 +199,9 @@ ct_tensor *ct_cast(ct_tensor *x, ct_dtype dtype) {
     return y;
 }
 
-ct_tensor *ct_detach(ct_tensor *x) { return ct_stop_op(x->context) ? ct_inert_like(x) : ct_alias(x); }
+ct_tensor *ct_detach(ct_tensor *x) {
+    return ct_stop_op(x->context) ? ct_inert_like(x) : ct_alias(x);
+}
 
 ct_tensor *ct_straight_through(ct_tensor *value, ct_tensor *x) {
     ct_context *context = x->context;
@@ -203,4 +226,6 @@ ct_tensor *ct_clone(ct_tensor *x) {
     return y;
 }
 
-ct_tensor *ct_contiguous(ct_tensor *x) { return ct_is_contiguous(x) ? x : ct_clone(x); }
+ct_tensor *ct_contiguous(ct_tensor *x) {
+    return ct_is_contiguous(x) ? x : ct_clone(x);
+}

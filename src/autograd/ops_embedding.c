@@ -10,7 +10,8 @@ static void embedding_vjp(const ct_vjp *call, ct_tensor **dx) {
         dx[0] = ct_index_add(zeros, 0, ids, g);
         return;
     }
-    ct_raw_index_add(zeros, 0, ids, ct_dtype_of(g) == ct_dtype_of(zeros) ? g : ct_raw_cast(g, ct_dtype_of(zeros)));
+    ct_raw_index_add(zeros, 0, ids,
+                     ct_dtype_of(g) == ct_dtype_of(zeros) ? g : ct_raw_cast(g, ct_dtype_of(zeros)));
     dx[0] = zeros;
 }
 static const ct_rule embedding_rule = {"embedding", embedding_vjp, 0, NULL};
@@ -26,7 +27,8 @@ static bool ids_good(const ct_tensor *weight, const ct_tensor *ids) {
         return false;
     }
     if (dtype != CT_I64 && dtype != CT_I32) {
-        ct_fail(context, CT_ERROR_TYPE, "embedding: the ids are %s, expected i64 or i32", ct_dtype_name(dtype));
+        ct_fail(context, CT_ERROR_TYPE, "embedding: the ids are %s, expected i64 or i32",
+                ct_dtype_name(dtype));
         return false;
     }
     const void *data = ct_pointer(ids);
@@ -34,9 +36,9 @@ static bool ids_good(const ct_tensor *weight, const ct_tensor *ids) {
     for (int64_t i = 0; i < ids->count; i++) {
         int64_t id = dtype == CT_I64 ? ((const int64_t *)data)[i] : ((const int32_t *)data)[i];
         if (id >= 0 && id < weight->shape[0]) continue;
-        ct_fail(context, CT_ERROR_ARGUMENT, "embedding: id %lld at position %lld, the weight %s has ids 0 to %lld",
-                (long long)id, (long long)i, ct_describe(weight, text, sizeof(text)),
-                (long long)weight->shape[0] - 1);
+        ct_fail(context, CT_ERROR_ARGUMENT,
+                "embedding: id %lld at position %lld, the weight %s has ids 0 to %lld", (long long)id,
+                (long long)i, ct_describe(weight, text, sizeof(text)), (long long)weight->shape[0] - 1);
         return false;
     }
     return true;
@@ -48,7 +50,8 @@ ct_tensor *ct_embedding(ct_tensor *weight, ct_tensor *ids) {
     int64_t shape[CT_MAX_DIMS + 1];
     memcpy(shape, ids->shape, (size_t)ids->ndim * sizeof(*shape));
     shape[ids->ndim] = weight->ndim ? weight->shape[weight->ndim - 1] : 1;
-    if (ct_stop_op(context) || !ids_good(weight, ids)) return ct_inert(context, ct_dtype_of(weight), ndim, shape);
+    if (ct_stop_op(context) || !ids_good(weight, ids))
+        return ct_inert(context, ct_dtype_of(weight), ndim, shape);
     ct_scope scope = ct_scope_open(context);
     ct_tensor *list = ct_reshape(ids, 1, &ids->count), *y = ct_raw_index_select(weight, 0, list);
     if (!ct_failed(context)) ct_fresh_shape(y, ndim, shape);

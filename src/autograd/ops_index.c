@@ -31,7 +31,8 @@ static bool concat_fits(ct_tensor *const *parts, int count, int axis) {
     const ct_tensor *first = parts[0];
     for (int i = 1; i < count; i++) {
         bool fits = parts[i]->ndim == first->ndim;
-        for (int j = 0; j < first->ndim && fits; j++) fits = j == axis || parts[i]->shape[j] == first->shape[j];
+        for (int j = 0; j < first->ndim && fits; j++)
+            fits = j == axis || parts[i]->shape[j] == first->shape[j];
         if (fits) continue;
         char a[160], b[160];
         ct_fail(first->context, CT_ERROR_SHAPE, "concat: %s and %s (part %d) do not fit along axis %d",
@@ -55,13 +56,15 @@ ct_tensor *ct_concat(ct_tensor *const *parts, int count, int axis) {
     if (ct_stop_op(context)) {
         int64_t shape[CT_MAX_DIMS];
         memcpy(shape, parts[0]->shape, sizeof(shape));
-        for (int i = 1; i < count; i++) shape[at] += parts[i]->shape[at];
+        for (int i = 1; i < count; i++)
+            shape[at] += parts[i]->shape[at];
         return ct_inert(context, dtype, parts[0]->ndim, shape);
     }
     if (!mixed) return concat_same(parts, count, at);
     ct_tensor **same = ct_alloc(context, (size_t)count * sizeof(*same), CT_MEMORY_OTHER);
     if (!same) return ct_inert_like(parts[0]);
-    for (int i = 0; i < count; i++) same[i] = ct_cast(parts[i], dtype);
+    for (int i = 0; i < count; i++)
+        same[i] = ct_cast(parts[i], dtype);
     ct_tensor *y = concat_same(same, count, at);
     ct_free(context, same);
     return y;
@@ -72,7 +75,8 @@ ct_tensor *ct_stack(ct_tensor *const *parts, int count, int axis) {
     ct_context *context = parts[0]->context;
     ct_tensor **raised = ct_alloc(context, (size_t)count * sizeof(*raised), CT_MEMORY_OTHER);
     if (!raised) return ct_inert_like(parts[0]);
-    for (int i = 0; i < count; i++) raised[i] = ct_unsqueeze(parts[i], axis);
+    for (int i = 0; i < count; i++)
+        raised[i] = ct_unsqueeze(parts[i], axis);
     int at = axis < 0 ? axis + parts[0]->ndim + 1 : axis;
     ct_tensor *y = ct_concat(raised, count, ct_failed(context) ? 0 : at);
     ct_free(context, raised);
@@ -108,16 +112,19 @@ ct_tensor *ct_pad(ct_tensor *x, const int64_t *before, const int64_t *after, dou
         common[i] = x->shape[i] - cut_before - cut_after;
         if (common[i] < 0) {
             char text[160];
-            ct_fail(context, CT_ERROR_SHAPE, "pad: %lld before and %lld after cut more than axis %d of %s has",
-                    (long long)before[i], (long long)after[i], i, ct_describe(x, text, sizeof(text)));
+            ct_fail(context, CT_ERROR_SHAPE,
+                    "pad: %lld before and %lld after cut more than axis %d of %s has", (long long)before[i],
+                    (long long)after[i], i, ct_describe(x, text, sizeof(text)));
             return ct_inert_like(x);
         }
     }
     if (ct_stop_op(context)) return ct_inert(context, ct_dtype_of(x), x->ndim, shape);
     ct_tensor *y = ct_full_on(context, ct_device_of(x), ct_dtype_of(x), x->ndim, shape, value);
     for (int i = 0; i < x->ndim; i++) {
-        if (before[i] > 0) to += before[i] * y->stride[i];
-        else from -= before[i] * x->stride[i];
+        if (before[i] > 0)
+            to += before[i] * y->stride[i];
+        else
+            from -= before[i] * x->stride[i];
     }
     if (ct_shape_count(x->ndim, common) > 0 && !ct_failed(context))
         ct_raw_copy(ct_view_strided(y, x->ndim, common, y->stride, to),
@@ -191,14 +198,19 @@ static ct_tensor *triangle(ct_tensor *x, int64_t diagonal, bool upper, const ct_
     return y;
 }
 
-ct_tensor *ct_tril(ct_tensor *x, int64_t diagonal) { return triangle(x, diagonal, false, &tril_rule); }
-ct_tensor *ct_triu(ct_tensor *x, int64_t diagonal) { return triangle(x, diagonal, true, &triu_rule); }
+ct_tensor *ct_tril(ct_tensor *x, int64_t diagonal) {
+    return triangle(x, diagonal, false, &tril_rule);
+}
+ct_tensor *ct_triu(ct_tensor *x, int64_t diagonal) {
+    return triangle(x, diagonal, true, &triu_rule);
+}
 
 /* ------------------------------------------------------------------------------------ gather, scatter */
 
 static void gather_vjp(const ct_vjp *call, ct_tensor **dx) {
     const along *a = call->attributes;
-    ct_tensor *g = call->output_gradients[0], *index = ct_saved(call, 0), *zeros = ct_zeros_of_operand(call, 0, g);
+    ct_tensor *g = call->output_gradients[0], *index = ct_saved(call, 0),
+              *zeros = ct_zeros_of_operand(call, 0, g);
     if (call->recording) {
         dx[0] = ct_scatter_add(zeros, a->axis, index, g);
         return;
@@ -209,7 +221,8 @@ static void gather_vjp(const ct_vjp *call, ct_tensor **dx) {
 static const ct_rule gather_rule = {"gather", gather_vjp, sizeof(along), NULL};
 
 /* An error unless the index is of integers, of x's rank, and (where given) of the values' shape. */
-static bool index_fits(const ct_tensor *x, const ct_tensor *index, const ct_tensor *values, const char *operation) {
+static bool index_fits(const ct_tensor *x, const ct_tensor *index, const ct_tensor *values,
+                       const char *operation) {
     ct_dtype dtype = ct_dtype_of(index);
     char a[160], b[160];
     if (dtype != CT_I64 && dtype != CT_I32)
@@ -219,9 +232,10 @@ static bool index_fits(const ct_tensor *x, const ct_tensor *index, const ct_tens
         ct_fail(x->context, CT_ERROR_SHAPE, "%s: the index %s has another rank than %s", operation,
                 ct_describe(index, a, sizeof(a)), ct_describe(x, b, sizeof(b)));
     else if (values && !ct_same_shape(index, values))
-        ct_fail(x->context, CT_ERROR_SHAPE, "%s: the index %s and the values %s have different shapes", operation,
-                ct_describe(index, a, sizeof(a)), ct_describe(values, b, sizeof(b)));
-    else return true;
+        ct_fail(x->context, CT_ERROR_SHAPE, "%s: the index %s and the values %s have different shapes",
+                operation, ct_describe(index, a, sizeof(a)), ct_describe(values, b, sizeof(b)));
+    else
+        return true;
     return false;
 }
 
@@ -250,7 +264,8 @@ static ct_tensor *stayed(const ct_vjp *call, ct_tensor *index, int axis, ct_devi
     const int64_t *shape = ct_operand_shape(call, 0), count = index->count;
     ct_tensor *number = ct_empty_on(context, device, CT_I64, 1, &count);
     int64_t *data = ct_pointer(number);
-    for (int64_t i = 0; data && i < count; i++) data[i] = i;
+    for (int64_t i = 0; data && i < count; i++)
+        data[i] = i;
     ct_fresh_shape(number, index->ndim, index->shape);
     ct_tensor *holder = ct_full_on(context, device, CT_I64, ct_operand_ndim(call, 0), shape, -1.0);
     ct_raw_scatter(holder, axis, index, number, false);
@@ -261,16 +276,19 @@ static void scatter_vjp(const ct_vjp *call, ct_tensor **dx) {
     const along *a = call->attributes;
     ct_tensor *g = call->output_gradients[0], *index = ct_saved(call, 0);
     if (call->wanted[0])
-        dx[0] = ct_scatter(g, a->axis, index,
-                           ct_full_on(call->context, ct_device_of(g), ct_dtype_of(g), index->ndim, index->shape, 0.0));
+        dx[0] = ct_scatter(
+            g, a->axis, index,
+            ct_full_on(call->context, ct_device_of(g), ct_dtype_of(g), index->ndim, index->shape, 0.0));
     if (call->wanted[1])
         dx[1] = ct_keep_where(stayed(call, index, a->axis, ct_device_of(g)), ct_gather(g, a->axis, index));
 }
 static const ct_rule scatter_rule = {"scatter", scatter_vjp, sizeof(along), NULL};
 
-static ct_tensor *put(ct_tensor *x, int axis, ct_tensor *index, ct_tensor *values, bool add, const ct_rule *rule) {
+static ct_tensor *put(ct_tensor *x, int axis, ct_tensor *index, ct_tensor *values, bool add,
+                      const ct_rule *rule) {
     int at = ct_axis(x, axis, rule->name);
-    if (at < 0 || !index_fits(x, index, values, rule->name) || ct_stop_op(x->context)) return ct_inert_like(x);
+    if (at < 0 || !index_fits(x, index, values, rule->name) || ct_stop_op(x->context))
+        return ct_inert_like(x);
     ct_dtype dtype = ct_dtype_of(x);
     ct_tensor *y = ct_raw_cast(x, dtype);
     ct_raw_scatter(y, at, index, ct_dtype_of(values) == dtype ? values : ct_raw_cast(values, dtype), add);
@@ -293,7 +311,8 @@ ct_tensor *ct_scatter(ct_tensor *x, int axis, ct_tensor *index, ct_tensor *value
 
 static void index_select_vjp(const ct_vjp *call, ct_tensor **dx) {
     const along *a = call->attributes;
-    ct_tensor *g = call->output_gradients[0], *index = ct_saved(call, 0), *zeros = ct_zeros_of_operand(call, 0, g);
+    ct_tensor *g = call->output_gradients[0], *index = ct_saved(call, 0),
+              *zeros = ct_zeros_of_operand(call, 0, g);
     if (call->recording) {
         dx[0] = ct_index_add(zeros, a->axis, index, g);
         return;
@@ -344,7 +363,8 @@ ct_tensor *ct_index_add(ct_tensor *x, int axis, ct_tensor *index, ct_tensor *val
     if (!fits) {
         char a[160], b[160];
         ct_fail(x->context, CT_ERROR_SHAPE, "index_add: %lld slices of %s along axis %d cannot come from %s",
-                (long long)index->shape[0], ct_describe(x, a, sizeof(a)), axis, ct_describe(values, b, sizeof(b)));
+                (long long)index->shape[0], ct_describe(x, a, sizeof(a)), axis,
+                ct_describe(values, b, sizeof(b)));
     }
     if (ct_stop_op(x->context)) return ct_inert_like(x);
     ct_dtype dtype = ct_dtype_of(x);

@@ -1,8 +1,9 @@
 /* ops_linalg.c - factorisations and solutions of linear systems, with gradients.
  *
- * Bars are gradients, Phi(X) is the lower triangle with half of the diagonal, copyltu(X) the symmetric matrix with X's
- * lower triangle. Seeger et al., arXiv:1710.08717 (QR, Cholesky, eigenvalues, SVD); Walter & Lehmann, arXiv:1009.6112
- * (the same and solving); Roberts & Roberts, arXiv:2009.10071 (QR of wide matrices). */
+ * Bars are gradients, Phi(X) is the lower triangle with half of the diagonal, copyltu(X) the symmetric matrix
+ * with X's lower triangle. Seeger et al., arXiv:1710.08717 (QR, Cholesky, eigenvalues, SVD); Walter &
+ * Lehmann, arXiv:1009.6112 (the same and solving); Roberts & Roberts, arXiv:2009.10071 (QR of wide matrices).
+ */
 #include "autograd/rules.h"
 
 static bool is_matrix(const ct_tensor *x, bool square, const char *operation) {
@@ -29,11 +30,19 @@ static ct_tensor *inert_matrix(const ct_tensor *x, int64_t rows, int64_t columns
     return ct_inert(x->context, ct_dtype_of(x), x->ndim, shape);
 }
 
-static int64_t rows_of(const ct_tensor *x) { return x->ndim < 2 ? 0 : x->shape[x->ndim - 2]; }
-static int64_t columns_of(const ct_tensor *x) { return x->ndim < 2 ? 0 : x->shape[x->ndim - 1]; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t rows_of(const ct_tensor *x) {
+    return x->ndim < 2 ? 0 : x->shape[x->ndim - 2];
+}
+static int64_t columns_of(const ct_tensor *x) {
+    return x->ndim < 2 ? 0 : x->shape[x->ndim - 1];
+}
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
-static ct_tensor *plus(ct_tensor *a, ct_tensor *b) { return a && b ? ct_add(a, b) : a ? a : b; }
+static ct_tensor *plus(ct_tensor *a, ct_tensor *b) {
+    return a && b ? ct_add(a, b) : a ? a : b;
+}
 
 /* The identity on x's device. */
 static ct_tensor *identity(const ct_tensor *x, int64_t n) {
@@ -49,7 +58,9 @@ static ct_tensor *diagonal_scaled(ct_tensor *x, double factor) {
     return ct_add(x, ct_mul(x, ct_mul_scalar(eye, factor - 1.0)));
 }
 
-static ct_tensor *symmetric(ct_tensor *x) { return ct_mul_scalar(ct_add(x, ct_transposed(x)), 0.5); }
+static ct_tensor *symmetric(ct_tensor *x) {
+    return ct_mul_scalar(ct_add(x, ct_transposed(x)), 0.5);
+}
 
 /* B R^-T for an upper triangular R: the transpose of R^-1 B^T. */
 static ct_tensor *over_transposed(ct_tensor *b, ct_tensor *r) {
@@ -91,8 +102,10 @@ static void qr_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *q = ct_saved(call, 0), *r = ct_saved(call, 1);
     ct_tensor *dq = call->output_gradients[0], *dr = call->output_gradients[1];
     if (ct_failed(call->context)) return;
-    if (columns_of(r) > rows_of(r)) dx[0] = qr_wide(ct_saved(call, 2), q, r, dq, dr);
-    else dx[0] = qr_tall(q, r, dq, dr);
+    if (columns_of(r) > rows_of(r))
+        dx[0] = qr_wide(ct_saved(call, 2), q, r, dq, dr);
+    else
+        dx[0] = qr_tall(q, r, dq, dr);
 }
 static const ct_rule qr_rule = {"qr", qr_vjp, 0, NULL};
 
@@ -144,7 +157,9 @@ static ct_tensor *inverse_gaps(ct_tensor *values) {
     return ct_mul(ct_reciprocal(ct_add(gaps, eye)), ct_add_scalar(ct_neg(eye), 1.0));
 }
 
-static ct_tensor *skew(ct_tensor *x) { return ct_sub(x, ct_transposed(x)); }
+static ct_tensor *skew(ct_tensor *x) {
+    return ct_sub(x, ct_transposed(x));
+}
 
 /* M - A (A^T M): what of M's columns lies outside the span of A's. */
 static ct_tensor *outside(ct_tensor *a, ct_tensor *m) {
@@ -184,7 +199,8 @@ ct_status ct_svd(ct_tensor *x, ct_tensor **u, ct_tensor **s, ct_tensor **vh) {
     }
     ct_tensor *const outputs[3] = {*u, *s, *vh};
     ct_node *node = ct_record(context, &svd_rule, &x, 1, outputs, 3, NULL);
-    for (int i = 0; node && i < 3; i++) ct_save_output(node, i, outputs[i]);
+    for (int i = 0; node && i < 3; i++)
+        ct_save_output(node, i, outputs[i]);
     return ct_context_status(context);
 }
 
@@ -207,7 +223,8 @@ ct_status ct_eigh(ct_tensor *x, ct_tensor **values, ct_tensor **vectors) {
     }
     ct_tensor *const outputs[2] = {*values, *vectors};
     ct_node *node = ct_record(context, &eigh_rule, &x, 1, outputs, 2, NULL);
-    for (int i = 0; node && i < 2; i++) ct_save_output(node, i, outputs[i]);
+    for (int i = 0; node && i < 2; i++)
+        ct_save_output(node, i, outputs[i]);
     return ct_context_status(context);
 }
 
@@ -248,7 +265,8 @@ static bool system_fits(const ct_tensor *a, const ct_tensor *b, bool square, con
     int64_t rows = b->ndim == 1 ? b->shape[0] : rows_of(b);
     if (b->ndim >= 1 && rows == rows_of(a)) return true;
     ct_fail(a->context, CT_ERROR_SHAPE, "%s: A %s and B %s do not fit (%lld against %lld)", operation,
-            ct_describe(a, ta, sizeof(ta)), ct_describe(b, tb, sizeof(tb)), (long long)rows_of(a), (long long)rows);
+            ct_describe(a, ta, sizeof(ta)), ct_describe(b, tb, sizeof(tb)), (long long)rows_of(a),
+            (long long)rows);
     return false;
 }
 
@@ -273,7 +291,8 @@ static bool broadcast_leading(ct_tensor **a, ct_tensor **b) {
     }
     for (int e = 0; e < 2; e++) {
         int64_t shape[CT_MAX_DIMS];
-        for (int i = 0; i < most; i++) shape[i] = i < most - 2 ? lead[i] : ends[e]->shape[ends[e]->ndim - most + i];
+        for (int i = 0; i < most; i++)
+            shape[i] = i < most - 2 ? lead[i] : ends[e]->shape[ends[e]->ndim - most + i];
         ends[e] = ct_expand(ends[e], most, shape);
     }
     *a = ends[0], *b = ends[1];
@@ -285,7 +304,8 @@ static ct_tensor *solve(ct_tensor *a, ct_tensor *b, const ct_rule *rule, solving
     if (!system_fits(a, b, true, rule->name) || ct_stop_op(context)) return ct_inert_like(b);
     if (b->ndim == 1) return ct_squeeze(solve(a, ct_unsqueeze(b, 1), rule, s), -1);
     bool same = a->ndim == b->ndim;
-    for (int i = 0; i < a->ndim - 2 && same; i++) same = a->shape[i] == b->shape[i];
+    for (int i = 0; i < a->ndim - 2 && same; i++)
+        same = a->shape[i] == b->shape[i];
     if (!same && !broadcast_leading(&a, &b)) return ct_inert_like(b);
     ct_tensor *x = s.triangular ? ct_raw_solve_triangular(a, b, s.upper, false, s.unit) : ct_raw_solve(a, b);
     ct_tensor *const operands[2] = {a, b};
@@ -298,10 +318,13 @@ static ct_tensor *solve(ct_tensor *a, ct_tensor *b, const ct_rule *rule, solving
     return x;
 }
 
-ct_tensor *ct_solve(ct_tensor *a, ct_tensor *b) { return solve(a, b, &solve_rule, (solving){.triangular = false}); }
+ct_tensor *ct_solve(ct_tensor *a, ct_tensor *b) {
+    return solve(a, b, &solve_rule, (solving){.triangular = false});
+}
 
 ct_tensor *ct_solve_triangular(ct_tensor *a, ct_tensor *b, bool upper, bool unit_diagonal) {
-    return solve(a, b, &triangular_rule, (solving){.triangular = true, .upper = upper, .unit = unit_diagonal});
+    return solve(a, b, &triangular_rule,
+                 (solving){.triangular = true, .upper = upper, .unit = unit_diagonal});
 }
 
 /* ---------------------------------------------------------------------------------------- least squares */
@@ -313,14 +336,15 @@ static bool full_rank(const ct_tensor *r) {
     for (int64_t i = 0; ct_pointer(r) && i < matrices; i++) {
         for (int64_t j = 0; j < n; j++) {
             int64_t at = i * n * n + j * (n + 1);
-            double d = ct_dtype_of(r) == CT_F64 ? ((double *)ct_pointer(r))[at] : ((float *)ct_pointer(r))[at];
+            double d =
+                ct_dtype_of(r) == CT_F64 ? ((double *)ct_pointer(r))[at] : ((float *)ct_pointer(r))[at];
             if (d < 0) d = -d;
             if (j == 0 || d > largest) largest = d;
             if (j == 0 || d < smallest) smallest = d;
         }
         if (smallest > largest * epsilon * (double)n) continue;
-        ct_fail(r->context, CT_ERROR_NUMERIC, "least_squares: matrix %lld of A does not have full column rank",
-                (long long)i);
+        ct_fail(r->context, CT_ERROR_NUMERIC,
+                "least_squares: matrix %lld of A does not have full column rank", (long long)i);
         return false;
     }
     return true;
@@ -332,10 +356,12 @@ ct_tensor *ct_least_squares(ct_tensor *a, ct_tensor *b) {
     if (!system_fits(a, b, false, "least_squares")) return ct_inert_like(b);
     if (rows_of(a) < columns_of(a)) {
         char text[160];
-        ct_fail(context, CT_ERROR_SHAPE, "least_squares: A %s has more columns than rows, its rank is not full",
+        ct_fail(context, CT_ERROR_SHAPE,
+                "least_squares: A %s has more columns than rows, its rank is not full",
                 ct_describe(a, text, sizeof(text)));
     }
-    if (ct_stop_op(context)) return b->ndim == 1 ? ct_inert_like(b) : inert_matrix(b, columns_of(a), columns_of(b));
+    if (ct_stop_op(context))
+        return b->ndim == 1 ? ct_inert_like(b) : inert_matrix(b, columns_of(a), columns_of(b));
     if (b->ndim == 1) return ct_squeeze(ct_least_squares(a, ct_unsqueeze(b, 1)), -1);
     ct_tensor *q, *r;
     if (ct_qr(a, &q, &r) != CT_OK || !full_rank(r)) return inert_matrix(b, columns_of(a), columns_of(b));

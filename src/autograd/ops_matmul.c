@@ -23,12 +23,15 @@ static void matmul_vjp(const ct_vjp *call, ct_tensor **dx) {
     if (!call->wanted[1]) return;
     ct_tensor *a = ct_saved(call, k->b ? 1 : 0);
     bool one = ct_operand_ndim(call, 1) == 2 && a->ndim > 2;
-    if (one) dx[1] = product(call, 1, ct_transposed(ct_rows(a)), ct_rows(g));
-    else dx[1] = ct_sum_to_operand(call, 1, product(call, 1, ct_transposed(a), g));
+    if (one)
+        dx[1] = product(call, 1, ct_transposed(ct_rows(a)), ct_rows(g));
+    else
+        dx[1] = ct_sum_to_operand(call, 1, product(call, 1, ct_transposed(a), g));
 }
 static const ct_rule matmul_rule = {"matmul", matmul_vjp, sizeof(kept), NULL};
 
-/* False with an error if the contracted axes, or the leading ones, do not fit; else the shape of the result. */
+/* False with an error if the contracted axes, or the leading ones, do not fit; else the shape of the result.
+ */
 static bool matmul_shape(const ct_tensor *a, const ct_tensor *b, int *ndim, int64_t *shape) {
     char ta[160], tb[160];
     if (a->ndim < 1 || b->ndim < 1) {
@@ -48,7 +51,8 @@ static bool matmul_shape(const ct_tensor *a, const ct_tensor *b, int *ndim, int6
     }
     if (!fits) {
         ct_fail(a->context, CT_ERROR_SHAPE, "matmul: %s and %s do not fit (%lld against %lld)",
-                ct_describe(a, ta, sizeof(ta)), ct_describe(b, tb, sizeof(tb)), (long long)k, (long long)other);
+                ct_describe(a, ta, sizeof(ta)), ct_describe(b, tb, sizeof(tb)), (long long)k,
+                (long long)other);
         return false;
     }
     *ndim = lead;
@@ -65,8 +69,9 @@ ct_tensor *ct_matmul(ct_tensor *a, ct_tensor *b) {
     if (!matmul_shape(a, b, &ndim, shape)) return ct_inert(context, dtype, 0, NULL);
     if (ct_stop_op(context)) return ct_inert(context, dtype, ndim, shape);
     if (a->ndim == 1 || b->ndim == 1)
-        return ct_reshape(ct_matmul(a->ndim == 1 ? ct_unsqueeze(a, 0) : a, b->ndim == 1 ? ct_unsqueeze(b, 1) : b),
-                          ndim, shape);
+        return ct_reshape(
+            ct_matmul(a->ndim == 1 ? ct_unsqueeze(a, 0) : a, b->ndim == 1 ? ct_unsqueeze(b, 1) : b), ndim,
+            shape);
     ct_tensor *y = ct_raw_matmul(a, b, dtype), *const operands[2] = {a, b};
     const kept keep = {ct_requires_grad(a), ct_requires_grad(b)};
     ct_node *node = ct_record(context, &matmul_rule, operands, 2, &y, 1, &keep);
@@ -77,8 +82,9 @@ ct_tensor *ct_matmul(ct_tensor *a, ct_tensor *b) {
 
 /* ---------------------------------------------------------------------------------------------- linear */
 
-/* Operands: x, weight, bias. Outputs: y and, behind the scenes, the value before the activation, so that it can be
- * saved as a value of the graph and second derivatives need not compute it again (relu needs only y). */
+/* Operands: x, weight, bias. Outputs: y and, behind the scenes, the value before the activation, so that it
+ * can be saved as a value of the graph and second derivatives need not compute it again (relu needs only y).
+ */
 typedef struct linear_attributes {
     bool transposed;
     ct_activation activation;
@@ -87,11 +93,16 @@ typedef struct linear_attributes {
 
 static ct_tensor *fused_activation_backward(ct_activation activation, ct_tensor *g, ct_tensor *middle) {
     switch (activation) {
-    case CT_ACT_RELU: return ct_raw_binary(CT_RELU_BACKWARD, g, middle);
-    case CT_ACT_GELU: return ct_raw_binary(CT_GELU_ERF_BACKWARD, g, middle);
-    case CT_ACT_GELU_TANH: return ct_raw_binary(CT_GELU_TANH_BACKWARD, g, middle);
-    case CT_ACT_SILU: return ct_raw_binary(CT_SILU_BACKWARD, g, middle);
-    case CT_ACT_NONE: break;
+    case CT_ACT_RELU:
+        return ct_raw_binary(CT_RELU_BACKWARD, g, middle);
+    case CT_ACT_GELU:
+        return ct_raw_binary(CT_GELU_ERF_BACKWARD, g, middle);
+    case CT_ACT_GELU_TANH:
+        return ct_raw_binary(CT_GELU_TANH_BACKWARD, g, middle);
+    case CT_ACT_SILU:
+        return ct_raw_binary(CT_SILU_BACKWARD, g, middle);
+    case CT_ACT_NONE:
+        break;
     }
     return g;
 }
@@ -101,8 +112,10 @@ static ct_tensor *middle_gradient(const ct_vjp *call, const linear_attributes *a
     ct_tensor *g = call->output_gradients[0];
     if (a->activation == CT_ACT_NONE) return g;
     ct_tensor *middle = ct_saved(call, a->middle);
-    if (g && call->recording) g = ct_activation_backward(a->activation, g, middle);
-    else if (g) g = fused_activation_backward(a->activation, g, middle);
+    if (g && call->recording)
+        g = ct_activation_backward(a->activation, g, middle);
+    else if (g)
+        g = fused_activation_backward(a->activation, g, middle);
     if (a->activation == CT_ACT_RELU) return g;
     ct_tensor *more = call->output_gradients[1];
     if (g && more) return ct_add(g, more);
@@ -111,8 +124,8 @@ static ct_tensor *middle_gradient(const ct_vjp *call, const linear_attributes *a
 
 /* A weight in f32 multiplies bf16 activations through its bf16 copy. */
 static ct_tensor *weight_for(ct_tensor *weight, ct_dtype activations) {
-    bool shadowed = activations == CT_BF16 && ct_dtype_of(weight) == CT_F32 && weight->storage &&
-                    !weight->storage->tile;
+    bool shadowed =
+        activations == CT_BF16 && ct_dtype_of(weight) == CT_F32 && weight->storage && !weight->storage->tile;
     return shadowed ? ct_shadow_bf16(weight) : weight;
 }
 
@@ -130,13 +143,15 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     if (call->wanted[1]) {
         ct_tensor *x = ct_rows(ct_saved(call, a->x)), *rows = ct_rows(g);
-        dx[1] = a->transposed ? product(call, 1, ct_transposed(x), rows) : product(call, 1, ct_transposed(rows), x);
+        dx[1] = a->transposed ? product(call, 1, ct_transposed(x), rows)
+                              : product(call, 1, ct_transposed(rows), x);
     }
     if (call->wanted[2]) dx[2] = ct_sum_to_operand(call, 2, g);
 }
 static const ct_rule linear_rule = {"linear", linear_vjp, sizeof(linear_attributes), NULL};
 
-static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor *middle, linear_attributes *a) {
+static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor *middle,
+                          linear_attributes *a) {
     ct_tensor *x = operands[0], *weight = operands[1], *const outputs[2] = {y, middle};
     int8_t at = 0;
     bool keep_weight = ct_requires_grad(x), keep_x = ct_requires_grad(weight);
@@ -147,8 +162,10 @@ static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor 
     if (!node) return;
     if (keep_weight) ct_save_operand(node, 1, weight);
     if (keep_x) ct_save_operand(node, 0, x);
-    if (a->activation == CT_ACT_RELU) ct_save_output(node, 0, y);
-    else if (middle) ct_save_output(node, 1, middle);
+    if (a->activation == CT_ACT_RELU)
+        ct_save_output(node, 0, y);
+    else if (middle)
+        ct_save_output(node, 1, middle);
 }
 
 static ct_tensor *linear_inert(const ct_tensor *x, const ct_tensor *weight, bool transposed) {
@@ -160,7 +177,8 @@ static ct_tensor *linear_inert(const ct_tensor *x, const ct_tensor *weight, bool
     return ct_inert(x->context, dtype, x->ndim, shape);
 }
 
-ct_tensor *ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool transposed, ct_activation activation) {
+ct_tensor *ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool transposed,
+                     ct_activation activation) {
     ct_context *context = x->context;
     if (ct_stop_op(context)) return linear_inert(x, weight, transposed);
     ct_scope scope = ct_scope_open(context);
@@ -169,8 +187,8 @@ ct_tensor *ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool tran
     /* bf16 on one side: bf16 products on both, accumulated in f32. */
     ct_tensor *factor = x, *middle = NULL;
     if (ct_dtype_of(x) == CT_F32 && ct_dtype_of(weight) == CT_BF16) factor = ct_raw_cast(x, CT_BF16);
-    ct_tensor *y = ct_raw_linear(factor, weight_for(weight, ct_dtype_of(factor)), bias, transposed, activation,
-                                 keeps_middle ? &middle : NULL);
+    ct_tensor *y = ct_raw_linear(factor, weight_for(weight, ct_dtype_of(factor)), bias, transposed,
+                                 activation, keeps_middle ? &middle : NULL);
     linear_attributes attributes = {.transposed = transposed, .activation = activation};
     ct_tensor *const operands[3] = {x, weight, bias};
     if (records) linear_record(operands, y, middle, &attributes);
@@ -182,7 +200,7 @@ ct_tensor *ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool tran
 /* Where each letter stands in the operands and the result; -1: nowhere. */
 typedef struct einsum {
     int in[2][128], out[128];
-    int count[3];      /* letters of a, b and the result */
+    int count[3]; /* letters of a, b and the result */
     char letter[3][CT_MAX_DIMS];
     int64_t size[128]; /* of each letter's axis */
 } einsum;
@@ -208,14 +226,16 @@ static bool einsum_parse(ct_context *context, const char *equation, einsum *e) {
         } else if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z')) {
             int *place = list == 2 ? &e->out[(int)*c] : &e->in[list][(int)*c];
             if (*place >= 0) return einsum_fail(context, equation, "a letter stands twice in one operand");
-            if (e->count[list] == CT_MAX_DIMS) return einsum_fail(context, equation, "an operand has too many axes");
+            if (e->count[list] == CT_MAX_DIMS)
+                return einsum_fail(context, equation, "an operand has too many axes");
             *place = e->count[list];
             e->letter[list][e->count[list]++] = *c;
         } else {
             return einsum_fail(context, equation, "expected letters as in \"ij,jk->ik\"");
         }
     }
-    return list == 2 || einsum_fail(context, equation, "expected two operands and a result, as in \"ij,jk->ik\"");
+    return list == 2 ||
+           einsum_fail(context, equation, "expected two operands and a result, as in \"ij,jk->ik\"");
 }
 
 static bool einsum_sizes(const char *equation, einsum *e, ct_tensor *const operands[2]) {
@@ -223,16 +243,18 @@ static bool einsum_sizes(const char *equation, einsum *e, ct_tensor *const opera
     char text[160];
     for (int o = 0; o < 2; o++) {
         if (operands[o]->ndim != e->count[o]) {
-            ct_fail(context, CT_ERROR_SHAPE, "einsum: \"%s\": operand %d is %s, the equation gives it %d axes",
-                    equation, o, ct_describe(operands[o], text, sizeof(text)), e->count[o]);
+            ct_fail(context, CT_ERROR_SHAPE,
+                    "einsum: \"%s\": operand %d is %s, the equation gives it %d axes", equation, o,
+                    ct_describe(operands[o], text, sizeof(text)), e->count[o]);
             return false;
         }
         for (int i = 0; i < e->count[o]; i++) {
             int c = e->letter[o][i];
             int64_t size = operands[o]->shape[i];
             if (o == 1 && e->in[0][c] >= 0 && e->size[c] != size) {
-                ct_fail(context, CT_ERROR_SHAPE, "einsum: \"%s\": '%c' is %lld in one operand and %lld in the other",
-                        equation, c, (long long)e->size[c], (long long)size);
+                ct_fail(context, CT_ERROR_SHAPE,
+                        "einsum: \"%s\": '%c' is %lld in one operand and %lld in the other", equation, c,
+                        (long long)e->size[c], (long long)size);
                 return false;
             }
             e->size[c] = size;
@@ -296,7 +318,8 @@ ct_tensor *ct_einsum(const char *equation, ct_tensor *a, ct_tensor *b) {
     if (!einsum_parse(context, equation, &e) || !einsum_sizes(equation, &e, operands))
         return ct_inert(context, dtype, 0, NULL);
     char batch[CT_MAX_DIMS + 1], inner[CT_MAX_DIMS + 1], rows[CT_MAX_DIMS + 1], columns[CT_MAX_DIMS + 1];
-    for (int o = 0; o < 2; o++) operands[o] = einsum_sum_alone(&e, o, operands[o]);
+    for (int o = 0; o < 2; o++)
+        operands[o] = einsum_sum_alone(&e, o, operands[o]);
     einsum_groups(&e, batch, inner, rows, columns);
     ct_tensor *left = einsum_arranged(&e, 0, operands[0], (const char *const[]){batch, rows, inner});
     ct_tensor *right = einsum_arranged(&e, 1, operands[1], (const char *const[]){batch, inner, columns});

@@ -9,13 +9,17 @@ typedef struct norm_attributes {
 
 static const int last_axis = -1;
 
-static ct_tensor *row_mean(ct_tensor *x) { return ct_mean(x, 1, &last_axis, true); }
+static ct_tensor *row_mean(ct_tensor *x) {
+    return ct_mean(x, 1, &last_axis, true);
+}
 
-static ct_tensor *in_f32(ct_tensor *x) { return ct_cast(x, ct_accumulation_dtype(ct_dtype_of(x))); }
+static ct_tensor *in_f32(ct_tensor *x) {
+    return ct_cast(x, ct_accumulation_dtype(ct_dtype_of(x)));
+}
 
 /* With n the normalised rows and h = g weight:
- *     dx = rstd (h - mean(h) - n mean(h n)) (without mean(h) for root mean square), dweight = sum g n, dbias = sum g.
- * Written from x, so that it can be differentiated. */
+ *     dx = rstd (h - mean(h) - n mean(h n)) (without mean(h) for root mean square), dweight = sum g n, dbias
+ * = sum g. Written from x, so that it can be differentiated. */
 static void composite_vjp(const ct_vjp *call, ct_tensor **dx, bool centred) {
     const norm_attributes *a = call->attributes;
     ct_tensor *g = in_f32(call->output_gradients[0]), *x = in_f32(ct_saved(call, 0));
@@ -53,13 +57,14 @@ static void rms_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
         return;
     }
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
-    ct_raw_rms_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics), call->output_gradients[0],
-                             call->wanted[0] ? &dx[0] : NULL, call->wanted[1] ? &dx[1] : NULL);
+    ct_raw_rms_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
+                             call->output_gradients[0], call->wanted[0] ? &dx[0] : NULL,
+                             call->wanted[1] ? &dx[1] : NULL);
 }
 static const ct_rule rms_norm_rule = {"rms_norm", rms_norm_vjp, sizeof(norm_attributes), NULL};
 
-static void norm_record(const ct_rule *rule, ct_tensor *const *operands, int count, ct_tensor *y, ct_tensor *mean,
-                        ct_tensor *rstd, double epsilon) {
+static void norm_record(const ct_rule *rule, ct_tensor *const *operands, int count, ct_tensor *y,
+                        ct_tensor *mean, ct_tensor *rstd, double epsilon) {
     ct_tensor *x = operands[0], *weight = operands[1];
     const norm_attributes attributes = {epsilon, weight ? 1 : -1, weight ? 2 : 1};
     ct_node *node = ct_record(x->context, rule, operands, count, &y, 1, &attributes);

@@ -1,5 +1,5 @@
-/* ops_position.c - positions for attention: rotary embedding (Su et al., arXiv:2104.09864) and the slopes of linear
- * biases (Press et al., arXiv:2108.12409). */
+/* ops_position.c - positions for attention: rotary embedding (Su et al., arXiv:2104.09864) and the slopes of
+ * linear biases (Press et al., arXiv:2108.12409). */
 #include "autograd/rules.h"
 #include <math.h>
 
@@ -32,10 +32,12 @@ static ct_tensor *turned(ct_tensor *x, ct_tensor *cos, ct_tensor *sin, const tur
 static ct_tensor *composed_rotary(ct_tensor *x, ct_tensor *cos, ct_tensor *sin, bool interleaved) {
     int64_t half = ct_dim(cos, -1), channels = ct_dim(x, -1), step = interleaved ? 2 : 1;
     int64_t second = interleaved ? 1 : half, last = interleaved ? 2 * half : half;
-    if (ct_failed(x->context) || 2 * half > channels || half == 0) return ct_raw_rotary(x, cos, sin, interleaved, false);
+    if (ct_failed(x->context) || 2 * half > channels || half == 0)
+        return ct_raw_rotary(x, cos, sin, interleaved, false);
     ct_tensor *a = ct_slice(x, -1, 0, interleaved ? last - 1 : last, step);
     ct_tensor *b = ct_slice(x, -1, second, 2 * half, step);
-    ct_tensor *parts[3] = {ct_sub(ct_mul(a, cos), ct_mul(b, sin)), ct_add(ct_mul(a, sin), ct_mul(b, cos)), NULL};
+    ct_tensor *parts[3] = {ct_sub(ct_mul(a, cos), ct_mul(b, sin)), ct_add(ct_mul(a, sin), ct_mul(b, cos)),
+                           NULL};
     if (interleaved) {
         int64_t shape[CT_MAX_DIMS];
         memcpy(shape, x->shape, sizeof(shape));
@@ -82,17 +84,19 @@ ct_status ct_rotary_tables(ct_context *context, int64_t first, int64_t time, int
 
 /* ------------------------------------------------------------------------------------------------- ALiBi */
 
-/* For n a power of two, 2^(-8/n), 2^(-16/n), ...; else those of the power below, then every other one of the power
- * above. */
+/* For n a power of two, 2^(-8/n), 2^(-16/n), ...; else those of the power below, then every other one of the
+ * power above. */
 ct_tensor *ct_alibi_slopes(ct_context *context, int64_t heads) {
     if (heads < 1)
-        ct_fail(context, CT_ERROR_ARGUMENT, "alibi_slopes: %lld heads, expected at least 1", (long long)heads);
+        ct_fail(context, CT_ERROR_ARGUMENT, "alibi_slopes: %lld heads, expected at least 1",
+                (long long)heads);
     const int64_t count = heads < 1 ? 0 : heads;
     ct_tensor *slopes = ct_empty(context, CT_F32, 1, &count);
     float *data = ct_pointer(slopes);
     if (ct_failed(context) || !data) return slopes;
     int64_t power = 1;
-    while (power <= heads / 2) power *= 2;
+    while (power <= heads / 2)
+        power *= 2;
     for (int64_t h = 0; h < heads; h++) {
         double step = h < power ? 8.0 / (double)power : 4.0 / (double)power;
         double index = h < power ? (double)(h + 1) : (double)(2 * (h - power) + 1);

@@ -15,7 +15,8 @@ static ct_tensor *with_axes(const ct_vjp *call, ct_tensor *reduced) {
     const int64_t *shape = ct_operand_shape(call, 0);
     int ndim = ct_operand_ndim(call, 0);
     int64_t kept[CT_MAX_DIMS];
-    for (int i = 0; i < ndim; i++) kept[i] = r->axes & 1u << i ? 1 : shape[i];
+    for (int i = 0; i < ndim; i++)
+        kept[i] = r->axes & 1u << i ? 1 : shape[i];
     return ct_reshape(reduced, ndim, kept);
 }
 
@@ -52,7 +53,9 @@ static ct_tensor *finish(ct_tensor *x, ct_tensor *y, const ct_rule *rule, const 
 
 /* ------------------------------------------------------------------------------- sum, mean, variance */
 
-static void sum_vjp(const ct_vjp *call, ct_tensor **dx) { dx[0] = spread(call, call->output_gradients[0]); }
+static void sum_vjp(const ct_vjp *call, ct_tensor **dx) {
+    dx[0] = spread(call, call->output_gradients[0]);
+}
 static const ct_rule sum_rule = {"sum", sum_vjp, sizeof(reduction), NULL};
 
 ct_tensor *ct_sum(ct_tensor *x, int count, const int *axes, bool keep) {
@@ -118,19 +121,26 @@ ct_tensor *ct_variance(ct_tensor *x, int count, const int *axes, bool keep, doub
     ct_dtype dtype = ct_dtype_of(x), wide = ct_accumulation_dtype(dtype);
     ct_tensor *value = wide == dtype ? x : ct_raw_cast(x, wide);
     const reduction along = {r.axes, true, 0};
-    ct_tensor *centred = ct_raw_binary(CT_SUB, value, scaled_reduction(CT_REDUCE_SUM_OP, value, &along, 1.0 / n));
+    ct_tensor *centred =
+        ct_raw_binary(CT_SUB, value, scaled_reduction(CT_REDUCE_SUM_OP, value, &along, 1.0 / n));
     r.value = 2.0 / (n - correction);
     y = scaled_reduction(CT_REDUCE_SQUARES_OP, centred, &r, 1.0 / (n - correction));
     if (wide != dtype) y = ct_raw_cast(y, dtype);
     return finish(x, y, &variance_rule, &r, true, false);
 }
 
-ct_tensor *ct_sum_all(ct_tensor *x) { return ct_sum(x, 0, NULL, false); }
-ct_tensor *ct_mean_all(ct_tensor *x) { return ct_mean(x, 0, NULL, false); }
+ct_tensor *ct_sum_all(ct_tensor *x) {
+    return ct_sum(x, 0, NULL, false);
+}
+ct_tensor *ct_mean_all(ct_tensor *x) {
+    return ct_mean(x, 0, NULL, false);
+}
 
 /* --------------------------------------------------------------------------------------------- extrema */
 
-static ct_tensor *zero_mask(ct_tensor *x) { return ct_raw_binary(CT_EQUAL, x, ct_constant(x, ct_dtype_of(x), 0)); }
+static ct_tensor *zero_mask(ct_tensor *x) {
+    return ct_raw_binary(CT_EQUAL, x, ct_constant(x, ct_dtype_of(x), 0));
+}
 
 /* g shared equally among the elements of x (or |x|) that equal the extremum y. */
 static ct_tensor *shared_gradient(const ct_vjp *call, ct_tensor *x, ct_tensor *y, ct_tensor *g) {
@@ -172,8 +182,12 @@ static ct_tensor *position_of(ct_tensor *x, int axis, bool keep, bool minimum, c
     return ct_inert(x->context, CT_I64, ndim, shape);
 }
 
-ct_tensor *ct_argmax(ct_tensor *x, int axis, bool keep) { return position_of(x, axis, keep, false, "argmax"); }
-ct_tensor *ct_argmin(ct_tensor *x, int axis, bool keep) { return position_of(x, axis, keep, true, "argmin"); }
+ct_tensor *ct_argmax(ct_tensor *x, int axis, bool keep) {
+    return position_of(x, axis, keep, false, "argmax");
+}
+ct_tensor *ct_argmin(ct_tensor *x, int axis, bool keep) {
+    return position_of(x, axis, keep, true, "argmin");
+}
 
 /* ---------------------------------------------------------------------------------- norms, logsumexp */
 
@@ -205,13 +219,15 @@ static const ct_rule norm_rule = {"norm", norm_vjp, sizeof(reduction), NULL};
 
 /* (sum |x|^p)^(1/p) in at least f32. */
 static ct_tensor *norm_of(ct_tensor *x, const reduction *r) {
-    if (isinf(r->value)) return ct_raw_reduce(CT_REDUCE_MAX_OP, ct_raw_unary(CT_ABS, x, 0, 0), r->axes, r->keep);
+    if (isinf(r->value))
+        return ct_raw_reduce(CT_REDUCE_MAX_OP, ct_raw_unary(CT_ABS, x, 0, 0), r->axes, r->keep);
     if (r->value == 2.0)
         return ct_raw_unary(CT_SQRT, ct_raw_reduce(CT_REDUCE_SQUARES_OP, x, r->axes, r->keep), 0, 0);
     ct_tensor *size = ct_raw_unary(CT_ABS, x, 0, 0);
     if (r->value == 1.0) return ct_raw_reduce(CT_REDUCE_SUM_OP, size, r->axes, r->keep);
     ct_tensor *powers = ct_raw_unary(CT_POW_SCALAR, size, r->value, 0);
-    return ct_raw_unary(CT_POW_SCALAR, ct_raw_reduce(CT_REDUCE_SUM_OP, powers, r->axes, r->keep), 1.0 / r->value, 0);
+    return ct_raw_unary(CT_POW_SCALAR, ct_raw_reduce(CT_REDUCE_SUM_OP, powers, r->axes, r->keep),
+                        1.0 / r->value, 0);
 }
 
 ct_tensor *ct_norm(ct_tensor *x, double order, int count, const int *axes, bool keep) {
@@ -219,7 +235,8 @@ ct_tensor *ct_norm(ct_tensor *x, double order, int count, const int *axes, bool 
     ct_tensor *y;
     floating(x, "norm");
     if (!(order > 0))
-        ct_fail(x->context, CT_ERROR_ARGUMENT, "norm: order %g, expected a positive number or INFINITY", order);
+        ct_fail(x->context, CT_ERROR_ARGUMENT, "norm: order %g, expected a positive number or INFINITY",
+                order);
     if (!begin(x, count, axes, keep, "norm", &r, &y)) return y;
     r.value = order;
     ct_dtype dtype = ct_dtype_of(x), wide = ct_accumulation_dtype(dtype);
@@ -308,9 +325,10 @@ ct_tensor *ct_topk(ct_tensor *x, int64_t k, int axis, bool largest, ct_tensor **
     int64_t shape[CT_MAX_DIMS];
     memcpy(shape, x->shape, sizeof(shape));
     if (normalised >= 0 && (k < 0 || k > x->shape[normalised]))
-        ct_fail(x->context, CT_ERROR_ARGUMENT, "topk: k is %lld, axis %d has %lld elements", (long long)k, axis,
-                (long long)x->shape[normalised]);
-    else if (normalised >= 0) shape[normalised] = k;
+        ct_fail(x->context, CT_ERROR_ARGUMENT, "topk: k is %lld, axis %d has %lld elements", (long long)k,
+                axis, (long long)x->shape[normalised]);
+    else if (normalised >= 0)
+        shape[normalised] = k;
     if (ct_stop_op(x->context)) return inert_pick(x, x->ndim, shape, indices);
     ct_tensor *index = NULL, *values = ct_raw_topk(x, k, normalised, largest, &index);
     return picked(x, normalised, values, index, &topk_rule, indices);

@@ -1,11 +1,13 @@
-/* ops_shared.c - what the operations share (rules.h): gradients of broadcasting, constants, axes, view strides. */
+/* ops_shared.c - what the operations share (rules.h): gradients of broadcasting, constants, axes, view
+ * strides. */
 #include "autograd/rules.h"
 
 ct_tensor *ct_inert_broadcast(const ct_tensor *a, const ct_tensor *b) {
     int ndim;
     int64_t shape[CT_MAX_DIMS];
     ct_dtype dtype = ct_promote(ct_dtype_of(a), ct_dtype_of(b));
-    if (!ct_broadcast_shape(a, b, "broadcast", &ndim, shape)) return ct_inert(a->context, dtype, a->ndim, a->shape);
+    if (!ct_broadcast_shape(a, b, "broadcast", &ndim, shape))
+        return ct_inert(a->context, dtype, a->ndim, a->shape);
     return ct_inert(a->context, dtype, ndim, shape);
 }
 
@@ -58,12 +60,15 @@ ct_tensor *ct_reshape_to_operand(const ct_vjp *call, int operand, ct_tensor *x) 
     return ct_reshape(x, ct_operand_ndim(call, operand), ct_operand_shape(call, operand));
 }
 
-ct_tensor *ct_transposed(ct_tensor *x) { return ct_transpose(x, -2, -1); }
+ct_tensor *ct_transposed(ct_tensor *x) {
+    return ct_transpose(x, -2, -1);
+}
 
 ct_tensor *ct_rows(ct_tensor *x) {
     if (x->ndim == 2) return x;
     int64_t shape[2] = {1, x->ndim ? x->shape[x->ndim - 1] : 1};
-    for (int i = 0; i + 1 < x->ndim; i++) shape[0] *= x->shape[i];
+    for (int i = 0; i + 1 < x->ndim; i++)
+        shape[0] *= x->shape[i];
     return ct_reshape(x, 2, shape);
 }
 
@@ -88,19 +93,23 @@ bool ct_axes_mask(const ct_tensor *x, int count, const int *axes, const char *op
 int ct_reduced_shape(const ct_tensor *x, unsigned axes, bool keep, int64_t *shape) {
     int n = 0;
     for (int i = 0; i < x->ndim; i++) {
-        if (!(axes & 1u << i)) shape[n++] = x->shape[i];
-        else if (keep) shape[n++] = 1;
+        if (!(axes & 1u << i))
+            shape[n++] = x->shape[i];
+        else if (keep)
+            shape[n++] = 1;
     }
     return n;
 }
 
-/* Axes of x that lie one after the other in memory form a run; the target's axes must divide the runs evenly. */
+/* Axes of x that lie one after the other in memory form a run; the target's axes must divide the runs evenly.
+ */
 bool ct_view_strides(int ndim, const int64_t *shape, const int64_t *stride, int target_ndim,
                      const int64_t *target_shape, int64_t *target_stride) {
     int at = target_ndim - 1;
     int64_t run = 1, step = 1; /* elements in the run that ends at axis i, and the stride of its last axis */
     bool open = false;
-    for (int i = 0; i < target_ndim; i++) target_stride[i] = 1;
+    for (int i = 0; i < target_ndim; i++)
+        target_stride[i] = 1;
     for (int i = ndim - 1; i >= -1; i--) {
         if (i >= 0 && shape[i] == 1) continue;
         bool joins = i >= 0 && open && stride[i] == run * step;
@@ -121,6 +130,7 @@ bool ct_view_strides(int ndim, const int64_t *shape, const int64_t *stride, int 
         run = shape[i];
         step = stride[i];
     }
-    while (at >= 0 && target_shape[at] == 1) at--;
+    while (at >= 0 && target_shape[at] == 1)
+        at--;
     return at < 0;
 }

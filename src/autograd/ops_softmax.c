@@ -9,16 +9,20 @@ static const int last_axis = -1;
 /* y (g - sum(g y)) */
 static void softmax_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *g = call->output_gradients[0], *y = ct_saved(call, 0);
-    if (call->recording) dx[0] = ct_mul(y, ct_sub(g, ct_sum(ct_mul(g, y), 1, &last_axis, true)));
-    else dx[0] = ct_raw_softmax_backward(y, g, false);
+    if (call->recording)
+        dx[0] = ct_mul(y, ct_sub(g, ct_sum(ct_mul(g, y), 1, &last_axis, true)));
+    else
+        dx[0] = ct_raw_softmax_backward(y, g, false);
 }
 static const ct_rule softmax_rule = {"softmax", softmax_vjp, 0, NULL};
 
 /* g - e^y sum(g) */
 static void log_softmax_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *g = call->output_gradients[0], *y = ct_saved(call, 0);
-    if (call->recording) dx[0] = ct_sub(g, ct_mul(ct_exp(y), ct_sum(g, 1, &last_axis, true)));
-    else dx[0] = ct_raw_softmax_backward(y, g, true);
+    if (call->recording)
+        dx[0] = ct_sub(g, ct_mul(ct_exp(y), ct_sum(g, 1, &last_axis, true)));
+    else
+        dx[0] = ct_raw_softmax_backward(y, g, true);
 }
 static const ct_rule log_softmax_rule = {"log_softmax", log_softmax_vjp, 0, NULL};
 
@@ -37,13 +41,18 @@ static ct_tensor *softmax_along(ct_tensor *x, int axis, const ct_rule *rule) {
     return y;
 }
 
-ct_tensor *ct_softmax(ct_tensor *x, int axis) { return softmax_along(x, axis, &softmax_rule); }
-ct_tensor *ct_log_softmax(ct_tensor *x, int axis) { return softmax_along(x, axis, &log_softmax_rule); }
+ct_tensor *ct_softmax(ct_tensor *x, int axis) {
+    return softmax_along(x, axis, &softmax_rule);
+}
+ct_tensor *ct_log_softmax(ct_tensor *x, int axis) {
+    return softmax_along(x, axis, &log_softmax_rule);
+}
 
 /* --------------------------------------------------------------------------- cross entropy: preparation */
 
-/* With t' = (1 - epsilon) t + epsilon / n, row by row: loss = c (lse(x) sum(t') - sum(t' x)), and its gradient is
- * D = c (p sum(t') - t'), p = softmax(x). c is the row's weight, divided by the sum of weights for a mean. */
+/* With t' = (1 - epsilon) t + epsilon / n, row by row: loss = c (lse(x) sum(t') - sum(t' x)), and its
+ * gradient is D = c (p sum(t') - t'), p = softmax(x). c is the row's weight, divided by the sum of weights
+ * for a mean. */
 typedef struct entropy {
     double label_smoothing;
     int64_t ignore_index;
@@ -79,7 +88,8 @@ static ct_tensor *row_scales(const entropy_task *t, ct_tensor *weights) {
         total += c[r];
     }
     if (t->how.reduction == CT_LOSS_MEAN)
-        for (int64_t r = 0; c && r < rows; r++) c[r] = total != 0 ? c[r] / total : 0;
+        for (int64_t r = 0; c && r < rows; r++)
+            c[r] = total != 0 ? c[r] / total : 0;
     ct_dtype dtype = ct_dtype_of(t->logits) == CT_F64 ? CT_F64 : CT_F32;
     return dtype == CT_F64 ? scale : ct_raw_cast(scale, dtype);
 }
@@ -89,19 +99,23 @@ static bool entropy_prepare(entropy_task *t, ct_tensor *logits, ct_tensor *targe
     ct_context *context = logits->context;
     t->soft = ct_dtype_is_float(ct_dtype_of(targets));
     bool fits = logits->ndim >= 1 && targets->ndim == logits->ndim - (t->soft ? 0 : 1);
-    for (int i = 0; fits && i < targets->ndim; i++) fits = targets->shape[i] == logits->shape[i];
+    for (int i = 0; fits && i < targets->ndim; i++)
+        fits = targets->shape[i] == logits->shape[i];
     int64_t rows = 1;
-    for (int i = 0; i + 1 < logits->ndim; i++) rows *= logits->shape[i];
+    for (int i = 0; i + 1 < logits->ndim; i++)
+        rows *= logits->shape[i];
     char a[160], b[160];
     if (!fits) {
         ct_fail(context, CT_ERROR_SHAPE,
-                "cross_entropy: logits %s and targets %s do not fit: expected [..., classes] with ids [...] or soft "
+                "cross_entropy: logits %s and targets %s do not fit: expected [..., classes] with ids [...] "
+                "or soft "
                 "targets [..., classes]",
                 ct_describe(logits, a, sizeof(a)), ct_describe(targets, b, sizeof(b)));
         return false;
     }
     if (weights && weights->count != rows) {
-        ct_fail(context, CT_ERROR_SHAPE, "cross_entropy: weights %s do not fit logits %s: expected %lld, one a row",
+        ct_fail(context, CT_ERROR_SHAPE,
+                "cross_entropy: weights %s do not fit logits %s: expected %lld, one a row",
                 ct_describe(weights, a, sizeof(a)), ct_describe(logits, b, sizeof(b)), (long long)rows);
         return false;
     }
@@ -135,18 +149,24 @@ static ct_tensor *smoothed_targets(const entropy_task *t, ct_tensor *targets) {
     return ct_add_scalar(ct_mul_scalar(targets, 1 - epsilon), epsilon / (double)classes);
 }
 
-static ct_tensor *as_column(ct_tensor *rows) { return ct_unsqueeze(rows, 1); }
+static ct_tensor *as_column(ct_tensor *rows) {
+    return ct_unsqueeze(rows, 1);
+}
 
-/* ----------------------------------------------------------------------- cross entropy: second derivatives */
+/* ----------------------------------------------------------------------- cross entropy: second derivatives
+ */
 
-/* p from the saved D: D = c (p s - t') with s = sum(t'), so p = (D / c + t') / s. The operand stands for the logits in
- * the graph but holds D, so that the logits themselves need not be kept. Rows with c s = 0 get p = 0: whatever is made
- * of them is multiplied by c. */
-static void probabilities_vjp(const ct_vjp *call, ct_tensor **dx) { softmax_vjp(call, dx); }
+/* p from the saved D: D = c (p s - t') with s = sum(t'), so p = (D / c + t') / s. The operand stands for the
+ * logits in the graph but holds D, so that the logits themselves need not be kept. Rows with c s = 0 get p =
+ * 0: whatever is made of them is multiplied by c. */
+static void probabilities_vjp(const ct_vjp *call, ct_tensor **dx) {
+    softmax_vjp(call, dx);
+}
 static const ct_rule probabilities_rule = {"cross_entropy_probabilities", probabilities_vjp, 0, NULL};
 
 static ct_tensor *safe_quotient(ct_tensor *x, ct_tensor *divisor) {
-    ct_tensor *zero = ct_constant(divisor, ct_dtype_of(divisor), 0), *none = ct_raw_binary(CT_EQUAL, divisor, zero);
+    ct_tensor *zero = ct_constant(divisor, ct_dtype_of(divisor), 0),
+              *none = ct_raw_binary(CT_EQUAL, divisor, zero);
     ct_tensor *one = ct_constant(divisor, ct_dtype_of(divisor), 1);
     ct_tensor *quotient = ct_raw_binary(CT_DIV, x, ct_raw_where(none, one, divisor));
     return ct_raw_where(none, ct_constant(x, ct_dtype_of(quotient), 0), quotient);
@@ -167,7 +187,8 @@ static ct_tensor *probabilities(ct_tensor *logits_holding_d, ct_tensor *scale, c
     return p;
 }
 
-/* --------------------------------------------------------------------------------- cross entropy: the rule */
+/* --------------------------------------------------------------------------------- cross entropy: the rule
+ */
 
 /* Saved: D (as if it were the logits), targets, scale. */
 static ct_tensor *recorded_gradient(const ct_vjp *call, ct_tensor *saved, ct_tensor *upstream) {
@@ -259,11 +280,13 @@ ct_tensor *ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, const ct_cros
     ct_tensor *weights = options->weights, *loss = NULL;
     entropy_task t = {.how = {options->label_smoothing, options->ignore_index, (int)options->reduction}};
     if (!ct_stop_op(context) && entropy_prepare(&t, logits, targets, weights))
-        loss = ct_differentiates(targets) || ct_differentiates(weights) ? composed(&t, logits, targets, weights)
-                                                                        : fused(&t, logits);
+        loss = ct_differentiates(targets) || ct_differentiates(weights)
+                   ? composed(&t, logits, targets, weights)
+                   : fused(&t, logits);
     if (!loss) {
         int64_t rows = 1;
-        for (int i = 0; i + 1 < logits->ndim; i++) rows *= logits->shape[i];
+        for (int i = 0; i + 1 < logits->ndim; i++)
+            rows *= logits->shape[i];
         loss = ct_inert(context, dtype, options->reduction == CT_LOSS_NONE ? 1 : 0, &rows);
     }
     return ct_scope_return(context, scope, loss);

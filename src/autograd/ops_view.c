@@ -1,5 +1,5 @@
-/* ops_view.c - views: other shapes and parts of the same storage. What a part's gradient is zero for is written as
- * zeros; the parts of a split are joined in one pass. */
+/* ops_view.c - views: other shapes and parts of the same storage. What a part's gradient is zero for is
+ * written as zeros; the parts of a split are joined in one pass. */
 #include "autograd/rules.h"
 
 /* ------------------------------------------------------------------------------------ reshape, permute */
@@ -12,13 +12,16 @@ static const ct_rule reshape_rule = {"reshape", reshape_vjp, 0, NULL};
 static ct_tensor *view(ct_tensor *x, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset,
                        const ct_rule *rule, const void *attributes) {
     x->storage->references++;
-    ct_tensor *y = ct_tensor_wrap(x->context, x->storage, ct_dtype_of(x), ndim, shape, stride, x->offset + offset);
+    ct_tensor *y =
+        ct_tensor_wrap(x->context, x->storage, ct_dtype_of(x), ndim, shape, stride, x->offset + offset);
     ct_record(x->context, rule, &x, 1, &y, 1, attributes);
     return y;
 }
 
 /* Nothing can be viewed: the context has failed, or x never had data. */
-static bool stopped(const ct_tensor *x) { return ct_stop_op(x->context) || !x->storage; }
+static bool stopped(const ct_tensor *x) {
+    return ct_stop_op(x->context) || !x->storage;
+}
 
 /* Fills in the one -1; false with an error if the counts differ. */
 static bool complete_shape(const ct_tensor *x, int ndim, const int64_t *shape, int64_t *complete) {
@@ -27,8 +30,10 @@ static bool complete_shape(const ct_tensor *x, int ndim, const int64_t *shape, i
     bool good = ndim >= 0 && ndim <= CT_MAX_DIMS;
     for (int i = 0; i < ndim && good; i++) {
         complete[i] = shape[i];
-        if (shape[i] == -1 && open < 0) open = i;
-        else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known)) good = false;
+        if (shape[i] == -1 && open < 0)
+            open = i;
+        else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known))
+            good = false;
     }
     if (good && open >= 0) {
         good = known > 0 && x->count % known == 0;
@@ -105,7 +110,8 @@ static void permute_vjp(const ct_vjp *call, ct_tensor **dx) {
     const order *o = call->attributes;
     ct_tensor *g = call->output_gradients[0];
     order inverse = {{0}};
-    for (int i = 0; i < g->ndim; i++) inverse.axis[o->axis[i]] = (uint8_t)i;
+    for (int i = 0; i < g->ndim; i++)
+        inverse.axis[o->axis[i]] = (uint8_t)i;
     dx[0] = permuted(g, &inverse);
 }
 static const ct_rule permute_rule = {"permute", permute_vjp, sizeof(order), NULL};
@@ -133,8 +139,8 @@ ct_tensor *ct_permute(ct_tensor *x, int count, const int *axes) {
     }
     if (good) return permuted(x, &o);
     char text[160];
-    ct_fail(x->context, CT_ERROR_SHAPE, "permute: an order of %d axes that is not one of the %d axes of %s", count,
-            x->ndim, ct_describe(x, text, sizeof(text)));
+    ct_fail(x->context, CT_ERROR_SHAPE, "permute: an order of %d axes that is not one of the %d axes of %s",
+            count, x->ndim, ct_describe(x, text, sizeof(text)));
     return ct_inert_like(x);
 }
 
@@ -166,8 +172,8 @@ ct_tensor *ct_expand(ct_tensor *x, int ndim, const int64_t *shape) {
     if (!good) {
         char text[160], target[160];
         ct_tensor *wanted = ct_inert(x->context, ct_dtype_of(x), ndim <= CT_MAX_DIMS ? ndim : 0, shape);
-        ct_fail(x->context, CT_ERROR_SHAPE, "expand: %s cannot be expanded to %s", ct_describe(x, text, sizeof(text)),
-                ct_describe(wanted, target, sizeof(target)));
+        ct_fail(x->context, CT_ERROR_SHAPE, "expand: %s cannot be expanded to %s",
+                ct_describe(x, text, sizeof(text)), ct_describe(wanted, target, sizeof(target)));
         return ct_inert_like(x);
     }
     if (stopped(x)) return ct_inert(x->context, ct_dtype_of(x), ndim, shape);
@@ -209,7 +215,8 @@ static void part_layout(const part *p, int ndim, const int64_t *shape, const int
 
 static ct_tensor *part_of(ct_tensor *x, const part *p);
 
-/* Zeros of the shape of the whole, with g in the place of the part; its gradient is that part of the gradient. */
+/* Zeros of the shape of the whole, with g in the place of the part; its gradient is that part of the
+ * gradient. */
 static void embed_vjp(const ct_vjp *call, ct_tensor **dg) {
     dg[0] = part_of(call->output_gradients[0], call->attributes);
 }
@@ -227,7 +234,8 @@ static ct_tensor *embed(ct_tensor *g, const part *p, int ndim, const int64_t *sh
 }
 
 static void part_vjp(const ct_vjp *call, ct_tensor **dx) {
-    dx[0] = embed(call->output_gradients[0], call->attributes, ct_operand_ndim(call, 0), ct_operand_shape(call, 0));
+    dx[0] = embed(call->output_gradients[0], call->attributes, ct_operand_ndim(call, 0),
+                  ct_operand_shape(call, 0));
 }
 static const ct_rule part_rule[] = {[SLICE] = {"slice", part_vjp, sizeof(part), NULL},
                                     [SELECT] = {"select", part_vjp, sizeof(part), NULL},
@@ -262,8 +270,8 @@ ct_tensor *ct_select(ct_tensor *x, int axis, int64_t index) {
     int64_t from = index < 0 ? index + x->shape[at] : index;
     if (from < 0 || from >= x->shape[at]) {
         char text[160];
-        ct_fail(x->context, CT_ERROR_SHAPE, "select: index %lld does not exist in axis %d of %s", (long long)index,
-                axis, ct_describe(x, text, sizeof(text)));
+        ct_fail(x->context, CT_ERROR_SHAPE, "select: index %lld does not exist in axis %d of %s",
+                (long long)index, axis, ct_describe(x, text, sizeof(text)));
         return ct_inert_like(x);
     }
     const part p = {SELECT, at, 0, from, 1, 1};
@@ -327,7 +335,8 @@ static ct_tensor *joined(const ct_vjp *call, const split_attributes *a, const ct
 static void split_vjp(const ct_vjp *call, ct_tensor **dx) {
     const split_attributes *a = call->attributes;
     const ct_tensor *like = NULL;
-    for (int i = 0; i < a->count && !like; i++) like = call->output_gradients[i];
+    for (int i = 0; i < a->count && !like; i++)
+        like = call->output_gradients[i];
     if (!like) return;
     if (call->recording) {
         dx[0] = joined(call, a, like);
@@ -341,8 +350,10 @@ static void split_vjp(const ct_vjp *call, ct_tensor **dx) {
     for (int i = 0; i < a->count && !ct_failed(call->context); i++) {
         shape[a->axis] = a->sizes[i];
         ct_tensor *place = ct_view_strided(whole, ndim, shape, whole->stride, at * whole->stride[a->axis]);
-        if (call->output_gradients[i]) ct_raw_copy(place, call->output_gradients[i]);
-        else ct_fill(place, 0.0);
+        if (call->output_gradients[i])
+            ct_raw_copy(place, call->output_gradients[i]);
+        else
+            ct_fill(place, 0.0);
         at += a->sizes[i];
     }
     dx[0] = whole;
@@ -356,8 +367,8 @@ static ct_status split_check(const ct_tensor *x, int at, int count, const int64_
         good = sizes[i] >= 0 && !__builtin_add_overflow(total, sizes[i], &total);
     if (good && total == x->shape[at]) return CT_OK;
     char text[160];
-    return ct_fail(x->context, CT_ERROR_SHAPE, "split: %d parts of %lld in all do not make axis %d of %s", count,
-                   (long long)total, at, ct_describe(x, text, sizeof(text)));
+    return ct_fail(x->context, CT_ERROR_SHAPE, "split: %d parts of %lld in all do not make axis %d of %s",
+                   count, (long long)total, at, ct_describe(x, text, sizeof(text)));
 }
 
 ct_status ct_split(ct_tensor *x, int axis, int count, const int64_t *sizes, ct_tensor **parts) {

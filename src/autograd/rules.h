@@ -1,5 +1,5 @@
-/* rules.h - inside autograd: what the differentiable operations share: reduction of gradients to operands, constants,
- * shapes, axes, and operations that only rules use. */
+/* rules.h - inside autograd: what the differentiable operations share: reduction of gradients to operands,
+ * constants, shapes, axes, and operations that only rules use. */
 #ifndef CARAT_SRC_AUTOGRAD_RULES_H
 #define CARAT_SRC_AUTOGRAD_RULES_H
 
@@ -9,7 +9,8 @@
 #include <carat/ops.h>
 #include <string.h>
 
-/* Whether a result of x will get a rule: what only the backward pass needs is not made otherwise. NULL: no. */
+/* Whether a result of x will get a rule: what only the backward pass needs is not made otherwise. NULL: no.
+ */
 static inline bool ct_differentiates(const ct_tensor *x) {
     return x && ct_requires_grad(x) && ct_grad_mode(x->context);
 }
@@ -62,16 +63,17 @@ bool ct_view_strides(int ndim, const int64_t *shape, const int64_t *stride, int 
 /* Gives a result that was just made (contiguous, not yet seen by anybody) another shape of the same count. */
 static inline ct_tensor *ct_fresh_shape(ct_tensor *fresh, int ndim, const int64_t *shape) {
     fresh->ndim = (uint8_t)ndim;
-    for (int i = 0; i < ndim; i++) fresh->shape[i] = shape[i];
+    for (int i = 0; i < ndim; i++)
+        fresh->shape[i] = shape[i];
     ct_contiguous_strides(ndim, shape, fresh->stride);
     return fresh;
 }
 
 /* ----------------------------------------------------------------------------------------- attention */
 
-/* Attention straight from a fused projection: qkv [batch, time, (heads + 2 kv_heads) * channels], queries then keys
- * then values, as GPT-2's c_attn and Llama's concatenated projections give it -> [batch, time, heads * channels].
- * The backward pass writes one gradient buffer. */
+/* Attention straight from a fused projection: qkv [batch, time, (heads + 2 kv_heads) * channels], queries
+ * then keys then values, as GPT-2's c_attn and Llama's concatenated projections give it -> [batch, time,
+ * heads * channels]. The backward pass writes one gradient buffer. */
 ct_tensor *ct_attention_packed(ct_tensor *qkv, int64_t heads, int64_t kv_heads,
                                const ct_attention_options *options);
 

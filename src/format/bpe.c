@@ -1,5 +1,6 @@
-/* bpe.c - byte-level byte-pair encoding (Sennrich et al., arXiv:1508.07909; Radford et al., 2019): in each word the
- * neighbouring pair of lowest rank is merged, of equal pairs the leftmost, until no pair has a rank. */
+/* bpe.c - byte-level byte-pair encoding (Sennrich et al., arXiv:1508.07909; Radford et al., 2019): in each
+ * word the neighbouring pair of lowest rank is merged, of equal pairs the leftmost, until no pair has a rank.
+ */
 #include "format/byte_level.h"
 #include "format/pretokenize.h"
 #include "format/tokenizer_parts.h"
@@ -12,7 +13,8 @@ ct_status ct_bpe_add_merge(ct_tokenizer *tokenizer, int32_t left, int32_t right,
     ct_bpe *bpe = &tokenizer->bpe;
     if (bpe->merge_count == bpe->merge_capacity) {
         size_t capacity = bpe->merge_capacity * 2 + 1024;
-        ct_merge *larger = ct_realloc(tokenizer->context, bpe->merges, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        ct_merge *larger =
+            ct_realloc(tokenizer->context, bpe->merges, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return ct_context_status(tokenizer->context);
         bpe->merges = larger;
         bpe->merge_capacity = capacity;
@@ -41,25 +43,30 @@ ct_status ct_bpe_finish(ct_tokenizer *tokenizer) {
         bpe->byte_ids[i] = ct_names_get(&tokenizer->symbols, symbol, ct_bytes_spell(&byte, 1, symbol));
     }
     bpe->pair_capacity = 64;
-    while (bpe->pair_capacity < bpe->merge_count * 2) bpe->pair_capacity *= 2;
+    while (bpe->pair_capacity < bpe->merge_count * 2)
+        bpe->pair_capacity *= 2;
     bpe->pairs = ct_alloc(tokenizer->context, bpe->pair_capacity * sizeof *bpe->pairs, CT_MEMORY_OTHER);
     if (!bpe->pairs) return ct_context_status(tokenizer->context);
-    for (size_t i = 0; i < bpe->pair_capacity; i++) bpe->pairs[i] = (ct_pair_entry){0, NO_RANK, -1};
+    for (size_t i = 0; i < bpe->pair_capacity; i++)
+        bpe->pairs[i] = (ct_pair_entry){0, NO_RANK, -1};
     for (size_t rank = 0; rank < bpe->merge_count; rank++) {
         const ct_merge *merge = &bpe->merges[rank];
         ct_pair_entry *entry = (ct_pair_entry *)(uintptr_t)find_pair(bpe, merge->left, merge->right);
         /* a pair that stands twice has its last rank, as in Hugging Face tokenizers */
-        *entry = (ct_pair_entry){(uint64_t)(uint32_t)merge->left << 32 | (uint32_t)merge->right, (uint32_t)rank, merge->result};
+        *entry = (ct_pair_entry){(uint64_t)(uint32_t)merge->left << 32 | (uint32_t)merge->right,
+                                 (uint32_t)rank, merge->result};
     }
     return CT_OK;
 }
 
-/* --------------------------------------------------------------------------------------- short words ----- */
+/* --------------------------------------------------------------------------------------- short words -----
+ */
 
 /* Merges in place by scanning for the lowest rank. */
 static size_t merge_short(const ct_bpe *bpe, int32_t *ids, size_t count) {
     const ct_pair_entry *pairs[SHORT_WORD];
-    for (size_t i = 0; i + 1 < count; i++) pairs[i] = find_pair(bpe, ids[i], ids[i + 1]);
+    for (size_t i = 0; i + 1 < count; i++)
+        pairs[i] = find_pair(bpe, ids[i], ids[i + 1]);
     while (count > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < count; i++)
@@ -75,7 +82,8 @@ static size_t merge_short(const ct_bpe *bpe, int32_t *ids, size_t count) {
     return count;
 }
 
-/* ---------------------------------------------------------------------------------------- long words ----- */
+/* ---------------------------------------------------------------------------------------- long words -----
+ */
 
 /* Entries are rank << 32 | place: the least is the pair to merge next. */
 typedef struct pair_heap {
@@ -85,7 +93,8 @@ typedef struct pair_heap {
 
 static void push(pair_heap *heap, uint64_t entry) {
     size_t at = heap->count++;
-    for (; at > 0 && heap->entries[(at - 1) / 2] > entry; at = (at - 1) / 2) heap->entries[at] = heap->entries[(at - 1) / 2];
+    for (; at > 0 && heap->entries[(at - 1) / 2] > entry; at = (at - 1) / 2)
+        heap->entries[at] = heap->entries[(at - 1) / 2];
     heap->entries[at] = entry;
 }
 
@@ -108,9 +117,12 @@ static void push_pair(const ct_bpe *bpe, pair_heap *heap, const int32_t *ids, in
 }
 
 /* Scratch of a word: before[count], after[count] and a heap that each merge adds at most two pairs to. */
-static size_t long_word_bytes(size_t count) { return count * (2 * sizeof(int32_t) + 3 * sizeof(uint64_t)); }
+static size_t long_word_bytes(size_t count) {
+    return count * (2 * sizeof(int32_t) + 3 * sizeof(uint64_t));
+}
 
-/* Merges in place in O(n log n): a doubly linked list of symbols and a heap of pairs, some of them outdated. */
+/* Merges in place in O(n log n): a doubly linked list of symbols and a heap of pairs, some of them outdated.
+ */
 static size_t merge_long(const ct_bpe *bpe, int32_t *ids, size_t count, void *scratch) {
     pair_heap heap = {scratch, 0};
     int32_t *before = (int32_t *)(heap.entries + 3 * count), *after = before + count, size = (int32_t)count;
@@ -133,14 +145,16 @@ static size_t merge_long(const ct_bpe *bpe, int32_t *ids, size_t count, void *sc
         if (after[place] >= 0) push_pair(bpe, &heap, ids, place, after[place]);
     }
     size_t kept = 0;
-    for (int32_t i = 0; i >= 0; i = after[i]) ids[kept++] = ids[i];
+    for (int32_t i = 0; i >= 0; i = after[i])
+        ids[kept++] = ids[i];
     return kept;
 }
 
 /* -------------------------------------------------------------------------------------------- words ----- */
 
 /* The ids of the bytes, before any merge. */
-static size_t spell(const ct_bpe *bpe, const char *word, size_t length, int32_t *out, ct_encode_problem *problem) {
+static size_t spell(const ct_bpe *bpe, const char *word, size_t length, int32_t *out,
+                    ct_encode_problem *problem) {
     size_t count = 0;
     bool unknown_before = false;
     for (size_t i = 0; i < length; i++) {
@@ -162,8 +176,8 @@ static int32_t whole_word(const ct_tokenizer *tokenizer, const char *word, size_
     return ct_names_get(&tokenizer->symbols, symbol, ct_bytes_spell(word, length, symbol));
 }
 
-static size_t encode_word(const ct_tokenizer *tokenizer, void *scratch, const char *word, size_t length, int32_t *out,
-                          ct_encode_problem *problem) {
+static size_t encode_word(const ct_tokenizer *tokenizer, void *scratch, const char *word, size_t length,
+                          int32_t *out, ct_encode_problem *problem) {
     const ct_bpe *bpe = &tokenizer->bpe;
     if (bpe->ignore_merges) {
         int32_t id = whole_word(tokenizer, word, length);
@@ -176,12 +190,14 @@ static size_t encode_word(const ct_tokenizer *tokenizer, void *scratch, const ch
     return count <= SHORT_WORD ? merge_short(bpe, out, count) : merge_long(bpe, out, count, scratch);
 }
 
-static size_t cached_word(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *word, size_t length, int32_t *out,
-                          ct_encode_problem *problem) {
-    if (length > CT_CACHE_LENGTH || !work->cache) return encode_word(tokenizer, work->scratch, word, length, out, problem);
+static size_t cached_word(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *word,
+                          size_t length, int32_t *out, ct_encode_problem *problem) {
+    if (length > CT_CACHE_LENGTH || !work->cache)
+        return encode_word(tokenizer, work->scratch, word, length, out, problem);
     ct_cached_word *entry = &work->cache[ct_hash_bytes(word, length) % CT_CACHE_WORDS];
     if (entry->length == length && memcmp(entry->word, word, length) == 0) {
-        for (size_t i = 0; i < entry->count; i++) out[i] = entry->ids[i];
+        for (size_t i = 0; i < entry->count; i++)
+            out[i] = entry->ids[i];
         return entry->count;
     }
     size_t count = encode_word(tokenizer, work->scratch, word, length, out, problem);
@@ -193,8 +209,8 @@ static size_t cached_word(const ct_tokenizer *tokenizer, const ct_encode_work *w
     return count;
 }
 
-static size_t encode_bpe(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text, size_t length, int32_t *out,
-                         ct_encode_problem *problem) {
+static size_t encode_bpe(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
+                         size_t length, int32_t *out, ct_encode_problem *problem) {
     size_t count = 0;
     for (size_t start = 0, end; start < length; start = end) {
         end = tokenizer->bpe.whole_pieces ? length : ct_gpt2_word(text, length, start);

@@ -14,7 +14,8 @@ static size_t slot_of(const ct_bpe_trainer *trainer, uint64_t pair) {
 static ct_status grow_pairs(ct_bpe_trainer *trainer) {
     ct_context *context = trainer->context;
     size_t capacity = trainer->pair_capacity ? trainer->pair_capacity * 2 : 4096;
-    if (capacity > UINT32_MAX / 2) return ct_fail(context, CT_ERROR_UNSUPPORTED, "tokenizer training: too many different pairs");
+    if (capacity > UINT32_MAX / 2)
+        return ct_fail(context, CT_ERROR_UNSUPPORTED, "tokenizer training: too many different pairs");
     ct_pair_count *pairs = ct_realloc(context, trainer->pairs, capacity * sizeof *pairs, CT_MEMORY_WORKSPACE);
     if (!pairs) return ct_context_status(context);
     trainer->pairs = pairs;
@@ -24,13 +25,16 @@ static ct_status grow_pairs(ct_bpe_trainer *trainer) {
     trainer->slots = slots;
     trainer->slot_count = capacity * 2;
     trainer->pair_capacity = capacity;
-    for (size_t i = 0; i < trainer->pair_count; i++) trainer->slots[slot_of(trainer, pairs[i].pair)] = (uint32_t)i + 1;
+    for (size_t i = 0; i < trainer->pair_count; i++)
+        trainer->slots[slot_of(trainer, pairs[i].pair)] = (uint32_t)i + 1;
     return CT_OK;
 }
 
-ct_status ct_bpe_count_pair(ct_bpe_trainer *trainer, int32_t left, int32_t right, int64_t change, int32_t word) {
+ct_status ct_bpe_count_pair(ct_bpe_trainer *trainer, int32_t left, int32_t right, int64_t change,
+                            int32_t word) {
     ct_context *context = trainer->context;
-    if (trainer->pair_count == trainer->pair_capacity && grow_pairs(trainer) != CT_OK) return ct_context_status(context);
+    if (trainer->pair_count == trainer->pair_capacity && grow_pairs(trainer) != CT_OK)
+        return ct_context_status(context);
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     size_t slot = slot_of(trainer, pair);
     if (!trainer->slots[slot]) {
@@ -41,7 +45,8 @@ ct_status ct_bpe_count_pair(ct_bpe_trainer *trainer, int32_t left, int32_t right
     ct_pair_count *entry = &trainer->pairs[place];
     entry->count += change;
     if (word < 0 || (entry->fresh.count && entry->fresh.ids[entry->fresh.count - 1] == word)) return CT_OK;
-    if (!entry->fresh.count && ct_ids_push(context, &trainer->touched, (int32_t)place) != CT_OK) return ct_context_status(context);
+    if (!entry->fresh.count && ct_ids_push(context, &trainer->touched, (int32_t)place) != CT_OK)
+        return ct_context_status(context);
     return ct_ids_push(context, &entry->fresh, word);
 }
 
@@ -49,27 +54,33 @@ ct_status ct_bpe_count_all_pairs(ct_bpe_trainer *trainer) {
     for (size_t i = 0; i < trainer->word_count; i++) {
         const ct_training_word *word = &trainer->words[i];
         for (int32_t j = 0; j + 1 < word->length; j++) {
-            ct_status status = ct_bpe_count_pair(trainer, word->symbols[j], word->symbols[j + 1], word->count, (int32_t)i);
+            ct_status status =
+                ct_bpe_count_pair(trainer, word->symbols[j], word->symbols[j + 1], word->count, (int32_t)i);
             if (status != CT_OK) return status;
         }
     }
     return CT_OK;
 }
 
-/* -------------------------------------------------------------------------------------------- the heap ----- */
+/* -------------------------------------------------------------------------------------------- the heap -----
+ */
 
-static bool is_before(const ct_pair_candidate *a, const ct_pair_candidate *b) { return a->count != b->count ? a->count > b->count : a->pair < b->pair; }
+static bool is_before(const ct_pair_candidate *a, const ct_pair_candidate *b) {
+    return a->count != b->count ? a->count > b->count : a->pair < b->pair;
+}
 
 static ct_status push(ct_bpe_trainer *trainer, ct_pair_candidate candidate) {
     if (trainer->heap_count == trainer->heap_capacity) {
         size_t capacity = trainer->heap_capacity * 2 + 1024;
-        ct_pair_candidate *larger = ct_realloc(trainer->context, trainer->heap, capacity * sizeof *larger, CT_MEMORY_WORKSPACE);
+        ct_pair_candidate *larger =
+            ct_realloc(trainer->context, trainer->heap, capacity * sizeof *larger, CT_MEMORY_WORKSPACE);
         if (!larger) return ct_context_status(trainer->context);
         trainer->heap = larger;
         trainer->heap_capacity = capacity;
     }
     size_t at = trainer->heap_count++;
-    for (; at > 0 && is_before(&candidate, &trainer->heap[(at - 1) / 2]); at = (at - 1) / 2) trainer->heap[at] = trainer->heap[(at - 1) / 2];
+    for (; at > 0 && is_before(&candidate, &trainer->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        trainer->heap[at] = trainer->heap[(at - 1) / 2];
     trainer->heap[at] = candidate;
     return CT_OK;
 }
@@ -121,8 +132,10 @@ bool ct_bpe_pop_pair(ct_bpe_trainer *trainer, ct_pair_candidate *best) {
 
 void ct_bpe_trainer_free(ct_bpe_trainer *trainer) {
     ct_context *context = trainer->context;
-    for (size_t i = 0; i < trainer->pair_count; i++) ct_ids_free(context, &trainer->pairs[i].fresh);
-    for (size_t i = 0; i < trainer->heap_count; i++) ct_ids_free(context, &trainer->heap[i].words);
+    for (size_t i = 0; i < trainer->pair_count; i++)
+        ct_ids_free(context, &trainer->pairs[i].fresh);
+    for (size_t i = 0; i < trainer->heap_count; i++)
+        ct_ids_free(context, &trainer->heap[i].words);
     ct_names_free(context, &trainer->word_table);
     ct_free(context, trainer->words);
     ct_free(context, trainer->symbols);

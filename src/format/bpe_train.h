@@ -11,7 +11,8 @@ typedef struct ct_training_word {
     int64_t count;
 } ct_training_word;
 
-/* A pair and its count over all words. `fresh` are the words in which it appeared since it was last queued. */
+/* A pair and its count over all words. `fresh` are the words in which it appeared since it was last queued.
+ */
 typedef struct ct_pair_count {
     uint64_t pair; /* left << 32 | right */
     int64_t count;
@@ -44,7 +45,8 @@ typedef struct ct_bpe_trainer {
 } ct_bpe_trainer;
 
 /* Adds `change` to a pair's count; `word` >= 0 notes that the pair is new there. */
-ct_status ct_bpe_count_pair(ct_bpe_trainer *trainer, int32_t left, int32_t right, int64_t change, int32_t word);
+ct_status ct_bpe_count_pair(ct_bpe_trainer *trainer, int32_t left, int32_t right, int64_t change,
+                            int32_t word);
 /* Counts the pairs of all words. */
 ct_status ct_bpe_count_all_pairs(ct_bpe_trainer *trainer);
 /* Queues the pairs with fresh words. */

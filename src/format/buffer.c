@@ -18,8 +18,10 @@ static size_t grown(size_t capacity, size_t needed, size_t unit) {
 
 ct_status ct_ids_reserve(ct_context *context, ct_ids *ids, size_t extra) {
     if (ids->capacity - ids->count >= extra) return CT_OK;
-    size_t capacity = extra > SIZE_MAX - ids->count ? 0 : grown(ids->capacity, ids->count + extra, sizeof *ids->ids);
-    if (!capacity) return ct_fail(context, CT_ERROR_MEMORY, "%zu more token ids do not fit into memory", extra);
+    size_t capacity =
+        extra > SIZE_MAX - ids->count ? 0 : grown(ids->capacity, ids->count + extra, sizeof *ids->ids);
+    if (!capacity)
+        return ct_fail(context, CT_ERROR_MEMORY, "%zu more token ids do not fit into memory", extra);
     int32_t *data = ct_realloc(context, ids->ids, capacity * sizeof *data, CT_MEMORY_OTHER);
     if (!data) return ct_context_status(context);
     ids->ids = data;
@@ -43,8 +45,10 @@ void ct_bytes_free(ct_context *context, ct_bytes *bytes) {
 
 ct_status ct_bytes_append(ct_context *context, ct_bytes *bytes, const void *data, size_t length) {
     if (bytes->capacity <= bytes->length || bytes->capacity - bytes->length - 1 < length) {
-        size_t capacity = length > SIZE_MAX - bytes->length - 1 ? 0 : grown(bytes->capacity, bytes->length + length + 1, 1);
-        if (!capacity) return ct_fail(context, CT_ERROR_MEMORY, "%zu more bytes of text do not fit into memory", length);
+        size_t capacity =
+            length > SIZE_MAX - bytes->length - 1 ? 0 : grown(bytes->capacity, bytes->length + length + 1, 1);
+        if (!capacity)
+            return ct_fail(context, CT_ERROR_MEMORY, "%zu more bytes of text do not fit into memory", length);
         char *larger = ct_realloc(context, bytes->data, capacity, CT_MEMORY_OTHER);
         if (!larger) return ct_context_status(context);
         bytes->data = larger;

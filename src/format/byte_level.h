@@ -12,6 +12,7 @@ uint32_t ct_byte_symbol(unsigned char byte);
 int ct_symbol_byte(uint32_t code);
 /* Spells bytes in the alphabet; `out` has room for twice `length`. The length of the spelling. */
 size_t ct_bytes_spell(const char *bytes, size_t length, char *out);
-/* The bytes that a spelling stands for; `out` has room for `length`. False if a character is not of the alphabet. */
+/* The bytes that a spelling stands for; `out` has room for `length`. False if a character is not of the
+ * alphabet. */
 bool ct_bytes_unspell(const char *symbol, size_t length, char *out, size_t *out_length);
 #endif

@@ -1,6 +1,7 @@
-/* json_reader.c - the pull parser for JSON: RFC 8259 and Python's NaN, Infinity and -Infinity. Written by hand and
- * not with jansson because configuration files need what that lacks: a line for every value, integers beyond 64 bits
- * (read as reals), memory from the context, and no tree for vocabularies of a quarter million entries. */
+/* json_reader.c - the pull parser for JSON: RFC 8259 and Python's NaN, Infinity and -Infinity. Written by
+ * hand and not with jansson because configuration files need what that lacks: a line for every value,
+ * integers beyond 64 bits (read as reals), memory from the context, and no tree for vocabularies of a quarter
+ * million entries. */
 #include "format/json_reader.h"
 #include "format/number.h"
 #include "format/utf8.h"
@@ -8,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void ct_json_begin(ct_json_reader *reader, ct_context *context, const char *text, size_t length, const char *name) {
+void ct_json_begin(ct_json_reader *reader, ct_context *context, const char *text, size_t length,
+                   const char *name) {
     memset(reader, 0, sizeof *reader);
     reader->context = context;
     reader->name = name ? name : "JSON text";
@@ -64,7 +66,8 @@ static bool put(ct_json_reader *reader, const char *data, size_t size) {
     if (size == 0) return true;
     if (reader->capacity - reader->string_length < size) {
         size_t capacity = reader->capacity ? reader->capacity : 64;
-        while (capacity - reader->string_length < size) capacity *= 2;
+        while (capacity - reader->string_length < size)
+            capacity *= 2;
         char *buffer = ct_realloc(reader->context, reader->buffer, capacity, CT_MEMORY_WORKSPACE);
         if (!buffer) {
             reader->failed = true;
@@ -83,7 +86,10 @@ static bool hex4(const ct_json_reader *reader, size_t position, uint32_t *value)
     *value = 0;
     for (size_t i = 0; i < 4; i++) {
         char c = reader->text[position + i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0) return false;
         *value = *value << 4 | (uint32_t)digit;
     }
@@ -159,7 +165,8 @@ static bool read_string(ct_json_reader *reader) {
             reader->position++;
         } else {
             uint32_t code;
-            size_t size = ct_utf8_decode(reader->text + reader->position, reader->length - reader->position, &code);
+            size_t size =
+                ct_utf8_decode(reader->text + reader->position, reader->length - reader->position, &code);
             if (size == 0) {
                 ct_json_fail(reader, "a string is not UTF-8 (byte 0x%02x)", c);
                 return false;
@@ -175,7 +182,9 @@ static bool read_string(ct_json_reader *reader) {
 
 static size_t count_digits(const ct_json_reader *reader, size_t position) {
     size_t n = 0;
-    while (position + n < reader->length && reader->text[position + n] >= '0' && reader->text[position + n] <= '9') n++;
+    while (position + n < reader->length && reader->text[position + n] >= '0' &&
+           reader->text[position + n] <= '9')
+        n++;
     return n;
 }
 
@@ -230,7 +239,8 @@ static ct_json_event read_number(ct_json_reader *reader) {
         }
     }
     reader->real = ct_number_parse(number);
-    if (reader->real - reader->real != 0) return ct_json_fail(reader, "the number %.40s is beyond what 64 bits hold", number);
+    if (reader->real - reader->real != 0)
+        return ct_json_fail(reader, "the number %.40s is beyond what 64 bits hold", number);
     return CT_JSON_REAL;
 }
 
@@ -240,9 +250,12 @@ static ct_json_event read_word(ct_json_reader *reader) {
         ct_json_event event;
         bool boolean;
         double real;
-    } words[] = {{"null", CT_JSON_NULL, false, 0},        {"true", CT_JSON_BOOL, true, 0},
-                 {"false", CT_JSON_BOOL, false, 0},       {"NaN", CT_JSON_REAL, false, __builtin_nan("")},
-                 {"Infinity", CT_JSON_REAL, false, __builtin_inf()}, {"-Infinity", CT_JSON_REAL, false, -__builtin_inf()}};
+    } words[] = {{"null", CT_JSON_NULL, false, 0},
+                 {"true", CT_JSON_BOOL, true, 0},
+                 {"false", CT_JSON_BOOL, false, 0},
+                 {"NaN", CT_JSON_REAL, false, __builtin_nan("")},
+                 {"Infinity", CT_JSON_REAL, false, __builtin_inf()},
+                 {"-Infinity", CT_JSON_REAL, false, -__builtin_inf()}};
     size_t left = reader->length - reader->position;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         size_t size = strlen(words[i].word);
@@ -259,7 +272,8 @@ static ct_json_event read_word(ct_json_reader *reader) {
 }
 
 static ct_json_event open_container(ct_json_reader *reader, bool map) {
-    if (reader->depth >= CT_DEPTH_MAX) return ct_json_fail(reader, "nested deeper than %d levels", CT_DEPTH_MAX);
+    if (reader->depth >= CT_DEPTH_MAX)
+        return ct_json_fail(reader, "nested deeper than %d levels", CT_DEPTH_MAX);
     reader->in_map[++reader->depth] = map;
     reader->position++;
     reader->state = CT_JSON_WANT_FIRST;
@@ -301,13 +315,16 @@ ct_json_event ct_json_next(ct_json_reader *reader) {
     skip_blanks(reader);
     bool ended = reader->position >= reader->length;
     if (reader->state == CT_JSON_DONE)
-        return ended ? CT_JSON_END : ct_json_fail(reader, "found %s after the end of the document", found(reader, buffer));
-    if (reader->state == CT_JSON_WANT_VALUE || reader->state == CT_JSON_WANT_MAP_VALUE) return read_value(reader);
+        return ended ? CT_JSON_END
+                     : ct_json_fail(reader, "found %s after the end of the document", found(reader, buffer));
+    if (reader->state == CT_JSON_WANT_VALUE || reader->state == CT_JSON_WANT_MAP_VALUE)
+        return read_value(reader);
     bool map = reader->in_map[reader->depth];
     if (!ended && reader->text[reader->position] == (map ? '}' : ']')) return close_container(reader);
     if (reader->state == CT_JSON_WANT_NEXT) {
         if (ended || reader->text[reader->position] != ',')
-            return ct_json_fail(reader, "found %s, expected ',' or '%c'", found(reader, buffer), map ? '}' : ']');
+            return ct_json_fail(reader, "found %s, expected ',' or '%c'", found(reader, buffer),
+                                map ? '}' : ']');
         reader->position++;
         skip_blanks(reader);
     }

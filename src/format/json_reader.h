@@ -1,5 +1,5 @@
-/* json_reader.h - a pull parser for JSON. Vocabularies and safetensors headers hold hundreds of thousands of entries,
- * so they are read through this and not through trees of values. */
+/* json_reader.h - a pull parser for JSON. Vocabularies and safetensors headers hold hundreds of thousands of
+ * entries, so they are read through this and not through trees of values. */
 #ifndef CARAT_FORMAT_JSON_READER_H
 #define CARAT_FORMAT_JSON_READER_H
 
@@ -28,7 +28,13 @@ typedef struct ct_json_reader {
     int line;
     int depth;
     unsigned char in_map[CT_DEPTH_MAX + 1]; /* for each open container: whether it is a map */
-    enum { CT_JSON_WANT_VALUE, CT_JSON_WANT_FIRST, CT_JSON_WANT_NEXT, CT_JSON_WANT_MAP_VALUE, CT_JSON_DONE } state;
+    enum {
+        CT_JSON_WANT_VALUE,
+        CT_JSON_WANT_FIRST,
+        CT_JSON_WANT_NEXT,
+        CT_JSON_WANT_MAP_VALUE,
+        CT_JSON_DONE
+    } state;
     bool failed;
     /* of the last event */
     bool boolean;
@@ -41,7 +47,8 @@ typedef struct ct_json_reader {
 } ct_json_reader;
 
 /* Nothing is allocated until a string with escapes is met. `name` may be NULL. */
-void ct_json_begin(ct_json_reader *reader, ct_context *context, const char *text, size_t length, const char *name);
+void ct_json_begin(ct_json_reader *reader, ct_context *context, const char *text, size_t length,
+                   const char *name);
 void ct_json_release(ct_json_reader *reader);
 ct_json_event ct_json_next(ct_json_reader *reader);
 /* Records an error at the reader's place ("name:line: ..."); always CT_JSON_ERROR. */

@@ -26,7 +26,9 @@ static bool map_entry(ct_json_reader *reader, ct_value *map) {
         return false;
     }
     char small[128];
-    char *key = reader->string_length < sizeof small ? small : ct_alloc(reader->context, reader->string_length + 1, CT_MEMORY_OTHER);
+    char *key = reader->string_length < sizeof small
+                    ? small
+                    : ct_alloc(reader->context, reader->string_length + 1, CT_MEMORY_OTHER);
     if (!key) return false;
     memcpy(key, reader->string, reader->string_length);
     key[reader->string_length] = '\0';
@@ -34,7 +36,8 @@ static bool map_entry(ct_json_reader *reader, ct_value *map) {
     ct_value *earlier = ct_value_get(map, key);
     if (earlier) {
         char origin[256];
-        ct_json_fail(reader, "the key \"%.100s\" stands twice in one map (first at %s)", key, ct_value_origin(earlier, origin, sizeof origin));
+        ct_json_fail(reader, "the key \"%.100s\" stands twice in one map (first at %s)", key,
+                     ct_value_origin(earlier, origin, sizeof origin));
         good = false;
     } else {
         ct_value *item = ct_json_tree(reader, ct_json_next(reader));
@@ -62,14 +65,27 @@ ct_value *ct_json_tree(ct_json_reader *reader, ct_json_event event) {
     ct_context *context = reader->context;
     ct_value *value = NULL;
     switch (event) {
-    case CT_JSON_LIST_BEGIN: return list_tree(reader);
-    case CT_JSON_MAP_BEGIN: return map_tree(reader);
-    case CT_JSON_NULL: value = ct_value_null(context); break;
-    case CT_JSON_BOOL: value = ct_value_bool(context, reader->boolean); break;
-    case CT_JSON_INT: value = ct_value_int(context, reader->integer); break;
-    case CT_JSON_REAL: value = ct_value_real(context, reader->real); break;
-    case CT_JSON_STRING: value = ct_value_string_n(context, reader->string, reader->string_length); break;
-    default: return NULL;
+    case CT_JSON_LIST_BEGIN:
+        return list_tree(reader);
+    case CT_JSON_MAP_BEGIN:
+        return map_tree(reader);
+    case CT_JSON_NULL:
+        value = ct_value_null(context);
+        break;
+    case CT_JSON_BOOL:
+        value = ct_value_bool(context, reader->boolean);
+        break;
+    case CT_JSON_INT:
+        value = ct_value_int(context, reader->integer);
+        break;
+    case CT_JSON_REAL:
+        value = ct_value_real(context, reader->real);
+        break;
+    case CT_JSON_STRING:
+        value = ct_value_string_n(context, reader->string, reader->string_length);
+        break;
+    default:
+        return NULL;
     }
     if (value) ct_value_set_origin(value, reader->name, reader->line);
     return value;
@@ -128,12 +144,15 @@ ct_value *ct_jsonl_next(ct_jsonl *reader) {
     while ((line = ct_lines_next(reader->lines, &length))) {
         if (strspn(line, " \t\r") == length) continue;
         int64_t number = ct_lines_number(reader->lines);
-        return parse(reader->context, line, length, reader->path, number < INT32_MAX ? (int)number : INT32_MAX);
+        return parse(reader->context, line, length, reader->path,
+                     number < INT32_MAX ? (int)number : INT32_MAX);
     }
     return NULL;
 }
 
-int64_t ct_jsonl_number(const ct_jsonl *reader) { return ct_lines_number(reader->lines); }
+int64_t ct_jsonl_number(const ct_jsonl *reader) {
+    return ct_lines_number(reader->lines);
+}
 
 void ct_jsonl_close(ct_jsonl *reader) {
     if (!reader) return;

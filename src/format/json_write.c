@@ -17,7 +17,9 @@ static bool put(json_writer *writer, const char *text, size_t length) {
     return ct_bytes_append(writer->context, writer->out, text, length) == CT_OK;
 }
 
-static bool put_text(json_writer *writer, const char *text) { return put(writer, text, strlen(text)); }
+static bool put_text(json_writer *writer, const char *text) {
+    return put(writer, text, strlen(text));
+}
 
 static bool new_line(json_writer *writer, int depth) {
     static const char blanks[] = "\n                                                                ";
@@ -55,7 +57,9 @@ static bool put_string(json_writer *writer, const char *text, size_t length) {
         uint32_t code = 0;
         size_t size = ct_utf8_decode(text + i, length - i, &code);
         if (size == 0) {
-            ct_fail(writer->context, CT_ERROR_FORMAT, "a string to be written as JSON is not UTF-8 (byte 0x%02x at %zu)", (unsigned char)text[i], i);
+            ct_fail(writer->context, CT_ERROR_FORMAT,
+                    "a string to be written as JSON is not UTF-8 (byte 0x%02x at %zu)",
+                    (unsigned char)text[i], i);
             return false;
         }
         if (code < 0x20 || code == '"' || code == '\\' || (code >= 0x80 && writer->style & CT_JSON_ASCII)) {
@@ -77,7 +81,10 @@ static bool put_real(json_writer *writer, double value) {
     if (isfinite(value))
         ct_number_text(value, text);
     else
-        strcpy(text, writer->style & CT_JSON_STRICT ? "null" : isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
+        strcpy(text, writer->style & CT_JSON_STRICT ? "null"
+                     : isnan(value)                 ? "NaN"
+                     : value > 0                    ? "Infinity"
+                                                    : "-Infinity");
     return put_text(writer, text);
 }
 
@@ -87,7 +94,8 @@ static bool put_container(json_writer *writer, const ct_value *value, int depth)
     bool map = ct_value_kind_of(value) == CT_VALUE_MAP;
     size_t count = ct_value_count(value);
     if (depth >= CT_DEPTH_MAX) {
-        ct_fail(writer->context, CT_ERROR_FORMAT, "values to be written are nested deeper than %d levels", CT_DEPTH_MAX);
+        ct_fail(writer->context, CT_ERROR_FORMAT, "values to be written are nested deeper than %d levels",
+                CT_DEPTH_MAX);
         return false;
     }
     if (!put_text(writer, map ? "{" : "[")) return false;
@@ -95,7 +103,8 @@ static bool put_container(json_writer *writer, const ct_value *value, int depth)
         if ((i && !put(writer, ",", 1)) || !new_line(writer, depth + 1)) return false;
         if (map) {
             const char *key = ct_value_key(value, i);
-            if (!put_string(writer, key, strlen(key)) || !put_text(writer, writer->style & CT_JSON_PRETTY ? ": " : ":"))
+            if (!put_string(writer, key, strlen(key)) ||
+                !put_text(writer, writer->style & CT_JSON_PRETTY ? ": " : ":"))
                 return false;
         }
         if (!put_value(writer, ct_value_at(value, i), depth + 1)) return false;
@@ -106,12 +115,19 @@ static bool put_container(json_writer *writer, const ct_value *value, int depth)
 static bool put_value(json_writer *writer, const ct_value *value, int depth) {
     char text[32];
     switch (ct_value_kind_of(value)) {
-    case CT_VALUE_NULL: return put_text(writer, "null");
-    case CT_VALUE_BOOL: return put_text(writer, ct_value_as_bool(value, false) ? "true" : "false");
-    case CT_VALUE_INT: snprintf(text, sizeof text, "%lld", (long long)ct_value_as_int(value, 0)); return put_text(writer, text);
-    case CT_VALUE_REAL: return put_real(writer, ct_value_as_real(value, 0));
-    case CT_VALUE_STRING: return put_string(writer, ct_value_as_string(value, ""), ct_value_string_length(value));
-    default: return put_container(writer, value, depth);
+    case CT_VALUE_NULL:
+        return put_text(writer, "null");
+    case CT_VALUE_BOOL:
+        return put_text(writer, ct_value_as_bool(value, false) ? "true" : "false");
+    case CT_VALUE_INT:
+        snprintf(text, sizeof text, "%lld", (long long)ct_value_as_int(value, 0));
+        return put_text(writer, text);
+    case CT_VALUE_REAL:
+        return put_real(writer, ct_value_as_real(value, 0));
+    case CT_VALUE_STRING:
+        return put_string(writer, ct_value_as_string(value, ""), ct_value_string_length(value));
+    default:
+        return put_container(writer, value, depth);
     }
 }
 

@@ -7,11 +7,13 @@
 
 enum { DEEPEST = 8, COPY_BUFFER = 1 << 20 };
 
-/* --------------------------------------------------------------------------------------- the Hub's cache ----- */
+/* --------------------------------------------------------------------------------------- the Hub's cache
+ * ----- */
 
 /* The cache's folder by the variables that huggingface_hub honours. */
 static char *cache_folder(ct_context *context) {
-    const char *cache = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *xdg = getenv("XDG_CACHE_HOME"), *user = getenv("HOME");
+    const char *cache = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *xdg = getenv("XDG_CACHE_HOME"),
+               *user = getenv("HOME");
     if (cache && *cache) return ct_strdup(context, cache);
     if (home && *home) return ct_path_join(context, home, "hub");
     if (xdg && *xdg) return ct_path_join(context, xdg, "huggingface/hub");
@@ -36,7 +38,8 @@ static char *main_snapshot(ct_context *context, const char *model) {
         char *revision = ct_file_read(context, path, 256, &length);
         if (revision) {
             revision[strcspn(revision, "\r\n")] = '\0';
-            if (*revision && *revision != '.' && !strchr(revision, '/')) snapshot = ct_format(context, "%s/snapshots/%s", model, revision);
+            if (*revision && *revision != '.' && !strchr(revision, '/'))
+                snapshot = ct_format(context, "%s/snapshots/%s", model, revision);
         }
         ct_free(context, revision);
     }
@@ -74,11 +77,15 @@ static char *cached_snapshot(ct_context *context, const char *name) {
     char *cache = cache_folder(context), *model = NULL, *snapshot = NULL;
     const char *slash = strchr(name, '/');
     if (cache)
-        model = slash ? ct_format(context, "%s/models--%.*s--%s", cache, (int)(slash - name), name, slash + 1) : ct_format(context, "%s/models--%s", cache, name);
+        model = slash ? ct_format(context, "%s/models--%.*s--%s", cache, (int)(slash - name), name, slash + 1)
+                      : ct_format(context, "%s/models--%s", cache, name);
     if (model) snapshot = main_snapshot(context, model);
     if (model && !snapshot && !ct_failed(context)) snapshot = newest_snapshot(context, model);
     if (!snapshot && !ct_failed(context))
-        ct_fail(context, CT_ERROR_NOT_FOUND, "%s: no such file or folder, nor a model in the Hugging Face cache (%s); to get it: hf download %s", name, cache, name);
+        ct_fail(context, CT_ERROR_NOT_FOUND,
+                "%s: no such file or folder, nor a model in the Hugging Face cache (%s); to get it: hf "
+                "download %s",
+                name, cache, name);
     ct_free(context, cache);
     ct_free(context, model);
     return snapshot;
@@ -92,7 +99,8 @@ char *ct_model_resolve(ct_context *context, const char *name) {
     return NULL;
 }
 
-/* ---------------------------------------------------------------------------------------- what lies there ----- */
+/* ---------------------------------------------------------------------------------------- what lies there
+ * ----- */
 
 static bool ends_with_any(const char *name, const char *const *ends) {
     size_t length = strlen(name);
@@ -105,15 +113,19 @@ static bool ends_with_any(const char *name, const char *const *ends) {
 
 static ct_value *list_for(ct_model_folder *folder, const char *name) {
     static const char *const weights[] = {".safetensors", ".safetensors.index.json", NULL};
-    static const char *const others[] = {".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".gguf", ".ggml", ".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite",
-                                         ".ot", ".npz", ".mlmodel", NULL};
+    static const char *const others[] = {
+        ".bin",     ".bin.index.json", ".pt",        ".pth",    ".ckpt", ".gguf", ".ggml",    ".h5",
+        ".msgpack", ".onnx",           ".onnx_data", ".tflite", ".ot",   ".npz",  ".mlmodel", NULL};
     if (!strchr(name, '/') && ends_with_any(name, weights)) return folder->weight_files;
-    return ends_with_any(name, others) || ends_with_any(name, weights) ? folder->other_weights : folder->side_files;
+    return ends_with_any(name, others) || ends_with_any(name, weights) ? folder->other_weights
+                                                                       : folder->side_files;
 }
 
 /* Sorts the files of a folder, and of those below it, into the lists. */
 static ct_status sort_files(ct_context *context, ct_model_folder *folder, const char *below, int depth) {
-    if (depth > DEEPEST) return ct_fail(context, CT_ERROR_UNSUPPORTED, "%s/%s: folders are nested deeper than %d levels", folder->path, below, DEEPEST);
+    if (depth > DEEPEST)
+        return ct_fail(context, CT_ERROR_UNSUPPORTED, "%s/%s: folders are nested deeper than %d levels",
+                       folder->path, below, DEEPEST);
     char *here = *below ? ct_path_join(context, folder->path, below) : ct_strdup(context, folder->path);
     ct_value *names = here ? ct_folder_list(context, here) : NULL;
     ct_status status = ct_context_status(context);
@@ -121,7 +133,8 @@ static ct_status sort_files(ct_context *context, ct_model_folder *folder, const 
         const char *name = ct_value_as_string(ct_value_at(names, i), "");
         char *inner = *below ? ct_path_join(context, below, name) : ct_strdup(context, name);
         char *path = inner ? ct_path_join(context, here, name) : NULL;
-        bool read_above = strcmp(inner ? inner : "", "config.json") == 0 || strcmp(inner ? inner : "", "generation_config.json") == 0;
+        bool read_above = strcmp(inner ? inner : "", "config.json") == 0 ||
+                          strcmp(inner ? inner : "", "generation_config.json") == 0;
         if (!path)
             status = ct_context_status(context);
         else if (ct_folder_exists(path) && strcmp(name, ".git") != 0 && strcmp(name, ".cache") != 0)
@@ -136,10 +149,12 @@ static ct_status sort_files(ct_context *context, ct_model_folder *folder, const 
     return status;
 }
 
-static ct_status read_config(ct_context *context, const ct_model_folder *folder, const char *name, ct_value **config) {
+static ct_status read_config(ct_context *context, const ct_model_folder *folder, const char *name,
+                             ct_value **config) {
     char *path = ct_path_join(context, folder->path, name);
     if (path && ct_file_exists(path)) *config = ct_json_read(context, path);
-    if (*config && ct_value_kind_of(*config) != CT_VALUE_MAP) ct_fail(context, CT_ERROR_FORMAT, "%s: expected a map", path);
+    if (*config && ct_value_kind_of(*config) != CT_VALUE_MAP)
+        ct_fail(context, CT_ERROR_FORMAT, "%s: expected a map", path);
     ct_free(context, path);
     return ct_context_status(context);
 }
@@ -152,10 +167,12 @@ ct_model_folder *ct_model_folder_open(ct_context *context, const char *name) {
     folder->weight_files = ct_value_list(context);
     folder->other_weights = ct_value_list(context);
     folder->side_files = ct_value_list(context);
-    if (!ct_failed(context) && !ct_folder_exists(folder->path)) ct_fail(context, CT_ERROR_ARGUMENT, "%s: is a file, expected a model folder", folder->path);
+    if (!ct_failed(context) && !ct_folder_exists(folder->path))
+        ct_fail(context, CT_ERROR_ARGUMENT, "%s: is a file, expected a model folder", folder->path);
     ct_status status = ct_context_status(context);
     if (status == CT_OK) status = read_config(context, folder, "config.json", &folder->config);
-    if (status == CT_OK) status = read_config(context, folder, "generation_config.json", &folder->generation_config);
+    if (status == CT_OK)
+        status = read_config(context, folder, "generation_config.json", &folder->generation_config);
     if (status == CT_OK) status = sort_files(context, folder, "", 0);
     if (status == CT_OK) return folder;
     ct_model_folder_close(context, folder);
@@ -173,7 +190,8 @@ void ct_model_folder_close(ct_context *context, ct_model_folder *folder) {
     ct_free(context, folder);
 }
 
-/* ---------------------------------------------------------------------------------------------- copying ----- */
+/* ---------------------------------------------------------------------------------------------- copying
+ * ----- */
 
 ct_status ct_file_copy(ct_context *context, const char *from, const char *to) {
     ct_file *file = ct_file_open(context, from);
@@ -205,14 +223,17 @@ static ct_status make_parent(ct_context *context, const char *path) {
     return status;
 }
 
-ct_status ct_model_folder_copy(ct_context *context, const ct_model_folder *folder, const char *destination, const char *const *skip, ct_value *copied) {
+ct_status ct_model_folder_copy(ct_context *context, const ct_model_folder *folder, const char *destination,
+                               const char *const *skip, ct_value *copied) {
     ct_status status = ct_context_status(context);
     for (size_t i = 0; i < ct_value_count(folder->side_files) && status == CT_OK; i++) {
         const char *name = ct_value_as_string(ct_value_at(folder->side_files, i), "");
         bool passed_over = false;
-        for (const char *const *other = skip; other && *other; other++) passed_over |= strcmp(*other, name) == 0;
+        for (const char *const *other = skip; other && *other; other++)
+            passed_over |= strcmp(*other, name) == 0;
         if (passed_over) continue;
-        char *from = ct_path_join(context, folder->path, name), *to = ct_path_join(context, destination, name);
+        char *from = ct_path_join(context, folder->path, name),
+             *to = ct_path_join(context, destination, name);
         if (!from || !to)
             status = ct_context_status(context);
         else if (!ct_file_exists(to)) {

@@ -1,9 +1,11 @@
-/* name_table.c - a hash table from texts to numbers, open addressing with linear probing, at most half full. */
+/* name_table.c - a hash table from texts to numbers, open addressing with linear probing, at most half full.
+ */
 #include "format/name_table.h"
 
 static void insert(ct_name_table *table, ct_name_entry entry) {
     size_t slot = entry.hash & (table->capacity - 1);
-    while (table->entries[slot].text) slot = (slot + 1) & (table->capacity - 1);
+    while (table->entries[slot].text)
+        slot = (slot + 1) & (table->capacity - 1);
     table->entries[slot] = entry;
 }
 
@@ -24,7 +26,8 @@ ct_status ct_names_reserve(ct_context *context, ct_name_table *table, size_t cou
     return CT_OK;
 }
 
-ct_status ct_names_put(ct_context *context, ct_name_table *table, const char *text, size_t length, int32_t value) {
+ct_status ct_names_put(ct_context *context, ct_name_table *table, const char *text, size_t length,
+                       int32_t value) {
     if (table->count + 1 > table->capacity / 2) {
         ct_status status = ct_names_reserve(context, table, (table->count + 1) * 2);
         if (status != CT_OK) return status;

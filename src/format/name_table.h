@@ -38,13 +38,22 @@ static inline int32_t ct_names_get(const ct_name_table *table, const char *text,
     for (size_t slot = hash;; slot++) {
         const ct_name_entry *entry = &table->entries[slot & (table->capacity - 1)];
         if (!entry->text) return -1;
-        if (entry->hash == hash && entry->length == length && memcmp(entry->text, text, length) == 0) return entry->value;
+        if (entry->hash == hash && entry->length == length && memcmp(entry->text, text, length) == 0)
+            return entry->value;
     }
+}
+
+/* Begins to bring a text's place into the cache: tables of vocabularies do not fit there, and waiting for one
+ * place after the other is most of the time of loading a tokenizer. */
+static inline void ct_names_prefetch(const ct_name_table *table, const char *text, size_t length) {
+    if (table->capacity)
+        __builtin_prefetch(&table->entries[ct_hash_bytes(text, length) & (table->capacity - 1)]);
 }
 
 /* Makes room for `count` texts in all. */
 ct_status ct_names_reserve(ct_context *context, ct_name_table *table, size_t count);
 /* Adds a text that is not there yet; `value` >= 0. */
-ct_status ct_names_put(ct_context *context, ct_name_table *table, const char *text, size_t length, int32_t value);
+ct_status ct_names_put(ct_context *context, ct_name_table *table, const char *text, size_t length,
+                       int32_t value);
 void ct_names_free(ct_context *context, ct_name_table *table);
 #endif

@@ -1,5 +1,5 @@
-/* number.c - reals as text and back. strtod and printf follow the program's locale, which may want a comma; then the
- * calling thread takes the "C" locale for the moment of the conversion. */
+/* number.c - reals as text and back. strtod and printf follow the program's locale, which may want a comma;
+ * then the calling thread takes the "C" locale for the moment of the conversion. */
 #include "format/number.h"
 #include <locale.h>
 #include <stdbool.h>

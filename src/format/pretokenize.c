@@ -16,8 +16,8 @@ static const unsigned char ascii_classes[128] = {
 
 bool ct_is_white_space(uint32_t code) {
     if (code < 128) return ascii_classes[code] == SPACE;
-    return code == 0x85 || code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 ||
-           code == 0x202f || code == 0x205f || code == 0x3000;
+    return code == 0x85 || code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) ||
+           code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
 }
 
 static character_class class_of(uint32_t code) {
@@ -26,11 +26,14 @@ static character_class class_of(uint32_t code) {
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return LETTER;
+    case UTF8PROC_CATEGORY_LO:
+        return LETTER;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return NUMBER;
-    default: return ct_is_white_space(code) ? SPACE : OTHER;
+    case UTF8PROC_CATEGORY_NO:
+        return NUMBER;
+    default:
+        return ct_is_white_space(code) ? SPACE : OTHER;
     }
 }
 
@@ -42,8 +45,10 @@ bool ct_is_word_character(uint32_t code) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_PC:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_ND: return true;
-    default: return class_of(code) == LETTER;
+    case UTF8PROC_CATEGORY_ND:
+        return true;
+    default:
+        return class_of(code) == LETTER;
     }
 }
 
@@ -61,7 +66,8 @@ static inline character_class class_at(const char *text, size_t length, size_t a
 
 static size_t run_end(const char *text, size_t length, size_t at, character_class class) {
     size_t size;
-    while (at < length && class_at(text, length, at, &size) == class) at += size;
+    while (at < length && class_at(text, length, at, &size) == class)
+        at += size;
     return at;
 }
 
@@ -102,7 +108,8 @@ size_t ct_gpt2_cut(const char *text, size_t length, size_t from) {
     for (size_t at = from ? from : 1; at < length; at++) {
         if ((unsigned char)text[at] >= 128 || ascii_classes[(unsigned char)text[at]] != SPACE) continue;
         size_t before = at - 1, size;
-        while (before > 0 && at - before < 4 && ((unsigned char)text[before] & 0xc0) == 0x80) before--;
+        while (before > 0 && at - before < 4 && ((unsigned char)text[before] & 0xc0) == 0x80)
+            before--;
         character_class class = class_at(text, length, before, &size);
         /* a character that does not reach up to here leaves a stray byte, which is no white space */
         if (before + size != at || class != SPACE) return at;

@@ -10,9 +10,11 @@
 #define CT_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /* Where the word that begins at `start` < length ends, by GPT-2's pattern. Bytes that are not UTF-8 count as
- * punctuation. */
+ * punctuation; categories are those of utf8proc's Unicode (15.0 in Debian 12): letters that later versions
+ * add are punctuation. */
 size_t ct_gpt2_word(const char *text, size_t length, size_t start);
-/* The first place at or after `from` where the text can be cut without changing the words; `length` if none. */
+/* The first place at or after `from` where the text can be cut without changing the words; `length` if none.
+ */
 size_t ct_gpt2_cut(const char *text, size_t length, size_t from);
 /* Unicode's White_Space, and \w (letters, marks, decimal digits, connectors). */
 bool ct_is_white_space(uint32_t code);

@@ -15,7 +15,8 @@ static int by_shard(const void *left, const void *right) {
 
 /* Shards lie beside the index: a name that leads elsewhere is hostile. */
 static bool is_plain_name(const char *name) {
-    return *name && !strchr(name, '/') && !strchr(name, '\\') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return *name && !strchr(name, '/') && !strchr(name, '\\') && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
 }
 
 /* The weight map as a list sorted by shard; NULL on error. */
@@ -27,9 +28,12 @@ static mapping *read_mappings(ct_context *context, const char *path, const ct_va
         const ct_value *shard = ct_value_at(weight_map, i);
         mappings[i].tensor = ct_value_key(weight_map, i);
         mappings[i].shard = ct_value_as_string(shard, "");
-        if (is_plain_name(mappings[i].shard) && strlen(mappings[i].shard) == ct_value_string_length(shard)) continue;
-        ct_fail(context, CT_ERROR_FORMAT, "%s: tensor \"%.120s\" is said to be in \"%.120s\", expected the name of a file beside the index", path,
-                mappings[i].tensor, mappings[i].shard);
+        if (is_plain_name(mappings[i].shard) && strlen(mappings[i].shard) == ct_value_string_length(shard))
+            continue;
+        ct_fail(
+            context, CT_ERROR_FORMAT,
+            "%s: tensor \"%.120s\" is said to be in \"%.120s\", expected the name of a file beside the index",
+            path, mappings[i].tensor, mappings[i].shard);
         ct_free(context, mappings);
         return NULL;
     }
@@ -39,24 +43,28 @@ static mapping *read_mappings(ct_context *context, const char *path, const ct_va
 
 static ct_status open_shard(ct_safetensors *file, const char *index_path, const char *name) {
     const char *slash = strrchr(index_path, '/');
-    char *path = slash ? ct_format(file->context, "%.*s/%s", (int)(slash - index_path), index_path, name) : ct_strdup(file->context, name);
+    char *path = slash ? ct_format(file->context, "%.*s/%s", (int)(slash - index_path), index_path, name)
+                       : ct_strdup(file->context, name);
     if (!path) return ct_context_status(file->context);
     ct_status status;
     if (ct_file_exists(path))
         status = ct_safetensors_add_shard(file, path);
     else
-        status = ct_fail(file->context, CT_ERROR_NOT_FOUND, "%s: names the shard %s, which does not exist", index_path, path);
+        status = ct_fail(file->context, CT_ERROR_NOT_FOUND, "%s: names the shard %s, which does not exist",
+                         index_path, path);
     ct_free(file->context, path);
     return status;
 }
 
 /* Every tensor of the index must be in the shard it says, which is the last one opened. */
-static ct_status check_mappings(ct_safetensors *file, const char *index_path, const mapping *mappings, size_t count) {
+static ct_status check_mappings(ct_safetensors *file, const char *index_path, const mapping *mappings,
+                                size_t count) {
     for (size_t i = 0; i < count; i++) {
         const ct_safetensors_tensor *tensor = ct_safetensors_find(file, mappings[i].tensor);
         if (tensor && tensor->shard == (int)file->shard_count - 1) continue;
-        return ct_fail(file->context, CT_ERROR_FORMAT, "%s: tensor \"%.120s\" is said to be in %s, which lacks it", index_path, mappings[i].tensor,
-                       mappings[i].shard);
+        return ct_fail(file->context, CT_ERROR_FORMAT,
+                       "%s: tensor \"%.120s\" is said to be in %s, which lacks it", index_path,
+                       mappings[i].tensor, mappings[i].shard);
     }
     return CT_OK;
 }
@@ -65,8 +73,9 @@ static ct_status check_mappings(ct_safetensors *file, const char *index_path, co
 static ct_status check_tensors(ct_safetensors *file, const char *index_path, const ct_value *weight_map) {
     for (size_t i = 0; i < file->count; i++)
         if (!ct_value_get(weight_map, file->tensors[i].name))
-            return ct_fail(file->context, CT_ERROR_FORMAT, "%s: tensor \"%.120s\" of %s is missing from the index", index_path, file->tensors[i].name,
-                           file->shards[file->tensors[i].shard].path);
+            return ct_fail(file->context, CT_ERROR_FORMAT,
+                           "%s: tensor \"%.120s\" of %s is missing from the index", index_path,
+                           file->tensors[i].name, file->shards[file->tensors[i].shard].path);
     return CT_OK;
 }
 
@@ -76,7 +85,8 @@ static ct_status open_all(ct_safetensors *file, const char *path, const ct_value
     if (!mappings) return ct_context_status(file->context);
     ct_status status = CT_OK;
     for (size_t i = 0, next; i < count && status == CT_OK; i = next) {
-        for (next = i + 1; next < count && strcmp(mappings[next].shard, mappings[i].shard) == 0;) next++;
+        for (next = i + 1; next < count && strcmp(mappings[next].shard, mappings[i].shard) == 0;)
+            next++;
         status = open_shard(file, path, mappings[i].shard);
         if (status == CT_OK) status = check_mappings(file, path, mappings + i, next - i);
     }

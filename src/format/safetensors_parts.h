@@ -27,7 +27,8 @@ struct ct_safetensors {
 
 /* Reads the header of a shard that is open and adds its tensors, in order of offset. */
 ct_status ct_safetensors_read_header(ct_safetensors *file, size_t shard);
-/* The same for a header that lies in memory, of a file with `data_size` bytes after it, the first at data_start. */
+/* The same for a header that lies in memory, of a file with `data_size` bytes after it, the first at
+ * data_start. */
 ct_status ct_safetensors_parse_header(ct_safetensors *file, size_t shard, const char *text, size_t length,
                                       uint64_t data_start, uint64_t data_size);
 /* Opens the index at `path` and the shards it names. */

@@ -1,5 +1,5 @@
-/* safetensors_shards.c - lays tensors out in one file or in shards, as the reference implementation and transformers
- * do, and writes headers and the index. */
+/* safetensors_shards.c - lays tensors out in one file or in shards, as the reference implementation and
+ * transformers do, and writes headers and the index. */
 #include "format/safetensors_shards.h"
 #include "carat/tokenizer.h"
 #include "format/json_write.h"
@@ -33,7 +33,9 @@ static int by_layout(const void *left, const void *right) {
     return strcmp(a->name, b->name);
 }
 
-static ct_status put_text(ct_context *context, ct_bytes *out, const char *text) { return ct_bytes_append(context, out, text, strlen(text)); }
+static ct_status put_text(ct_context *context, ct_bytes *out, const char *text) {
+    return ct_bytes_append(context, out, text, strlen(text));
+}
 
 /* "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]} */
 static ct_status put_tensor(ct_context *context, ct_bytes *out, const ct_written_tensor *tensor) {
@@ -45,12 +47,14 @@ static ct_status put_tensor(ct_context *context, ct_bytes *out, const ct_written
         snprintf(text, sizeof text, "%s%lld", i ? "," : "", (long long)tensor->shape[i]);
         status = put_text(context, out, text);
     }
-    snprintf(text, sizeof text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)tensor->offset, (unsigned long long)(tensor->offset + tensor->size));
+    snprintf(text, sizeof text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)tensor->offset,
+             (unsigned long long)(tensor->offset + tensor->size));
     return status == CT_OK ? put_text(context, out, text) : status;
 }
 
 /* The header of a shard's tensors, whose offsets count from the first data byte; padded with blanks to 8. */
-static ct_status make_header(ct_safetensors_writer *writer, ct_written_tensor *const *tensors, size_t count, ct_bytes *out) {
+static ct_status make_header(ct_safetensors_writer *writer, ct_written_tensor *const *tensors, size_t count,
+                             ct_bytes *out) {
     ct_context *context = writer->context;
     ct_status status = ct_bytes_append(context, out, "\0\0\0\0\0\0\0\0{", 9);
     if (status == CT_OK && ct_value_count(writer->metadata)) {
@@ -67,29 +71,39 @@ static ct_status make_header(ct_safetensors_writer *writer, ct_written_tensor *c
         if (status == CT_OK) status = put_tensor(context, out, tensors[i]);
     }
     if (status == CT_OK) status = put_text(context, out, "}");
-    while (status == CT_OK && out->length % 8) status = put_text(context, out, " ");
+    while (status == CT_OK && out->length % 8)
+        status = put_text(context, out, " ");
     if (status != CT_OK) return status;
     uint64_t length = out->length - 8;
     if (length > CT_SAFETENSORS_HEADER_LIMIT)
-        return ct_fail(context, CT_ERROR_UNSUPPORTED, "%s: %zu tensors need a header of %llu bytes, the format allows %u", writer->path, count,
-                       (unsigned long long)length, CT_SAFETENSORS_HEADER_LIMIT);
-    for (int i = 0; i < 8; i++) out->data[i] = (char)(length >> (8 * i));
+        return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                       "%s: %zu tensors need a header of %llu bytes, the format allows %u", writer->path,
+                       count, (unsigned long long)length, CT_SAFETENSORS_HEADER_LIMIT);
+    for (int i = 0; i < 8; i++)
+        out->data[i] = (char)(length >> (8 * i));
     return CT_OK;
 }
 
 /* Opens shard `number` and writes its header; the tensors' offsets become places in the file. */
-static ct_status begin_shard(ct_safetensors_writer *writer, size_t number, ct_written_tensor **tensors, size_t count) {
+static ct_status begin_shard(ct_safetensors_writer *writer, size_t number, ct_written_tensor **tensors,
+                             size_t count) {
     ct_context *context = writer->context;
     ct_written_shard *shard = &writer->shards[number];
-    shard->name = !writer->is_folder ? ct_strdup(context, "") : writer->shard_count == 1 ? ct_strdup(context, CT_SAFETENSORS_SINGLE)
-                                     : ct_format(context, "model-%05zu-of-%05zu.safetensors", number + 1, writer->shard_count);
+    shard->name = !writer->is_folder         ? ct_strdup(context, "")
+                  : writer->shard_count == 1 ? ct_strdup(context, CT_SAFETENSORS_SINGLE)
+                                             : ct_format(context, "model-%05zu-of-%05zu.safetensors",
+                                                         number + 1, writer->shard_count);
     if (!shard->name) return ct_context_status(context);
     uint64_t offset = 0;
-    for (size_t i = 0; i < count; offset += tensors[i++]->size) tensors[i]->offset = offset;
+    for (size_t i = 0; i < count; offset += tensors[i++]->size)
+        tensors[i]->offset = offset;
     ct_bytes header = {0};
     ct_status status = make_header(writer, tensors, count, &header);
-    for (size_t i = 0; i < count; i++) tensors[i]->offset += header.length;
-    char *path = status == CT_OK ? writer->is_folder ? ct_path_join(context, writer->path, shard->name) : ct_strdup(context, writer->path) : NULL;
+    for (size_t i = 0; i < count; i++)
+        tensors[i]->offset += header.length;
+    char *path = status == CT_OK ? writer->is_folder ? ct_path_join(context, writer->path, shard->name)
+                                                     : ct_strdup(context, writer->path)
+                                 : NULL;
     if (path) shard->file = ct_writer_open(context, path);
     if (shard->file) status = ct_writer_pwrite(shard->file, header.data, header.length, 0);
     ct_free(context, path);
@@ -102,14 +116,17 @@ ct_status ct_safetensors_lay_out(ct_safetensors_writer *writer) {
     writer->laid_out = true;
     size_t shard_count = deal_out(writer);
     writer->shards = ct_alloc_zero(context, shard_count * sizeof *writer->shards, CT_MEMORY_OTHER);
-    ct_written_tensor **order = writer->shards ? ct_alloc(context, writer->count * sizeof *order, CT_MEMORY_OTHER) : NULL;
+    ct_written_tensor **order =
+        writer->shards ? ct_alloc(context, writer->count * sizeof *order, CT_MEMORY_OTHER) : NULL;
     if (!order) return ct_context_status(context);
     writer->shard_count = shard_count;
-    for (size_t i = 0; i < writer->count; i++) order[i] = &writer->tensors[i];
+    for (size_t i = 0; i < writer->count; i++)
+        order[i] = &writer->tensors[i];
     if (writer->count) qsort(order, writer->count, sizeof *order, by_layout);
     ct_status status = writer->is_folder ? ct_folder_make(context, writer->path) : CT_OK;
     for (size_t shard = 0, first = 0, end; shard < shard_count && status == CT_OK; shard++, first = end) {
-        for (end = first; end < writer->count && order[end]->shard == shard;) end++;
+        for (end = first; end < writer->count && order[end]->shard == shard;)
+            end++;
         status = begin_shard(writer, shard, order + first, end - first);
     }
     ct_free(context, order);
@@ -120,17 +137,21 @@ static int by_name(const void *left, const void *right) {
     return strcmp((*(ct_written_tensor *const *)left)->name, (*(ct_written_tensor *const *)right)->name);
 }
 
-/* {"metadata": {"total_size": N}, "weight_map": {name: shard, ...}}, names in order, as transformers writes it. */
+/* {"metadata": {"total_size": N}, "weight_map": {name: shard, ...}}, names in order, as transformers writes
+ * it. */
 static ct_value *make_index(ct_safetensors_writer *writer) {
     ct_context *context = writer->context;
     ct_written_tensor **order = ct_alloc(context, writer->count * sizeof *order, CT_MEMORY_OTHER);
     if (!order) return NULL;
-    for (size_t i = 0; i < writer->count; i++) order[i] = &writer->tensors[i];
+    for (size_t i = 0; i < writer->count; i++)
+        order[i] = &writer->tensors[i];
     qsort(order, writer->count, sizeof *order, by_name);
-    ct_value *weight_map = ct_value_map(context), *index = ct_value_map(context), *metadata = ct_value_map(context);
+    ct_value *weight_map = ct_value_map(context), *index = ct_value_map(context),
+             *metadata = ct_value_map(context);
     ct_status status = ct_value_set(metadata, "total_size", ct_value_int(context, (int64_t)writer->total));
     for (size_t i = 0; i < writer->count && status == CT_OK; i++)
-        status = ct_value_set(weight_map, order[i]->name, ct_value_string(context, writer->shards[order[i]->shard].name));
+        status = ct_value_set(weight_map, order[i]->name,
+                              ct_value_string(context, writer->shards[order[i]->shard].name));
     ct_free(context, order);
     ct_value_set(index, "metadata", metadata);
     ct_value_set(index, "weight_map", weight_map);

@@ -36,6 +36,7 @@ struct ct_safetensors_writer {
 
 /* Ends the declarations: deals the tensors out to shards, opens these and writes their headers. */
 ct_status ct_safetensors_lay_out(ct_safetensors_writer *writer);
-/* After all shards are in place: the index, if there is more than one; and removes an earlier model's weight files. */
+/* After all shards are in place: the index, if there is more than one; and removes an earlier model's weight
+ * files. */
 ct_status ct_safetensors_finish_folder(ct_safetensors_writer *writer);
 #endif

@@ -17,14 +17,19 @@ static ct_safetensors_writer *create(ct_context *context, const char *path, bool
     writer->max_shard_size = limit;
     writer->path = ct_strdup(context, path);
     writer->metadata = ct_value_map(context);
-    if (writer->path && writer->metadata && ct_value_set(writer->metadata, "format", ct_value_string(context, "pt")) == CT_OK) return writer;
+    if (writer->path && writer->metadata &&
+        ct_value_set(writer->metadata, "format", ct_value_string(context, "pt")) == CT_OK)
+        return writer;
     ct_safetensors_abandon(writer);
     return NULL;
 }
 
-ct_safetensors_writer *ct_safetensors_create(ct_context *context, const char *path) { return create(context, path, false, 0); }
+ct_safetensors_writer *ct_safetensors_create(ct_context *context, const char *path) {
+    return create(context, path, false, 0);
+}
 
-ct_safetensors_writer *ct_safetensors_create_folder(ct_context *context, const char *folder, uint64_t max_shard_size) {
+ct_safetensors_writer *ct_safetensors_create_folder(ct_context *context, const char *folder,
+                                                    uint64_t max_shard_size) {
     return create(context, folder, true, max_shard_size);
 }
 
@@ -32,26 +37,35 @@ static ct_status refuse(ct_safetensors_writer *writer, ct_status status, const c
     return ct_fail(writer->context, status, "%s: tensor \"%.120s\" %s", writer->path, name, why);
 }
 
-static ct_status check_declaration(ct_safetensors_writer *writer, const char *name, ct_file_dtype dtype, int rank, const int64_t *shape, uint64_t *size) {
+static ct_status check_declaration(ct_safetensors_writer *writer, const char *name, ct_file_dtype dtype,
+                                   int rank, const int64_t *shape, uint64_t *size) {
     size_t length = strlen(name);
-    if (writer->laid_out) return refuse(writer, CT_ERROR_STATE, name, "is declared after the first bytes were written");
-    if (ct_utf8_check(name, length) != length) return refuse(writer, CT_ERROR_ARGUMENT, name, "has a name that is not UTF-8");
-    if (strcmp(name, "__metadata__") == 0) return refuse(writer, CT_ERROR_ARGUMENT, name, "has the name that the format keeps for its metadata");
-    if (ct_names_get(&writer->names, name, length) >= 0) return refuse(writer, CT_ERROR_ARGUMENT, name, "is declared twice");
-    if (rank < 0 || rank > 64 || (unsigned)dtype >= CT_FILE_DTYPES || !ct_file_tensor_size(dtype, rank, shape, size))
+    if (writer->laid_out)
+        return refuse(writer, CT_ERROR_STATE, name, "is declared after the first bytes were written");
+    if (ct_utf8_check(name, length) != length)
+        return refuse(writer, CT_ERROR_ARGUMENT, name, "has a name that is not UTF-8");
+    if (strcmp(name, "__metadata__") == 0)
+        return refuse(writer, CT_ERROR_ARGUMENT, name, "has the name that the format keeps for its metadata");
+    if (ct_names_get(&writer->names, name, length) >= 0)
+        return refuse(writer, CT_ERROR_ARGUMENT, name, "is declared twice");
+    if (rank < 0 || rank > 64 || (unsigned)dtype >= CT_FILE_DTYPES ||
+        !ct_file_tensor_size(dtype, rank, shape, size))
         return refuse(writer, CT_ERROR_ARGUMENT, name, "has a shape that no file can hold");
-    if (writer->total + *size < writer->total || writer->total + *size > INT64_MAX / 2) return refuse(writer, CT_ERROR_ARGUMENT, name, "makes the model larger than 2^62 bytes");
+    if (writer->total + *size < writer->total || writer->total + *size > INT64_MAX / 2)
+        return refuse(writer, CT_ERROR_ARGUMENT, name, "makes the model larger than 2^62 bytes");
     return CT_OK;
 }
 
-ct_status ct_safetensors_declare(ct_safetensors_writer *writer, const char *name, ct_file_dtype dtype, int rank, const int64_t *shape) {
+ct_status ct_safetensors_declare(ct_safetensors_writer *writer, const char *name, ct_file_dtype dtype,
+                                 int rank, const int64_t *shape) {
     uint64_t size = 0;
     ct_context *context = writer->context;
     ct_status status = check_declaration(writer, name, dtype, rank, shape, &size);
     if (status != CT_OK) return status;
     if (writer->count == writer->capacity) {
         size_t capacity = writer->capacity * 2 + 64;
-        ct_written_tensor *larger = ct_realloc(context, writer->tensors, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        ct_written_tensor *larger =
+            ct_realloc(context, writer->tensors, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return ct_context_status(context);
         writer->tensors = larger;
         writer->capacity = capacity;
@@ -73,7 +87,9 @@ ct_status ct_safetensors_declare(ct_safetensors_writer *writer, const char *name
 }
 
 ct_status ct_safetensors_set_metadata(ct_safetensors_writer *writer, const char *key, const char *value) {
-    if (writer->laid_out) return ct_fail(writer->context, CT_ERROR_STATE, "%s: metadata \"%s\" is set after the first bytes were written", writer->path, key);
+    if (writer->laid_out)
+        return ct_fail(writer->context, CT_ERROR_STATE,
+                       "%s: metadata \"%s\" is set after the first bytes were written", writer->path, key);
     if (!value) {
         ct_value_remove(writer->metadata, key);
         return CT_OK;
@@ -87,7 +103,8 @@ static ct_status write_piece(ct_safetensors_writer *writer, const char **data, s
     uint64_t left = tensor->size - writer->position;
     size_t piece = *size < left ? *size : (size_t)left;
     if (piece) {
-        ct_status status = ct_writer_pwrite(writer->shards[tensor->shard].file, *data, piece, tensor->offset + writer->position);
+        ct_status status = ct_writer_pwrite(writer->shards[tensor->shard].file, *data, piece,
+                                            tensor->offset + writer->position);
         if (status != CT_OK) return status;
     }
     *data += piece;
@@ -106,7 +123,8 @@ ct_status ct_safetensors_write(ct_safetensors_writer *writer, const void *data, 
     ct_status status = writer->laid_out ? CT_OK : ct_safetensors_lay_out(writer);
     while (status == CT_OK && size > 0) {
         if (writer->current == writer->count)
-            return ct_fail(writer->context, CT_ERROR_STATE, "%s: %zu bytes are written beyond the last declared tensor", writer->path, size);
+            return ct_fail(writer->context, CT_ERROR_STATE,
+                           "%s: %zu bytes are written beyond the last declared tensor", writer->path, size);
         status = write_piece(writer, &from, &size);
     }
     return status;
@@ -120,7 +138,8 @@ static ct_status check_complete(ct_safetensors_writer *writer) {
     }
     if (writer->current == writer->count) return CT_OK;
     const ct_written_tensor *tensor = &writer->tensors[writer->current];
-    return ct_fail(writer->context, CT_ERROR_STATE, "%s: only %llu of %llu bytes of tensor \"%.120s\" were written", writer->path,
+    return ct_fail(writer->context, CT_ERROR_STATE,
+                   "%s: only %llu of %llu bytes of tensor \"%.120s\" were written", writer->path,
                    (unsigned long long)writer->position, (unsigned long long)tensor->size, tensor->name);
 }
 

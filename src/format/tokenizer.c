@@ -13,7 +13,8 @@ ct_tokenizer *ct_tokenizer_make(ct_context *context, const ct_tokenizer_method *
     tokenizer->context = context;
     tokenizer->kind = kind;
     tokenizer->bpe.unknown = -1;
-    for (int i = 0; i < CT_ROLES; i++) tokenizer->roles[i] = -1;
+    for (int i = 0; i < CT_ROLES; i++)
+        tokenizer->roles[i] = -1;
     tokenizer->parts = ct_value_map(context);
     if (tokenizer->parts) return tokenizer;
     ct_tokenizer_destroy(tokenizer);
@@ -51,39 +52,54 @@ static ct_status grow(ct_tokenizer *tokenizer, int32_t id) {
         size_t capacity = (size_t)tokenizer->capacity + (size_t)tokenizer->capacity / 2 + 256;
         if (capacity <= (size_t)id) capacity = (size_t)id + 1;
         if (capacity > INT32_MAX) capacity = INT32_MAX;
-        ct_token *larger = ct_realloc(tokenizer->context, tokenizer->tokens, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        ct_token *larger =
+            ct_realloc(tokenizer->context, tokenizer->tokens, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return ct_context_status(tokenizer->context);
         tokenizer->tokens = larger;
         tokenizer->capacity = (int32_t)capacity;
     }
-    for (; tokenizer->size <= id; tokenizer->size++) memset(&tokenizer->tokens[tokenizer->size], 0, sizeof *tokenizer->tokens);
+    for (; tokenizer->size <= id; tokenizer->size++)
+        memset(&tokenizer->tokens[tokenizer->size], 0, sizeof *tokenizer->tokens);
     return CT_OK;
 }
 
-ct_status ct_tokenizer_put(ct_tokenizer *tokenizer, int32_t id, const char *symbol, size_t symbol_length, const char *bytes,
-                           size_t length, bool in_model) {
+ct_status ct_tokenizer_put(ct_tokenizer *tokenizer, int32_t id, const char *symbol, size_t symbol_length,
+                           const char *bytes, size_t length, bool in_model) {
     ct_context *context = tokenizer->context;
     int shown = symbol_length < 60 ? (int)symbol_length : 60;
-    if (symbol_length > INT32_MAX || length > INT32_MAX) return ct_fail(context, CT_ERROR_FORMAT, "a token is longer than 2 GB");
-    if (id < 0 || id == INT32_MAX) return ct_fail(context, CT_ERROR_FORMAT, "token \"%.*s\" has the id %d", shown, symbol, id);
+    if (symbol_length > INT32_MAX || length > INT32_MAX)
+        return ct_fail(context, CT_ERROR_FORMAT, "a token is longer than 2 GB");
+    if (id < 0 || id == INT32_MAX)
+        return ct_fail(context, CT_ERROR_FORMAT, "token \"%.*s\" has the id %d", shown, symbol, id);
     if (ct_names_get(&tokenizer->symbols, symbol, symbol_length) >= 0)
-        return ct_fail(context, CT_ERROR_FORMAT, "token \"%.*s\" stands twice in the vocabulary", shown, symbol);
+        return ct_fail(context, CT_ERROR_FORMAT, "token \"%.*s\" stands twice in the vocabulary", shown,
+                       symbol);
     if (id < tokenizer->size && tokenizer->tokens[id].symbol)
-        return ct_fail(context, CT_ERROR_FORMAT, "id %d belongs to two tokens, \"%.60s\" and \"%.*s\"", id, tokenizer->tokens[id].symbol, shown, symbol);
-    const char *symbol_copy = ct_arena_copy(context, &tokenizer->arena, symbol, symbol_length), *bytes_copy = symbol_copy;
+        return ct_fail(context, CT_ERROR_FORMAT, "id %d belongs to two tokens, \"%.60s\" and \"%.*s\"", id,
+                       tokenizer->tokens[id].symbol, shown, symbol);
+    const char *symbol_copy = ct_arena_copy(context, &tokenizer->arena, symbol, symbol_length),
+               *bytes_copy = symbol_copy;
     if (bytes && symbol_copy) bytes_copy = ct_arena_copy(context, &tokenizer->arena, bytes, length);
     if (!bytes_copy || grow(tokenizer, id) != CT_OK) return ct_context_status(context);
-    tokenizer->tokens[id] = (ct_token){symbol_copy, bytes_copy, (uint32_t)symbol_length, (uint32_t)(bytes ? length : symbol_length), in_model, false, false};
+    tokenizer->tokens[id] = (ct_token){symbol_copy,
+                                       bytes_copy,
+                                       (uint32_t)symbol_length,
+                                       (uint32_t)(bytes ? length : symbol_length),
+                                       in_model,
+                                       false,
+                                       false};
     return ct_names_put(context, &tokenizer->symbols, symbol_copy, symbol_length, id);
 }
 
-ct_status ct_tokenizer_put_byte_level(ct_tokenizer *tokenizer, int32_t id, const char *symbol, size_t length) {
+ct_status ct_tokenizer_put_byte_level(ct_tokenizer *tokenizer, int32_t id, const char *symbol,
+                                      size_t length) {
     char small[256];
     size_t bytes_length = 0;
     char *bytes = length <= sizeof small ? small : ct_alloc(tokenizer->context, length, CT_MEMORY_WORKSPACE);
     if (!bytes) return ct_context_status(tokenizer->context);
     bool spelled = ct_bytes_unspell(symbol, length, bytes, &bytes_length);
-    ct_status status = ct_tokenizer_put(tokenizer, id, symbol, length, spelled ? bytes : NULL, bytes_length, true);
+    ct_status status =
+        ct_tokenizer_put(tokenizer, id, symbol, length, spelled ? bytes : NULL, bytes_length, true);
     if (bytes != small) ct_free(tokenizer->context, bytes);
     return status;
 }
@@ -102,10 +118,13 @@ static ct_tokenizer *make_bytes(ct_context *context) {
         status = ct_tokenizer_put(tokenizer, i, symbol, ct_bytes_spell(&byte, 1, symbol), &byte, 1, true);
     }
     if (status == CT_OK)
-        status = ct_tokenizer_set_part(tokenizer, "pre_tokenizer",
-                                       "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}");
+        status = ct_tokenizer_set_part(
+            tokenizer, "pre_tokenizer",
+            "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}");
     if (status == CT_OK)
-        status = ct_tokenizer_set_part(tokenizer, "decoder", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}");
+        status = ct_tokenizer_set_part(
+            tokenizer, "decoder",
+            "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}");
     if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
     if (status == CT_OK) return tokenizer;
     ct_tokenizer_destroy(tokenizer);
@@ -115,12 +134,18 @@ static ct_tokenizer *make_bytes(ct_context *context) {
 ct_tokenizer *ct_tokenizer_from_kind(ct_context *context, const char *kind) {
     if (strcmp(kind, "bytes") == 0) return make_bytes(context);
     ct_fail(context, CT_ERROR_ARGUMENT,
-            "tokenizer \"%s\": expected \"bytes\" (characters and bpe are trained on text or loaded from a folder)", kind);
+            "tokenizer \"%s\": expected \"bytes\" (characters and bpe are trained on text or loaded from a "
+            "folder)",
+            kind);
     return NULL;
 }
 
-const char *ct_tokenizer_kind(const ct_tokenizer *tokenizer) { return tokenizer->kind->name; }
-int32_t ct_tokenizer_size(const ct_tokenizer *tokenizer) { return tokenizer->size; }
+const char *ct_tokenizer_kind(const ct_tokenizer *tokenizer) {
+    return tokenizer->kind->name;
+}
+int32_t ct_tokenizer_size(const ct_tokenizer *tokenizer) {
+    return tokenizer->size;
+}
 
 const char *ct_tokenizer_token(const ct_tokenizer *tokenizer, int32_t id, size_t *length) {
     bool known = id >= 0 && id < tokenizer->size && tokenizer->tokens[id].symbol;

@@ -1,23 +1,30 @@
-/* tokenizer_added.c - added tokens: texts such as <|endoftext|> that are found before the model sees the text, the
- * leftmost first and of those at one place the longest. */
+/* tokenizer_added.c - added tokens: texts such as <|endoftext|> that are found before the model sees the
+ * text, the leftmost first and of those at one place the longest. */
 #include "format/pretokenize.h"
 #include "format/tokenizer_parts.h"
 #include "format/utf8.h"
 #include <stdlib.h>
 #include <string.h>
 
-ct_status ct_tokenizer_add(ct_tokenizer *tokenizer, const char *content, size_t length, ct_added_token added) {
+ct_status ct_tokenizer_add(ct_tokenizer *tokenizer, const char *content, size_t length,
+                           ct_added_token added) {
     ct_context *context = tokenizer->context;
     int shown = length < 60 ? (int)length : 60;
-    if (length == 0) return ct_fail(context, CT_ERROR_FORMAT, "the added token with the id %d is empty", added.id);
+    if (length == 0)
+        return ct_fail(context, CT_ERROR_FORMAT, "the added token with the id %d is empty", added.id);
     int32_t id = ct_names_get(&tokenizer->symbols, content, length);
     if (id >= 0 && id != added.id)
-        return ct_fail(context, CT_ERROR_FORMAT, "added token \"%.*s\" has the id %d, but %d in the vocabulary", shown, content, added.id, id);
-    if (id < 0 && ct_tokenizer_put(tokenizer, added.id, content, length, NULL, 0, false) != CT_OK) return ct_context_status(context);
-    if (tokenizer->tokens[added.id].added) return ct_fail(context, CT_ERROR_FORMAT, "added token \"%.*s\" stands twice", shown, content);
+        return ct_fail(context, CT_ERROR_FORMAT,
+                       "added token \"%.*s\" has the id %d, but %d in the vocabulary", shown, content,
+                       added.id, id);
+    if (id < 0 && ct_tokenizer_put(tokenizer, added.id, content, length, NULL, 0, false) != CT_OK)
+        return ct_context_status(context);
+    if (tokenizer->tokens[added.id].added)
+        return ct_fail(context, CT_ERROR_FORMAT, "added token \"%.*s\" stands twice", shown, content);
     if (tokenizer->added_count == tokenizer->added_capacity) {
         size_t capacity = tokenizer->added_capacity * 2 + 8;
-        ct_added_token *larger = ct_realloc(context, tokenizer->added, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        ct_added_token *larger =
+            ct_realloc(context, tokenizer->added, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return ct_context_status(context);
         tokenizer->added = larger;
         tokenizer->added_capacity = capacity;
@@ -47,14 +54,16 @@ static ct_status build_set(ct_tokenizer *tokenizer, ct_added_set *set, bool norm
     for (size_t i = 0; i < tokenizer->added_count; i++) {
         if (tokenizer->added[i].normalized != normalized) continue;
         const ct_token *token = &tokenizer->tokens[tokenizer->added[i].id];
-        if (ct_names_put(context, &set->names, token->symbol, token->symbol_length, (int32_t)i) != CT_OK) return ct_context_status(context);
+        if (ct_names_put(context, &set->names, token->symbol, token->symbol_length, (int32_t)i) != CT_OK)
+            return ct_context_status(context);
         set->first[(unsigned char)token->symbol[0]] = true;
         set->lengths[set->length_count++] = token->symbol_length;
     }
     qsort(set->lengths, set->length_count, sizeof *set->lengths, larger_first);
     size_t distinct = 0;
     for (size_t i = 0; i < set->length_count; i++)
-        if (i == 0 || set->lengths[i] != set->lengths[distinct - 1]) set->lengths[distinct++] = set->lengths[i];
+        if (i == 0 || set->lengths[i] != set->lengths[distinct - 1])
+            set->lengths[distinct++] = set->lengths[i];
     set->length_count = distinct;
     return CT_OK;
 }
@@ -77,7 +86,9 @@ static bool word_at(const char *text, size_t length) {
     return length > 0 && ct_utf8_decode(text, length, &code) && ct_is_word_character(code);
 }
 
-static bool word_before(const char *text, size_t end) { return end > 0 && word_at(text + step_back(text, 0, end), end - step_back(text, 0, end)); }
+static bool word_before(const char *text, size_t end) {
+    return end > 0 && word_at(text + step_back(text, 0, end), end - step_back(text, 0, end));
+}
 
 static size_t skip_space_back(const char *text, size_t from, size_t at) {
     uint32_t code = 0;
@@ -100,7 +111,8 @@ static size_t skip_space(const char *text, size_t length, size_t at) {
 }
 
 /* The longest token at this place that may be seen, NULL if none. */
-static const ct_added_token *match(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text, size_t length, size_t at, unsigned flags) {
+static const ct_added_token *match(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text,
+                                   size_t length, size_t at, unsigned flags) {
     for (size_t i = 0; i < set->length_count; i++) {
         size_t size = set->lengths[i];
         if (size > length - at) continue;
@@ -108,14 +120,15 @@ static const ct_added_token *match(const ct_tokenizer *tokenizer, const ct_added
         if (index < 0) continue;
         const ct_added_token *token = &tokenizer->added[index];
         if (token->special && !(flags & CT_ENCODE_SPECIAL)) continue;
-        if (token->single_word && (word_before(text, at) || word_at(text + at + size, length - at - size))) continue;
+        if (token->single_word && (word_before(text, at) || word_at(text + at + size, length - at - size)))
+            continue;
         return token;
     }
     return NULL;
 }
 
-bool ct_added_next(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text, size_t length, size_t from, unsigned flags,
-                   const ct_added_token **token, size_t *begin, size_t *end) {
+bool ct_added_next(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text, size_t length,
+                   size_t from, unsigned flags, const ct_added_token **token, size_t *begin, size_t *end) {
     if (!set->length_count) return false;
     for (size_t at = from; at < length; at++) {
         if (!set->first[(unsigned char)text[at]]) continue;

@@ -4,7 +4,8 @@
 #include "format/tokenizer_parts.h"
 #include <string.h>
 
-ct_status ct_tokenizer_read_beside(ct_context *context, const char *folder, const char *name, ct_value **value) {
+ct_status ct_tokenizer_read_beside(ct_context *context, const char *folder, const char *name,
+                                   ct_value **value) {
     *value = NULL;
     char *path = ct_path_join(context, folder, name);
     if (path && ct_file_exists(path)) *value = ct_json_read(context, path);
@@ -33,7 +34,9 @@ static int32_t role_id(const ct_tokenizer *tokenizer, const ct_value *map, const
 
 static ct_status make_special(ct_tokenizer *tokenizer, int32_t id) {
     ct_token *token = &tokenizer->tokens[id];
-    if (!token->added) return ct_tokenizer_add(tokenizer, token->symbol, token->symbol_length, (ct_added_token){.id = id, .special = true});
+    if (!token->added)
+        return ct_tokenizer_add(tokenizer, token->symbol, token->symbol_length,
+                                (ct_added_token){.id = id, .special = true});
     token->special = true;
     for (size_t i = 0; i < tokenizer->added_count; i++)
         if (tokenizer->added[i].id == id) tokenizer->added[i].special = true;
@@ -46,7 +49,9 @@ static void take_tokens(ct_tokenizer *tokenizer, const ct_value *map, const char
         if (tokenizer->roles[i] >= 0 || !symbol) continue;
         tokenizer->roles[i] = ct_tokenizer_find(tokenizer, symbol);
         if (tokenizer->roles[i] < 0)
-            ct_log_message(tokenizer->context, CT_LOG_WARNING, "%s: the %s token \"%s\" is not in the tokenizer's vocabulary", file, ct_role_names[i], symbol);
+            ct_log_message(tokenizer->context, CT_LOG_WARNING,
+                           "%s: the %s token \"%s\" is not in the tokenizer's vocabulary", file,
+                           ct_role_names[i], symbol);
     }
 }
 
@@ -63,7 +68,8 @@ static ct_status take_ids(ct_tokenizer *tokenizer, const char *folder, const cha
 ct_status ct_tokenizer_read_roles(ct_tokenizer *tokenizer, const char *folder, bool add) {
     ct_context *context = tokenizer->context;
     if (ct_tokenizer_read_beside(context, folder, "tokenizer_config.json", &tokenizer->config) != CT_OK ||
-        ct_tokenizer_read_beside(context, folder, "special_tokens_map.json", &tokenizer->special_map) != CT_OK)
+        ct_tokenizer_read_beside(context, folder, "special_tokens_map.json", &tokenizer->special_map) !=
+            CT_OK)
         return ct_context_status(context);
     take_tokens(tokenizer, tokenizer->config, "tokenizer_config.json");
     take_tokens(tokenizer, tokenizer->special_map, "special_tokens_map.json");
@@ -84,10 +90,15 @@ static ct_status name_role(ct_context *context, ct_value **map, const char *role
 ct_status ct_tokenizer_set_role(ct_tokenizer *tokenizer, const char *role, const char *symbol) {
     ct_context *context = tokenizer->context;
     int which = 0;
-    while (which < CT_ROLES && strcmp(role, ct_role_names[which]) != 0) which++;
-    if (which == CT_ROLES) return ct_fail(context, CT_ERROR_ARGUMENT, "tokenizer role \"%s\": expected bos, eos, pad or unk", role);
+    while (which < CT_ROLES && strcmp(role, ct_role_names[which]) != 0)
+        which++;
+    if (which == CT_ROLES)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "tokenizer role \"%s\": expected bos, eos, pad or unk",
+                       role);
     int32_t id = ct_tokenizer_find(tokenizer, symbol);
-    if (id < 0) return ct_fail(context, CT_ERROR_NOT_FOUND, "the tokenizer's vocabulary has no token \"%s\" for the role %s", symbol, role);
+    if (id < 0)
+        return ct_fail(context, CT_ERROR_NOT_FOUND,
+                       "the tokenizer's vocabulary has no token \"%s\" for the role %s", symbol, role);
     ct_status status = make_special(tokenizer, id);
     if (status == CT_OK) status = name_role(context, &tokenizer->special_map, role, symbol);
     if (status == CT_OK && tokenizer->config) status = name_role(context, &tokenizer->config, role, symbol);

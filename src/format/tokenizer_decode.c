@@ -4,17 +4,20 @@
 #include <string.h>
 
 /* The token to show for an id: NULL with *status if it is none, or NULL if it is to be passed over. */
-static const ct_token *shown_token(const ct_tokenizer *tokenizer, int32_t id, unsigned flags, ct_status *status) {
+static const ct_token *shown_token(const ct_tokenizer *tokenizer, int32_t id, unsigned flags,
+                                   ct_status *status) {
     *status = CT_OK;
     if (id < 0 || id >= tokenizer->size || !tokenizer->tokens[id].symbol) {
-        *status = ct_fail(tokenizer->context, CT_ERROR_ARGUMENT, "id %d is no token of the tokenizer's vocabulary of %d", id, tokenizer->size);
+        *status = ct_fail(tokenizer->context, CT_ERROR_ARGUMENT,
+                          "id %d is no token of the tokenizer's vocabulary of %d", id, tokenizer->size);
         return NULL;
     }
     const ct_token *token = &tokenizer->tokens[id];
     return token->special && flags & CT_DECODE_SKIP_SPECIAL ? NULL : token;
 }
 
-ct_status ct_tokenizer_decode(const ct_tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags, ct_bytes *text) {
+ct_status ct_tokenizer_decode(const ct_tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags,
+                              ct_bytes *text) {
     ct_status status = ct_context_status(tokenizer->context);
     size_t before = text->length;
     if (status == CT_OK) status = ct_bytes_append(tokenizer->context, text, "", 0);
@@ -26,7 +29,8 @@ ct_status ct_tokenizer_decode(const ct_tokenizer *tokenizer, const int32_t *ids,
     return status;
 }
 
-/* ------------------------------------------------------------------------------------ token by token ----- */
+/* ------------------------------------------------------------------------------------ token by token -----
+ */
 
 struct ct_text_stream {
     const ct_tokenizer *tokenizer;
@@ -60,7 +64,8 @@ static void drop_given(ct_text_stream *stream) {
 /* Bytes at the end that may begin a character. */
 static size_t unfinished(const ct_bytes *pending) {
     for (size_t size = 3; size >= 1; size--)
-        if (size <= pending->length && ct_utf8_incomplete(pending->data + pending->length - size, size)) return size;
+        if (size <= pending->length && ct_utf8_incomplete(pending->data + pending->length - size, size))
+            return size;
     return 0;
 }
 

@@ -1,10 +1,10 @@
-/* tokenizer_encode.c - text to ids: the template, added tokens, and between them the kind's own encoding, for long
- * texts by all workers. */
+/* tokenizer_encode.c - text to ids: the template, added tokens, and between them the kind's own encoding, for
+ * long texts by all workers. */
 #include "format/tokenizer_parts.h"
 #include <string.h>
 
-/* Texts up to CHUNK bytes are encoded at once, longer ones in chunks, WAVE of them at a time so that the room for the
- * most ids that they could give stays bounded. */
+/* Texts up to CHUNK bytes are encoded at once, longer ones in chunks, WAVE of them at a time so that the room
+ * for the most ids that they could give stays bounded. */
 enum { CHUNK = 65536, WAVE = 64 };
 
 typedef struct encoder {
@@ -23,7 +23,8 @@ typedef struct wave {
     bool scratch;            /* some word is long */
 } wave;
 
-static ct_status report(const ct_tokenizer *tokenizer, int64_t index, size_t position, const ct_encode_problem *problem) {
+static ct_status report(const ct_tokenizer *tokenizer, int64_t index, size_t position,
+                        const ct_encode_problem *problem) {
     ct_context *context = tokenizer->context;
     char what[64];
     if (problem->malformed)
@@ -32,7 +33,8 @@ static ct_status report(const ct_tokenizer *tokenizer, int64_t index, size_t pos
         snprintf(what, sizeof what, "character '%c'", (char)problem->code);
     else
         snprintf(what, sizeof what, "character U+%04X", problem->code);
-    static const char format[] = "the text has the %s at byte %zu, which the tokenizer's vocabulary of %d lacks";
+    static const char format[] =
+        "the text has the %s at byte %zu, which the tokenizer's vocabulary of %d lacks";
     if (index < 0) return ct_fail(context, CT_ERROR_ARGUMENT, format, what, position, tokenizer->size);
     ct_parallel_error(context, index, CT_ERROR_ARGUMENT, format, what, position, tokenizer->size);
     return CT_ERROR_ARGUMENT;
@@ -62,12 +64,14 @@ static void encode_chunk(void *user, int64_t index, int worker) {
     ct_encode_problem problem = {0};
     ct_encode_work work = work_of(job->tokenizer, job->scratch, worker);
     size_t start = job->starts[index];
-    job->counts[index] = job->tokenizer->kind->encode(job->tokenizer, &work, job->text + start, job->starts[index + 1] - start, job->out + start, &problem);
+    job->counts[index] = job->tokenizer->kind->encode(
+        job->tokenizer, &work, job->text + start, job->starts[index + 1] - start, job->out + start, &problem);
     if (problem.found) report(job->tokenizer, index, job->offset + start + problem.position, &problem);
 }
 
 /* Cuts the next chunks off text[from, length) into a wave, and the scratch that they need. */
-static size_t cut_wave(const ct_tokenizer *tokenizer, const char *text, size_t length, wave *job, size_t *scratch) {
+static size_t cut_wave(const ct_tokenizer *tokenizer, const char *text, size_t length, wave *job,
+                       size_t *scratch) {
     size_t chunks = 0, at = 0;
     *scratch = 0;
     job->starts[0] = 0;
@@ -90,8 +94,12 @@ static ct_status encode_piece(encoder *state, const char *text, size_t length, s
         wave job = {.tokenizer = tokenizer, .text = text + done, .offset = offset + done};
         size_t chunks = cut_wave(tokenizer, text + done, length - done, &job, &scratch);
         size_t size = job.starts[chunks];
-        if (size > INT32_MAX) return ct_fail(context, CT_ERROR_UNSUPPORTED, "the text has %zu bytes without a place to cut it, at most 2^31 are possible", size);
-        if (ct_ids_reserve(context, state->ids, size) != CT_OK || prepare_caches(tokenizer, chunks > 1 ? ct_context_threads(context) : 1) != CT_OK ||
+        if (size > INT32_MAX)
+            return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                           "the text has %zu bytes without a place to cut it, at most 2^31 are possible",
+                           size);
+        if (ct_ids_reserve(context, state->ids, size) != CT_OK ||
+            prepare_caches(tokenizer, chunks > 1 ? ct_context_threads(context) : 1) != CT_OK ||
             (scratch && ct_scratch_reserve(context, scratch) != CT_OK))
             return ct_context_status(context);
         job.scratch = scratch > 0;
@@ -99,7 +107,8 @@ static ct_status encode_piece(encoder *state, const char *text, size_t length, s
         ct_parallel_for(context, (int64_t)chunks, encode_chunk, &job);
         if (ct_failed(context)) return ct_context_status(context);
         for (size_t i = 0; i < chunks; i++) {
-            memmove(state->ids->ids + state->ids->count, job.out + job.starts[i], job.counts[i] * sizeof(int32_t));
+            memmove(state->ids->ids + state->ids->count, job.out + job.starts[i],
+                    job.counts[i] * sizeof(int32_t));
             state->ids->count += job.counts[i];
         }
         done += size;
@@ -109,7 +118,8 @@ static ct_status encode_piece(encoder *state, const char *text, size_t length, s
 
 /* As ByteLevel's add_prefix_space: each piece begins with a blank. */
 static ct_status encode_prefixed(encoder *state, const char *text, size_t length, size_t offset) {
-    if (!state->tokenizer->bpe.add_prefix_space || length == 0 || text[0] == ' ') return encode_piece(state, text, length, offset);
+    if (!state->tokenizer->bpe.add_prefix_space || length == 0 || text[0] == ' ')
+        return encode_piece(state, text, length, offset);
     ct_context *context = state->tokenizer->context;
     char *copy = ct_alloc(context, length + 1, CT_MEMORY_WORKSPACE);
     if (!copy) return ct_context_status(context);
@@ -144,11 +154,13 @@ static ct_status encode_between(encoder *state, const char *text, size_t length,
 
 static ct_status append(ct_context *context, ct_ids *ids, const ct_ids *more) {
     ct_status status = CT_OK;
-    for (size_t i = 0; i < more->count && status == CT_OK; i++) status = ct_ids_push(context, ids, more->ids[i]);
+    for (size_t i = 0; i < more->count && status == CT_OK; i++)
+        status = ct_ids_push(context, ids, more->ids[i]);
     return status;
 }
 
-ct_status ct_tokenizer_encode(ct_tokenizer *tokenizer, const char *text, size_t length, unsigned flags, ct_ids *ids) {
+ct_status ct_tokenizer_encode(ct_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
+                              ct_ids *ids) {
     ct_context *context = tokenizer->context;
     encoder state = {tokenizer, flags, ids};
     size_t before = ids->count;

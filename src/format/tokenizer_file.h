@@ -1,4 +1,5 @@
-/* tokenizer_file.h - what tokenizer.json, or vocab.json and merges.txt, say, before a tokenizer is made of it. */
+/* tokenizer_file.h - what tokenizer.json, or vocab.json and merges.txt, say, before a tokenizer is made of
+ * it. */
 #ifndef CARAT_FORMAT_TOKENIZER_FILE_H
 #define CARAT_FORMAT_TOKENIZER_FILE_H
 

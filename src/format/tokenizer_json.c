@@ -1,5 +1,5 @@
-/* tokenizer_json.c - reads tokenizer.json, vocab.json and merges.txt into entries. Nothing is judged here but the
- * syntax; tokenizer_build.c says what is supported. */
+/* tokenizer_json.c - reads tokenizer.json, vocab.json and merges.txt into entries. Nothing is judged here but
+ * the syntax; tokenizer_build.c says what is supported. */
 #include "format/json_reader.h"
 #include "format/tokenizer_file.h"
 #include "format/utf8.h"
@@ -19,7 +19,8 @@ void ct_tokenizer_file_free(ct_tokenizer_file *file) {
 static bool add_vocabulary(ct_tokenizer_file *file, const char *symbol, size_t length, int64_t id) {
     if (file->vocabulary_count == file->vocabulary_capacity) {
         size_t capacity = file->vocabulary_capacity * 2 + 1024;
-        ct_vocabulary_entry *larger = ct_realloc(file->context, file->vocabulary, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        ct_vocabulary_entry *larger =
+            ct_realloc(file->context, file->vocabulary, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return false;
         file->vocabulary = larger;
         file->vocabulary_capacity = capacity;
@@ -31,7 +32,8 @@ static bool add_vocabulary(ct_tokenizer_file *file, const char *symbol, size_t l
 static bool add_merge(ct_tokenizer_file *file, ct_merge_entry entry) {
     if (file->merge_count == file->merge_capacity) {
         size_t capacity = file->merge_capacity * 2 + 1024;
-        ct_merge_entry *larger = ct_realloc(file->context, file->merges, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        ct_merge_entry *larger =
+            ct_realloc(file->context, file->merges, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return false;
         file->merges = larger;
         file->merge_capacity = capacity;
@@ -50,7 +52,8 @@ static bool read_vocabulary(ct_tokenizer_file *file, ct_json_reader *reader) {
         if (memchr(symbol, 0, length)) return REFUSE(reader, "a token holds the character NUL");
         event = ct_json_next(reader);
         if (event == CT_JSON_ERROR) return false;
-        if (event != CT_JSON_INT) return REFUSE(reader, "token \"%.60s\" has an id that is no integer", symbol);
+        if (event != CT_JSON_INT)
+            return REFUSE(reader, "token \"%.60s\" has an id that is no integer", symbol);
         if (!add_vocabulary(file, symbol, length, reader->integer)) return false;
     }
     return event == CT_JSON_MAP_END;
@@ -59,8 +62,11 @@ static bool read_vocabulary(ct_tokenizer_file *file, ct_json_reader *reader) {
 /* "left right" with one blank between them. */
 static bool split_merge(ct_tokenizer_file *file, const char *text, size_t length) {
     const char *blank = memchr(text, ' ', length);
-    if (!blank || blank == text || blank + 1 == text + length || memchr(blank + 1, ' ', length - (size_t)(blank + 1 - text))) return false;
-    return add_merge(file, (ct_merge_entry){text, blank + 1, (size_t)(blank - text), length - (size_t)(blank + 1 - text)});
+    if (!blank || blank == text || blank + 1 == text + length ||
+        memchr(blank + 1, ' ', length - (size_t)(blank + 1 - text)))
+        return false;
+    return add_merge(
+        file, (ct_merge_entry){text, blank + 1, (size_t)(blank - text), length - (size_t)(blank + 1 - text)});
 }
 
 /* "left right" or ["left", "right"]. */
@@ -72,7 +78,8 @@ static bool read_merge(ct_tokenizer_file *file, ct_json_reader *reader, ct_json_
         char *text = ct_arena_copy(file->context, &file->arena, reader->string, length);
         if (!text) return false;
         if (split_merge(file, text, length)) return true;
-        if (!ct_failed(file->context)) ct_json_fail(reader, "the merge \"%.60s\" is not two symbols with a blank between them", text);
+        if (!ct_failed(file->context))
+            ct_json_fail(reader, "the merge \"%.60s\" is not two symbols with a blank between them", text);
         return false;
     }
     if (event == CT_JSON_LIST_BEGIN) {
@@ -82,7 +89,8 @@ static bool read_merge(ct_tokenizer_file *file, ct_json_reader *reader, ct_json_
             sides[i] = ct_arena_copy(file->context, &file->arena, reader->string, lengths[i]);
             if (!sides[i]) return false;
         }
-        if (i == 2 && ct_json_next(reader) == CT_JSON_LIST_END) return add_merge(file, (ct_merge_entry){sides[0], sides[1], lengths[0], lengths[1]});
+        if (i == 2 && ct_json_next(reader) == CT_JSON_LIST_END)
+            return add_merge(file, (ct_merge_entry){sides[0], sides[1], lengths[0], lengths[1]});
     }
     if (!reader->failed) ct_json_fail(reader, "a merge is neither \"left right\" nor [\"left\", \"right\"]");
     return false;
@@ -113,7 +121,8 @@ static bool copy_key(ct_json_reader *reader, char key[64]) {
 static bool read_model(ct_tokenizer_file *file, ct_json_reader *reader) {
     char key[64];
     ct_json_event event = ct_json_next(reader);
-    if (event != CT_JSON_MAP_BEGIN || file->has_model) return REFUSE(reader, "\"model\" is no map, or stands twice");
+    if (event != CT_JSON_MAP_BEGIN || file->has_model)
+        return REFUSE(reader, "\"model\" is no map, or stands twice");
     file->has_model = true;
     while ((event = ct_json_next(reader)) == CT_JSON_KEY) {
         bool good;
@@ -140,14 +149,16 @@ static bool read_model(ct_tokenizer_file *file, ct_json_reader *reader) {
 }
 
 static bool read_top(ct_tokenizer_file *file, ct_json_reader *reader) {
-    static const char *const known[] = {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"};
+    static const char *const known[] = {"version",    "truncation",    "padding",        "added_tokens",
+                                        "normalizer", "pre_tokenizer", "post_processor", "decoder"};
     char key[64];
     ct_json_event event = ct_json_next(reader);
     if (event != CT_JSON_MAP_BEGIN) return REFUSE(reader, "the document is no map");
     while ((event = ct_json_next(reader)) == CT_JSON_KEY) {
         if (!copy_key(reader, key)) return false;
         bool is_model = strcmp(key, "model") == 0, is_known = is_model;
-        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) is_known |= strcmp(key, known[i]) == 0;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            is_known |= strcmp(key, known[i]) == 0;
         if (!is_known) return REFUSE(reader, "the key \"%s\" is not known", key);
         if (is_model ? !read_model(file, reader) : !read_small(reader, file->parts, key)) return false;
     }
@@ -187,7 +198,8 @@ ct_status ct_tokenizer_file_parse_merges(ct_tokenizer_file *file, const char *te
         char *copy = ct_arena_copy(file->context, &file->arena, text + start, size);
         if (!copy) return ct_context_status(file->context);
         if (ct_utf8_check(copy, size) == size && split_merge(file, copy, size)) continue;
-        return ct_fail(file->context, CT_ERROR_FORMAT, "%s:%d: expected two symbols with a blank between them", file->path, line);
+        return ct_fail(file->context, CT_ERROR_FORMAT,
+                       "%s:%d: expected two symbols with a blank between them", file->path, line);
     }
     return CT_OK;
 }

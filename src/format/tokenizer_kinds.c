@@ -5,10 +5,11 @@
 
 /* -------------------------------------------------------------------------------------------- bytes ----- */
 
-static size_t encode_bytes(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text, size_t length, int32_t *out,
-                           ct_encode_problem *problem) {
+static size_t encode_bytes(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
+                           size_t length, int32_t *out, ct_encode_problem *problem) {
     (void)tokenizer, (void)work, (void)problem;
-    for (size_t i = 0; i < length; i++) out[i] = (unsigned char)text[i];
+    for (size_t i = 0; i < length; i++)
+        out[i] = (unsigned char)text[i];
     return length;
 }
 
@@ -22,12 +23,13 @@ static size_t no_scratch(const ct_tokenizer *tokenizer, const char *text, size_t
     return 0;
 }
 
-const ct_tokenizer_method ct_tokenizer_method_bytes = {"bytes", encode_bytes, cut_anywhere, no_scratch, false};
+const ct_tokenizer_method ct_tokenizer_method_bytes = {"bytes", encode_bytes, cut_anywhere, no_scratch,
+                                                       false};
 
 /* --------------------------------------------------------------------------------------- characters ----- */
 
-static size_t encode_characters(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text, size_t length, int32_t *out,
-                                ct_encode_problem *problem) {
+static size_t encode_characters(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
+                                size_t length, int32_t *out, ct_encode_problem *problem) {
     size_t count = 0;
     (void)work;
     for (size_t i = 0; i < length;) {
@@ -47,11 +49,13 @@ static size_t encode_characters(const ct_tokenizer *tokenizer, const ct_encode_w
 
 static size_t cut_characters(const ct_tokenizer *tokenizer, const char *text, size_t length, size_t from) {
     (void)tokenizer;
-    while (from < length && ((unsigned char)text[from] & 0xc0) == 0x80) from++;
+    while (from < length && ((unsigned char)text[from] & 0xc0) == 0x80)
+        from++;
     return from < length ? from : length;
 }
 
-const ct_tokenizer_method ct_tokenizer_method_characters = {"characters", encode_characters, cut_characters, no_scratch, false};
+const ct_tokenizer_method ct_tokenizer_method_characters = {"characters", encode_characters, cut_characters,
+                                                            no_scratch, false};
 
 /* Marks the code points of the text; false with the error recorded if it is not UTF-8. */
 static bool mark(ct_context *context, const char *text, size_t length, uint8_t *seen) {
@@ -59,7 +63,9 @@ static bool mark(ct_context *context, const char *text, size_t length, uint8_t *
         uint32_t code;
         size_t size = ct_utf8_decode(text + i, length - i, &code);
         if (size == 0) {
-            ct_fail(context, CT_ERROR_FORMAT, "the text for a character tokenizer is not UTF-8 (byte 0x%02x at %zu)", (unsigned char)text[i], i);
+            ct_fail(context, CT_ERROR_FORMAT,
+                    "the text for a character tokenizer is not UTF-8 (byte 0x%02x at %zu)",
+                    (unsigned char)text[i], i);
             return false;
         }
         seen[code >> 3] |= (uint8_t)(1u << (code & 7));
@@ -70,8 +76,9 @@ static bool mark(ct_context *context, const char *text, size_t length, uint8_t *
 
 /* As Hugging Face tokenizers see it: each character a word of a WordLevel model. */
 static ct_status set_parts(ct_tokenizer *tokenizer) {
-    ct_status status = ct_tokenizer_set_part(
-        tokenizer, "pre_tokenizer", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\s\\\\S]\"},\"behavior\":\"Isolated\",\"invert\":false}");
+    ct_status status = ct_tokenizer_set_part(tokenizer, "pre_tokenizer",
+                                             "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\s\\\\S]\"},"
+                                             "\"behavior\":\"Isolated\",\"invert\":false}");
     return status == CT_OK ? ct_tokenizer_set_part(tokenizer, "decoder", "{\"type\":\"Fuse\"}") : status;
 }
 
@@ -80,7 +87,9 @@ ct_tokenizer *ct_tokenizer_train_characters(ct_context *context, const char *tex
     if (ct_failed(context)) return NULL;
     uint8_t *seen = ct_alloc_zero(context, CODES / 8, CT_MEMORY_WORKSPACE);
     if (!seen) return NULL;
-    ct_tokenizer *tokenizer = mark(context, text, length, seen) ? ct_tokenizer_make(context, &ct_tokenizer_method_characters) : NULL;
+    ct_tokenizer *tokenizer = mark(context, text, length, seen)
+                                  ? ct_tokenizer_make(context, &ct_tokenizer_method_characters)
+                                  : NULL;
     ct_status status = tokenizer ? set_parts(tokenizer) : ct_context_status(context);
     int32_t id = 0;
     for (uint32_t code = 0; code < CODES && status == CT_OK; code++) {
@@ -89,7 +98,8 @@ ct_tokenizer *ct_tokenizer_train_characters(ct_context *context, const char *tex
         status = ct_tokenizer_put(tokenizer, id++, symbol, ct_utf8_encode(code, symbol), NULL, 0, true);
     }
     ct_free(context, seen);
-    if (status == CT_OK && id == 0) status = ct_fail(context, CT_ERROR_ARGUMENT, "the text for a character tokenizer is empty");
+    if (status == CT_OK && id == 0)
+        status = ct_fail(context, CT_ERROR_ARGUMENT, "the text for a character tokenizer is empty");
     if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
     if (status == CT_OK) return tokenizer;
     ct_tokenizer_destroy(tokenizer);

@@ -18,26 +18,30 @@ static ct_status read_with(ct_tokenizer_file *file, const char *path, parser par
 }
 
 static ct_tokenizer_file begin_file(ct_context *context) {
-    return (ct_tokenizer_file){.context = context, .path = "", .parts = ct_value_map(context), .model = ct_value_map(context)};
+    return (ct_tokenizer_file){
+        .context = context, .path = "", .parts = ct_value_map(context), .model = ct_value_map(context)};
 }
 
 static ct_tokenizer *load_json(ct_context *context, const char *path, const char *folder) {
     ct_tokenizer_file file = begin_file(context);
     ct_tokenizer *tokenizer = NULL;
-    if (!ct_failed(context) && read_with(&file, path, ct_tokenizer_file_parse) == CT_OK) tokenizer = ct_tokenizer_build(&file);
+    if (!ct_failed(context) && read_with(&file, path, ct_tokenizer_file_parse) == CT_OK)
+        tokenizer = ct_tokenizer_build(&file);
     ct_tokenizer_file_free(&file);
     if (!tokenizer || ct_tokenizer_read_roles(tokenizer, folder, false) == CT_OK) return tokenizer;
     ct_tokenizer_destroy(tokenizer);
     return NULL;
 }
 
-/* ------------------------------------------------------------------------- vocab.json and merges.txt ----- */
+/* ------------------------------------------------------------------------- vocab.json and merges.txt -----
+ */
 
 /* What tokenizer.json would say of a GPT-2 tokenizer. */
 static ct_status set_gpt2_parts(ct_tokenizer_file *file, const ct_value *config) {
     ct_context *context = file->context;
     bool prefix = ct_value_as_bool(ct_value_get(config, "add_prefix_space"), false);
-    static const char format[] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":%s,\"trim_offsets\":true,\"use_regex\":true}";
+    static const char format[] =
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":%s,\"trim_offsets\":true,\"use_regex\":true}";
     char text[128];
     snprintf(text, sizeof text, format, prefix ? "true" : "false");
     ct_value_set(file->model, "type", ct_value_string(context, "BPE"));
@@ -67,7 +71,8 @@ static ct_status add_plain_list(ct_tokenizer *tokenizer, const char *folder) {
     return status;
 }
 
-/* tokenizer_config.json's "added_tokens_decoder", {"50257": {"content": "<pad>", ...}}; it wins over the plain list. */
+/* tokenizer_config.json's "added_tokens_decoder", {"50257": {"content": "<pad>", ...}}; it wins over the
+ * plain list. */
 static ct_status add_decoder_list(ct_tokenizer *tokenizer, const ct_value *map) {
     ct_context *context = tokenizer->context;
     ct_value *list = ct_value_list(context);
@@ -75,7 +80,8 @@ static ct_status add_decoder_list(ct_tokenizer *tokenizer, const ct_value *map) 
         ct_value *item = ct_value_copy(ct_value_at(map, i));
         ct_value *id = ct_value_parse_scalar(context, ct_value_key(map, i));
         if (ct_value_kind_of(item) != CT_VALUE_MAP || ct_value_kind_of(id) != CT_VALUE_INT) {
-            ct_fail(context, CT_ERROR_FORMAT, "tokenizer_config.json: added_tokens_decoder is no map from ids to tokens");
+            ct_fail(context, CT_ERROR_FORMAT,
+                    "tokenizer_config.json: added_tokens_decoder is no map from ids to tokens");
             ct_value_free(item);
             ct_value_free(id);
             break;
@@ -102,7 +108,8 @@ static ct_status add_listed(ct_tokenizer *tokenizer, const char *folder, const c
     return status;
 }
 
-static ct_tokenizer *load_pair(ct_context *context, const char *folder, const char *vocabulary, const char *merges) {
+static ct_tokenizer *load_pair(ct_context *context, const char *folder, const char *vocabulary,
+                               const char *merges) {
     ct_tokenizer_file file = begin_file(context);
     ct_value *config = NULL;
     ct_tokenizer *tokenizer = NULL;
@@ -120,10 +127,12 @@ static ct_tokenizer *load_pair(ct_context *context, const char *folder, const ch
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------- folders ----- */
+/* ------------------------------------------------------------------------------------------- folders -----
+ */
 
 static ct_tokenizer *load_folder(ct_context *context, const char *folder) {
-    char *json = ct_path_join(context, folder, "tokenizer.json"), *vocabulary = ct_path_join(context, folder, "vocab.json"),
+    char *json = ct_path_join(context, folder, "tokenizer.json"),
+         *vocabulary = ct_path_join(context, folder, "vocab.json"),
          *merges = ct_path_join(context, folder, "merges.txt");
     ct_tokenizer *tokenizer = NULL;
     if (!ct_failed(context)) {
@@ -132,7 +141,8 @@ static ct_tokenizer *load_folder(ct_context *context, const char *folder) {
         else if (ct_file_exists(vocabulary) && ct_file_exists(merges))
             tokenizer = load_pair(context, folder, vocabulary, merges);
         else
-            ct_fail(context, CT_ERROR_NOT_FOUND, "%s: has neither tokenizer.json nor vocab.json and merges.txt", folder);
+            ct_fail(context, CT_ERROR_NOT_FOUND,
+                    "%s: has neither tokenizer.json nor vocab.json and merges.txt", folder);
     }
     ct_free(context, json);
     ct_free(context, vocabulary);
@@ -144,7 +154,8 @@ ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path) {
     if (ct_failed(context)) return NULL;
     if (ct_folder_exists(path)) return load_folder(context, path);
     const char *slash = strrchr(path, '/');
-    char *folder = slash ? ct_format(context, "%.*s", slash == path ? 1 : (int)(slash - path), path) : ct_strdup(context, ".");
+    char *folder = slash ? ct_format(context, "%.*s", slash == path ? 1 : (int)(slash - path), path)
+                         : ct_strdup(context, ".");
     ct_tokenizer *tokenizer = folder ? load_json(context, path, folder) : NULL;
     ct_free(context, folder);
     return tokenizer;

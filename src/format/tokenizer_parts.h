@@ -1,4 +1,5 @@
-/* tokenizer_parts.h - the tokenizer from inside: its vocabulary, its added tokens, and the kinds' functions. */
+/* tokenizer_parts.h - the tokenizer from inside: its vocabulary, its added tokens, and the kinds' functions.
+ */
 #ifndef CARAT_FORMAT_TOKENIZER_PARTS_H
 #define CARAT_FORMAT_TOKENIZER_PARTS_H
 
@@ -39,7 +40,8 @@ typedef struct ct_pair_entry {
     int32_t result;
 } ct_pair_entry;
 
-/* The last words and their ids, per worker: a word always gives the same ids, so this changes only the time. */
+/* The last words and their ids, per worker: a word always gives the same ids, so this changes only the time.
+ */
 enum { CT_CACHE_WORDS = 8192, CT_CACHE_LENGTH = 22, CT_CACHE_IDS = 10 };
 typedef struct ct_cached_word {
     uint8_t length, count; /* length 0: free */
@@ -51,7 +53,7 @@ typedef struct ct_bpe {
     ct_merge *merges; /* by rank */
     size_t merge_count, merge_capacity;
     ct_pair_entry *pairs;
-    size_t pair_capacity;   /* a power of two */
+    size_t pair_capacity;  /* a power of two */
     int32_t byte_ids[256]; /* -1: the vocabulary lacks the byte */
     int32_t unknown;       /* id for bytes that the vocabulary lacks; -1: they are errors */
     bool fuse_unknown, ignore_merges, add_prefix_space, whole_pieces;
@@ -73,8 +75,8 @@ typedef struct ct_encode_work {
 typedef struct ct_tokenizer_method {
     const char *name;
     /* Text without added tokens to ids; `out` has room for `length` ids. Returns how many. */
-    size_t (*encode)(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text, size_t length, int32_t *out,
-                     ct_encode_problem *problem);
+    size_t (*encode)(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
+                     size_t length, int32_t *out, ct_encode_problem *problem);
     /* The first place at or after `from` where the text may be cut. */
     size_t (*cut)(const ct_tokenizer *tokenizer, const char *text, size_t length, size_t from);
     /* Bytes of scratch for this text. */
@@ -82,7 +84,8 @@ typedef struct ct_tokenizer_method {
     bool wants_cache;
 } ct_tokenizer_method;
 
-extern const ct_tokenizer_method ct_tokenizer_method_bytes, ct_tokenizer_method_characters, ct_tokenizer_method_bpe;
+extern const ct_tokenizer_method ct_tokenizer_method_bytes, ct_tokenizer_method_characters,
+    ct_tokenizer_method_bpe;
 
 enum { CT_ROLE_BOS, CT_ROLE_EOS, CT_ROLE_PAD, CT_ROLE_UNK, CT_ROLES };
 extern const char *const ct_role_names[CT_ROLES];
@@ -102,7 +105,8 @@ struct ct_tokenizer {
     ct_bpe bpe;
     ct_cached_word *cache;
     int cache_workers;
-    ct_value *parts;       /* truncation, padding, pre_tokenizer, post_processor, decoder, as they are in tokenizer.json */
+    ct_value *parts;       /* truncation, padding, pre_tokenizer, post_processor, decoder, as they are in
+                              tokenizer.json */
     ct_value *config;      /* tokenizer_config.json, or NULL */
     ct_value *special_map; /* special_tokens_map.json, or NULL */
 };
@@ -110,8 +114,8 @@ struct ct_tokenizer {
 /* An empty tokenizer of a kind. */
 ct_tokenizer *ct_tokenizer_make(ct_context *context, const ct_tokenizer_method *kind);
 /* Gives an id a token; `bytes` NULL: the symbol's own. Both are copied. Fails if id or symbol are taken. */
-ct_status ct_tokenizer_put(ct_tokenizer *tokenizer, int32_t id, const char *symbol, size_t symbol_length, const char *bytes,
-                           size_t length, bool in_model);
+ct_status ct_tokenizer_put(ct_tokenizer *tokenizer, int32_t id, const char *symbol, size_t symbol_length,
+                           const char *bytes, size_t length, bool in_model);
 /* Puts a token of a byte-level vocabulary: its bytes are those it spells, else its own. */
 ct_status ct_tokenizer_put_byte_level(ct_tokenizer *tokenizer, int32_t id, const char *symbol, size_t length);
 /* Makes a token, which exists or is made with this id, one that is looked for in the text. */
@@ -121,18 +125,19 @@ ct_status ct_tokenizer_finish_added(ct_tokenizer *tokenizer);
 /* Sets a part of tokenizer.json from JSON text. */
 ct_status ct_tokenizer_set_part(ct_tokenizer *tokenizer, const char *name, const char *json);
 
-/* The next added token in text[from, length) that `flags` lets be seen: its place among the added tokens and where it
- * begins and ends (with the white space it takes). False if there is none. */
-bool ct_added_next(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text, size_t length, size_t from, unsigned flags,
-                   const ct_added_token **token, size_t *begin, size_t *end);
+/* The next added token in text[from, length) that `flags` lets be seen: its place among the added tokens and
+ * where it begins and ends (with the white space it takes). False if there is none. */
+bool ct_added_next(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text, size_t length,
+                   size_t from, unsigned flags, const ct_added_token **token, size_t *begin, size_t *end);
 
 /* bpe.c: adds a merge of next rank; then, when all are there, finds the bytes' ids and the pairs. */
 ct_status ct_bpe_add_merge(ct_tokenizer *tokenizer, int32_t left, int32_t right, int32_t result);
 ct_status ct_bpe_finish(ct_tokenizer *tokenizer);
 
-/* tokenizer_config.c: reads the files beside a tokenizer for roles. With `add`, tokens that have a role become special
- * added tokens (what transformers does where there is no tokenizer.json). */
+/* tokenizer_config.c: reads the files beside a tokenizer for roles. With `add`, tokens that have a role
+ * become special added tokens (what transformers does where there is no tokenizer.json). */
 ct_status ct_tokenizer_read_roles(ct_tokenizer *tokenizer, const char *folder, bool add);
 /* Reads FOLDER/NAME as JSON if it is there; *value is NULL if not. */
-ct_status ct_tokenizer_read_beside(ct_context *context, const char *folder, const char *name, ct_value **value);
+ct_status ct_tokenizer_read_beside(ct_context *context, const char *folder, const char *name,
+                                   ct_value **value);
 #endif

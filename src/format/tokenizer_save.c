@@ -10,7 +10,9 @@ typedef struct saver {
     ct_bytes out;
 } saver;
 
-static bool put(saver *state, const char *text) { return ct_bytes_append(state->context, &state->out, text, strlen(text)) == CT_OK; }
+static bool put(saver *state, const char *text) {
+    return ct_bytes_append(state->context, &state->out, text, strlen(text)) == CT_OK;
+}
 
 static bool put_string(saver *state, const char *text, size_t length) {
     return ct_json_put_string(state->context, &state->out, text, length) == CT_OK;
@@ -22,8 +24,10 @@ static bool put_flag(saver *state, const char *name, bool value) {
 
 /* A part of tokenizer.json as it was read, else null. */
 static bool put_part(saver *state, const char *name) {
-    char *text = ct_json_text(state->context, ct_value_get(state->tokenizer->parts, name), CT_JSON_COMPACT, NULL);
-    bool good = text && put(state, "  \"") && put(state, name) && put(state, "\": ") && put(state, text) && put(state, ",\n");
+    char *text =
+        ct_json_text(state->context, ct_value_get(state->tokenizer->parts, name), CT_JSON_COMPACT, NULL);
+    bool good = text && put(state, "  \"") && put(state, name) && put(state, "\": ") && put(state, text) &&
+                put(state, ",\n");
     ct_free(state->context, text);
     return good;
 }
@@ -36,9 +40,11 @@ static bool put_added(saver *state) {
         const ct_added_token *added = &tokenizer->added[i];
         const ct_token *token = &tokenizer->tokens[added->id];
         snprintf(text, sizeof text, "%s\n    {\"id\": %d", i ? "," : "", added->id);
-        bool good = put(state, text) && put(state, ", \"content\": ") && put_string(state, token->symbol, token->symbol_length) &&
-                    put_flag(state, "single_word", added->single_word) && put_flag(state, "lstrip", added->lstrip) &&
-                    put_flag(state, "rstrip", added->rstrip) && put_flag(state, "normalized", added->normalized) &&
+        bool good = put(state, text) && put(state, ", \"content\": ") &&
+                    put_string(state, token->symbol, token->symbol_length) &&
+                    put_flag(state, "single_word", added->single_word) &&
+                    put_flag(state, "lstrip", added->lstrip) && put_flag(state, "rstrip", added->rstrip) &&
+                    put_flag(state, "normalized", added->normalized) &&
                     put_flag(state, "special", added->special) && put(state, "}");
         if (!good) return false;
     }
@@ -55,7 +61,9 @@ static bool put_vocabulary(saver *state, const char *indent) {
         const ct_token *token = &tokenizer->tokens[id];
         if (!token->symbol || !token->in_model) continue;
         snprintf(text, sizeof text, ": %d", id);
-        if (!put(state, first ? "\n" : ",\n") || !put(state, indent) || !put_string(state, token->symbol, token->symbol_length) || !put(state, text)) return false;
+        if (!put(state, first ? "\n" : ",\n") || !put(state, indent) ||
+            !put_string(state, token->symbol, token->symbol_length) || !put(state, text))
+            return false;
         first = false;
     }
     return put(state, "\n") && put(state, indent + 2) && put(state, "}");
@@ -70,8 +78,10 @@ static bool put_merges_json(saver *state) {
     const ct_bpe *bpe = &state->tokenizer->bpe;
     if (!put(state, "[")) return false;
     for (size_t i = 0; i < bpe->merge_count; i++) {
-        const ct_token *left = &state->tokenizer->tokens[bpe->merges[i].left], *right = &state->tokenizer->tokens[bpe->merges[i].right];
-        if (!put(state, i ? ",\n      [" : "\n      [") || !put_string(state, left->symbol, left->symbol_length) || !put(state, ", ") ||
+        const ct_token *left = &state->tokenizer->tokens[bpe->merges[i].left],
+                       *right = &state->tokenizer->tokens[bpe->merges[i].right];
+        if (!put(state, i ? ",\n      [" : "\n      [") ||
+            !put_string(state, left->symbol, left->symbol_length) || !put(state, ", ") ||
             !put_string(state, right->symbol, right->symbol_length) || !put(state, "]"))
             return false;
     }
@@ -82,39 +92,50 @@ static bool put_unknown(saver *state, const char *otherwise) {
     int32_t id = state->tokenizer->bpe.unknown;
     if (!put(state, "    \"unk_token\": ")) return false;
     if (id < 0) return put(state, otherwise) && put(state, ",\n");
-    return put_string(state, state->tokenizer->tokens[id].symbol, state->tokenizer->tokens[id].symbol_length) && put(state, ",\n");
+    return put_string(state, state->tokenizer->tokens[id].symbol,
+                      state->tokenizer->tokens[id].symbol_length) &&
+           put(state, ",\n");
 }
 
 static bool put_bpe(saver *state) {
     const ct_bpe *bpe = &state->tokenizer->bpe;
     return put(state, "    \"type\": \"BPE\",\n    \"dropout\": null,\n") && put_unknown(state, "null") &&
-           put(state, "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": ") &&
-           put(state, bpe->fuse_unknown ? "true" : "false") && put(state, ",\n    \"byte_fallback\": false,\n    \"ignore_merges\": ") &&
-           put(state, bpe->ignore_merges ? "true" : "false") && put(state, ",\n    \"vocab\": ") && put_vocabulary(state, "      ") &&
-           put(state, ",\n    \"merges\": ") && put_merges_json(state);
+           put(state, "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    "
+                      "\"fuse_unk\": ") &&
+           put(state, bpe->fuse_unknown ? "true" : "false") &&
+           put(state, ",\n    \"byte_fallback\": false,\n    \"ignore_merges\": ") &&
+           put(state, bpe->ignore_merges ? "true" : "false") && put(state, ",\n    \"vocab\": ") &&
+           put_vocabulary(state, "      ") && put(state, ",\n    \"merges\": ") && put_merges_json(state);
 }
 
-/* WordLevel wants the name of an unknown token; one that is not in the vocabulary makes unknown characters errors. */
+/* WordLevel wants the name of an unknown token; one that is not in the vocabulary makes unknown characters
+ * errors. */
 static bool put_word_level(saver *state) {
-    return put(state, "    \"type\": \"WordLevel\",\n") && put_unknown(state, "\"<unk>\"") && put(state, "    \"vocab\": ") && put_vocabulary(state, "      ");
+    return put(state, "    \"type\": \"WordLevel\",\n") && put_unknown(state, "\"<unk>\"") &&
+           put(state, "    \"vocab\": ") && put_vocabulary(state, "      ");
 }
 
 static bool put_tokenizer(saver *state) {
     bool words = state->tokenizer->kind == &ct_tokenizer_method_characters;
-    return put(state, "{\n  \"version\": \"1.0\",\n") && put_part(state, "truncation") && put_part(state, "padding") && put_added(state) &&
-           put(state, "  \"normalizer\": null,\n") && put_part(state, "pre_tokenizer") && put_part(state, "post_processor") && put_part(state, "decoder") &&
-           put(state, "  \"model\": {\n") && (words ? put_word_level(state) : put_bpe(state)) && put(state, "\n  }\n}\n");
+    return put(state, "{\n  \"version\": \"1.0\",\n") && put_part(state, "truncation") &&
+           put_part(state, "padding") && put_added(state) && put(state, "  \"normalizer\": null,\n") &&
+           put_part(state, "pre_tokenizer") && put_part(state, "post_processor") &&
+           put_part(state, "decoder") && put(state, "  \"model\": {\n") &&
+           (words ? put_word_level(state) : put_bpe(state)) && put(state, "\n  }\n}\n");
 }
 
 static bool put_merges_text(saver *state) {
     const ct_bpe *bpe = &state->tokenizer->bpe;
     if (!put(state, "#version: 0.2\n")) return false;
     for (size_t i = 0; i < bpe->merge_count; i++)
-        if (!put_side(state, bpe->merges[i].left) || !put(state, " ") || !put_side(state, bpe->merges[i].right) || !put(state, "\n")) return false;
+        if (!put_side(state, bpe->merges[i].left) || !put(state, " ") ||
+            !put_side(state, bpe->merges[i].right) || !put(state, "\n"))
+            return false;
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------- folders ----- */
+/* ------------------------------------------------------------------------------------------- folders -----
+ */
 
 static ct_status write_out(saver *state, bool good, const char *folder, const char *name) {
     char *path = good ? ct_path_join(state->context, folder, name) : NULL;
@@ -124,7 +145,8 @@ static ct_status write_out(saver *state, bool good, const char *folder, const ch
     return ct_context_status(state->context);
 }
 
-static ct_status write_value(ct_context *context, const char *folder, const char *name, const ct_value *value) {
+static ct_status write_value(ct_context *context, const char *folder, const char *name,
+                             const ct_value *value) {
     char *path = ct_path_join(context, folder, name);
     if (path) ct_json_write(context, path, value, CT_JSON_PRETTY);
     ct_free(context, path);
@@ -152,12 +174,15 @@ static ct_status save_configs(const ct_tokenizer *tokenizer, const char *folder)
     ct_context *context = tokenizer->context;
     ct_value *made = tokenizer->config ? NULL : make_config(tokenizer);
     const ct_value *config = tokenizer->config ? tokenizer->config : made;
-    ct_status status = config ? write_value(context, folder, "tokenizer_config.json", config) : ct_context_status(context);
+    ct_status status =
+        config ? write_value(context, folder, "tokenizer_config.json", config) : ct_context_status(context);
     ct_value_free(made);
     if (status != CT_OK) return status;
-    if (tokenizer->special_map) return write_value(context, folder, "special_tokens_map.json", tokenizer->special_map);
+    if (tokenizer->special_map)
+        return write_value(context, folder, "special_tokens_map.json", tokenizer->special_map);
     ct_value *none = ct_value_map(context);
-    status = none ? write_value(context, folder, "special_tokens_map.json", none) : ct_context_status(context);
+    status =
+        none ? write_value(context, folder, "special_tokens_map.json", none) : ct_context_status(context);
     ct_value_free(none);
     return status;
 }

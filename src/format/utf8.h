@@ -1,4 +1,5 @@
-/* utf8.h - decoding, checking and encoding of UTF-8 (RFC 3629: no surrogates, no overlong forms, up to U+10FFFF). */
+/* utf8.h - decoding, checking and encoding of UTF-8 (RFC 3629: no surrogates, no overlong forms, up to
+ * U+10FFFF). */
 #ifndef CARAT_FORMAT_UTF8_H
 #define CARAT_FORMAT_UTF8_H
 
@@ -6,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the well-formed character at `text`, of which `length` >= 1 bytes are there, and its code point; 0 if there
- * is none. */
+/* Bytes of the well-formed character at `text`, of which `length` >= 1 bytes are there, and its code point; 0
+ * if there is none. */
 static inline size_t ct_utf8_decode(const char *text, size_t length, uint32_t *code) {
     const unsigned char *byte = (const unsigned char *)text;
     if (byte[0] < 0x80) {
@@ -34,7 +35,8 @@ static inline size_t ct_utf8_encode(uint32_t code, char out[4]) {
     }
     size_t size = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     static const unsigned char lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
-    for (size_t i = size - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3f));
+    for (size_t i = size - 1; i > 0; i--, code >>= 6)
+        out[i] = (char)(0x80 | (code & 0x3f));
     out[0] = (char)(lead[size] | code);
     return size;
 }
@@ -61,11 +63,16 @@ static inline bool ct_utf8_incomplete(const char *text, size_t length) {
         if ((byte[i] & 0xc0) != 0x80) return false;
     if (length < 2) return true;
     switch (byte[0]) { /* second bytes that would make overlong forms, surrogates or too large code points */
-    case 0xe0: return byte[1] >= 0xa0;
-    case 0xed: return byte[1] < 0xa0;
-    case 0xf0: return byte[1] >= 0x90;
-    case 0xf4: return byte[1] < 0x90;
-    default: return true;
+    case 0xe0:
+        return byte[1] >= 0xa0;
+    case 0xed:
+        return byte[1] < 0xa0;
+    case 0xf0:
+        return byte[1] >= 0x90;
+    case 0xf4:
+        return byte[1] < 0x90;
+    default:
+        return true;
     }
 }
 #endif

@@ -24,7 +24,9 @@ typedef struct yaml_reader {
     int depth;
 } yaml_reader;
 
-static int line_of(const yaml_reader *reader) { return (int)reader->event.start_mark.line + 1; }
+static int line_of(const yaml_reader *reader) {
+    return (int)reader->event.start_mark.line + 1;
+}
 
 static void *refuse(yaml_reader *reader, const char *format, ...) CT_PRINTF(2, 3);
 static void *refuse(yaml_reader *reader, const char *format, ...) {
@@ -48,10 +50,12 @@ static bool next(yaml_reader *reader) {
     if (parser->error == YAML_MEMORY_ERROR)
         ct_fail(reader->context, CT_ERROR_MEMORY, "%s: no memory to read YAML", reader->name);
     else if (parser->error == YAML_READER_ERROR)
-        ct_fail(reader->context, CT_ERROR_FORMAT, "%s: %s (at byte %zu)", reader->name, parser->problem, parser->problem_offset);
+        ct_fail(reader->context, CT_ERROR_FORMAT, "%s: %s (at byte %zu)", reader->name, parser->problem,
+                parser->problem_offset);
     else
-        ct_fail(reader->context, CT_ERROR_FORMAT, "%s:%d: %s%s%s", reader->name, (int)parser->problem_mark.line + 1,
-                parser->problem ? parser->problem : "not YAML", parser->context ? ", " : "", parser->context ? parser->context : "");
+        ct_fail(reader->context, CT_ERROR_FORMAT, "%s:%d: %s%s%s", reader->name,
+                (int)parser->problem_mark.line + 1, parser->problem ? parser->problem : "not YAML",
+                parser->context ? ", " : "", parser->context ? parser->context : "");
     return false;
 }
 
@@ -63,7 +67,8 @@ static bool begin_anchor(yaml_reader *reader, const yaml_char_t *name, size_t *i
     if (!name) return true;
     if (reader->anchor_count == reader->anchor_capacity) {
         size_t capacity = reader->anchor_capacity * 2 + 8;
-        anchor *larger = ct_realloc(reader->context, reader->anchors, capacity * sizeof *larger, CT_MEMORY_OTHER);
+        anchor *larger =
+            ct_realloc(reader->context, reader->anchors, capacity * sizeof *larger, CT_MEMORY_OTHER);
         if (!larger) return false;
         reader->anchors = larger;
         reader->anchor_capacity = capacity;
@@ -83,7 +88,8 @@ static void end_anchor(yaml_reader *reader, size_t index, const ct_value *value)
 /* Values in a tree, no further than a limit. */
 static size_t tree_size(const ct_value *value, size_t limit) {
     size_t size = 1;
-    for (size_t i = 0; i < ct_value_count(value) && size <= limit; i++) size += tree_size(ct_value_at(value, i), limit - size);
+    for (size_t i = 0; i < ct_value_count(value) && size <= limit; i++)
+        size += tree_size(ct_value_at(value, i), limit - size);
     return size;
 }
 
@@ -91,9 +97,11 @@ static ct_value *alias(yaml_reader *reader) {
     const char *name = (const char *)reader->event.data.alias.anchor;
     for (size_t i = reader->anchor_count; i-- > 0;) {
         if (strcmp(reader->anchors[i].name, name) != 0) continue;
-        if (!reader->anchors[i].value) return refuse(reader, "the alias *%.80s stands within its own anchor", name);
+        if (!reader->anchors[i].value)
+            return refuse(reader, "the alias *%.80s stands within its own anchor", name);
         reader->expanded += tree_size(reader->anchors[i].value, ALIAS_LIMIT);
-        if (reader->expanded > ALIAS_LIMIT) return refuse(reader, "aliases expand to more than %d values", ALIAS_LIMIT);
+        if (reader->expanded > ALIAS_LIMIT)
+            return refuse(reader, "aliases expand to more than %d values", ALIAS_LIMIT);
         return ct_value_copy(reader->anchors[i].value);
     }
     return refuse(reader, "the alias *%.80s has no anchor before it", name);
@@ -105,7 +113,8 @@ static ct_value *node(yaml_reader *reader);
 
 static bool tag_is(const yaml_char_t *tag, const char *name) {
     static const char prefix[] = "tag:yaml.org,2002:";
-    return tag && strncmp((const char *)tag, prefix, sizeof prefix - 1) == 0 && strcmp((const char *)tag + sizeof prefix - 1, name) == 0;
+    return tag && strncmp((const char *)tag, prefix, sizeof prefix - 1) == 0 &&
+           strcmp((const char *)tag + sizeof prefix - 1, name) == 0;
 }
 
 /* Which kind a tag asks for; false if it is unknown. */
@@ -113,7 +122,11 @@ static bool tag_kind(const yaml_char_t *tag, ct_value_kind *kind) {
     static const struct {
         const char *name;
         ct_value_kind kind;
-    } tags[] = {{"null", CT_VALUE_NULL}, {"bool", CT_VALUE_BOOL}, {"int", CT_VALUE_INT}, {"float", CT_VALUE_REAL}, {"str", CT_VALUE_STRING}};
+    } tags[] = {{"null", CT_VALUE_NULL},
+                {"bool", CT_VALUE_BOOL},
+                {"int", CT_VALUE_INT},
+                {"float", CT_VALUE_REAL},
+                {"str", CT_VALUE_STRING}};
     for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) {
         if (!tag_is(tag, tags[i].name)) continue;
         *kind = tags[i].kind;
@@ -132,17 +145,24 @@ static ct_value *scalar(yaml_reader *reader) {
         ct_value_kind wanted;
         if (!tag_kind(tag, &wanted)) return refuse(reader, "the tag %.100s is not known", (const char *)tag);
         if (wanted != CT_VALUE_STRING) meaning = ct_yaml_resolve(text, length);
-        if (wanted == CT_VALUE_REAL && meaning.kind == CT_VALUE_INT) meaning = (ct_yaml_scalar){.kind = CT_VALUE_REAL, .real = (double)meaning.integer};
-        if (meaning.kind != wanted) return refuse(reader, "\"%.60s\" is tagged %s but is none", text, ct_value_kind_name(wanted));
+        if (wanted == CT_VALUE_REAL && meaning.kind == CT_VALUE_INT)
+            meaning = (ct_yaml_scalar){.kind = CT_VALUE_REAL, .real = (double)meaning.integer};
+        if (meaning.kind != wanted)
+            return refuse(reader, "\"%.60s\" is tagged %s but is none", text, ct_value_kind_name(wanted));
     } else if (plain && !tag) {
         meaning = ct_yaml_resolve(text, length);
     }
     switch (meaning.kind) {
-    case CT_VALUE_NULL: return ct_value_null(reader->context);
-    case CT_VALUE_BOOL: return ct_value_bool(reader->context, meaning.boolean);
-    case CT_VALUE_INT: return ct_value_int(reader->context, meaning.integer);
-    case CT_VALUE_REAL: return ct_value_real(reader->context, meaning.real);
-    default: return ct_value_string_n(reader->context, text, length);
+    case CT_VALUE_NULL:
+        return ct_value_null(reader->context);
+    case CT_VALUE_BOOL:
+        return ct_value_bool(reader->context, meaning.boolean);
+    case CT_VALUE_INT:
+        return ct_value_int(reader->context, meaning.integer);
+    case CT_VALUE_REAL:
+        return ct_value_real(reader->context, meaning.real);
+    default:
+        return ct_value_string_n(reader->context, text, length);
     }
 }
 
@@ -160,16 +180,20 @@ static ct_value *list(yaml_reader *reader) {
 /* The present event as a key, a new string. */
 static char *read_key(yaml_reader *reader, const ct_value *map) {
     if (reader->event.type == YAML_ALIAS_EVENT) return refuse(reader, "a key may not be an alias");
-    if (reader->event.type != YAML_SCALAR_EVENT) return refuse(reader, "a key must be a scalar, not a list or a map");
+    if (reader->event.type != YAML_SCALAR_EVENT)
+        return refuse(reader, "a key must be a scalar, not a list or a map");
     const char *key = (const char *)reader->event.data.scalar.value;
-    if (strlen(key) != reader->event.data.scalar.length) return refuse(reader, "a key holds the character NUL");
-    if (reader->event.data.scalar.anchor) return refuse(reader, "the key \"%.100s\" has an anchor, which is not supported", key);
+    if (strlen(key) != reader->event.data.scalar.length)
+        return refuse(reader, "a key holds the character NUL");
+    if (reader->event.data.scalar.anchor)
+        return refuse(reader, "the key \"%.100s\" has an anchor, which is not supported", key);
     if (strcmp(key, "<<") == 0 && reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
         return refuse(reader, "merge keys (<<) are not supported: YAML 1.2 has none; write the keys out");
     ct_value *earlier = ct_value_get(map, key);
     if (earlier) {
         char origin[256];
-        return refuse(reader, "the key \"%.100s\" stands twice in one map (first at %s)", key, ct_value_origin(earlier, origin, sizeof origin));
+        return refuse(reader, "the key \"%.100s\" stands twice in one map (first at %s)", key,
+                      ct_value_origin(earlier, origin, sizeof origin));
     }
     return ct_strdup(reader->context, key);
 }
@@ -191,7 +215,8 @@ static ct_value *map(yaml_reader *reader) {
 
 static ct_value *container(yaml_reader *reader) {
     bool is_map = reader->event.type == YAML_MAPPING_START_EVENT;
-    const yaml_char_t *tag = is_map ? reader->event.data.mapping_start.tag : reader->event.data.sequence_start.tag;
+    const yaml_char_t *tag =
+        is_map ? reader->event.data.mapping_start.tag : reader->event.data.sequence_start.tag;
     if (tag && strcmp((const char *)tag, "!") != 0 && !tag_is(tag, is_map ? "map" : "seq"))
         return refuse(reader, "the tag %.100s is not known", (const char *)tag);
     if (reader->depth >= CT_DEPTH_MAX) return refuse(reader, "nested deeper than %d levels", CT_DEPTH_MAX);
@@ -208,11 +233,19 @@ static ct_value *node(yaml_reader *reader) {
     const yaml_char_t *name;
     ct_value *value;
     switch (reader->event.type) {
-    case YAML_ALIAS_EVENT: return alias(reader);
-    case YAML_SCALAR_EVENT: name = reader->event.data.scalar.anchor; break;
-    case YAML_MAPPING_START_EVENT: name = reader->event.data.mapping_start.anchor; break;
-    case YAML_SEQUENCE_START_EVENT: name = reader->event.data.sequence_start.anchor; break;
-    default: return refuse(reader, "expected a value");
+    case YAML_ALIAS_EVENT:
+        return alias(reader);
+    case YAML_SCALAR_EVENT:
+        name = reader->event.data.scalar.anchor;
+        break;
+    case YAML_MAPPING_START_EVENT:
+        name = reader->event.data.mapping_start.anchor;
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+        name = reader->event.data.sequence_start.anchor;
+        break;
+    default:
+        return refuse(reader, "expected a value");
     }
     if (!begin_anchor(reader, name, &anchor_index)) return NULL;
     value = reader->event.type == YAML_SCALAR_EVENT ? scalar(reader) : container(reader);
@@ -250,7 +283,8 @@ ct_value *ct_yaml_parse(ct_context *context, const char *text, size_t length, co
     yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, length);
     ct_value *value = document(&reader);
     if (reader.has_event) yaml_event_delete(&reader.event);
-    for (size_t i = 0; i < reader.anchor_count; i++) ct_free(context, reader.anchors[i].name);
+    for (size_t i = 0; i < reader.anchor_count; i++)
+        ct_free(context, reader.anchors[i].name);
     ct_free(context, reader.anchors);
     yaml_parser_delete(&reader.parser);
     return value;

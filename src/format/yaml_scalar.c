@@ -1,5 +1,5 @@
-/* yaml_scalar.c - what a plain scalar means in the core schema (YAML 1.2, section 10.3.2): 1e-3 is a real there,
- * and yes, no, on and off are strings. Decimal integers beyond 64 bits become reals, as in JSON. */
+/* yaml_scalar.c - what a plain scalar means in the core schema (YAML 1.2, section 10.3.2): 1e-3 is a real
+ * there, and yes, no, on and off are strings. Decimal integers beyond 64 bits become reals, as in JSON. */
 #include "format/yaml_scalar.h"
 #include "format/number.h"
 #include <errno.h>

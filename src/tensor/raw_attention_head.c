@@ -262,7 +262,8 @@ static head_arrays arrays_widened(const backward_work *b, int64_t batch, int64_t
 static void backward_head(const backward_work *b, const head_arrays *h, int64_t batch, int64_t head,
                           bool accumulate, char *scratch) {
     const ct_attention_work *w = b->w;
-    for (int64_t first = 0; first < w->queries; first += b->step) {
+    /* No queries at all: one call, which makes the gradients of keys and values zero. */
+    for (int64_t first = 0; first == 0 || first < w->queries; first += b->step) {
         int64_t count = ct_least(b->step, w->queries - first);
         ct_attention_head a = head_make(w, &b->layout, batch, head, first, count, scratch);
         a.q = h->q + first * h->q_stride, a.q_stride = h->q_stride;

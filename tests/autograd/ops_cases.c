@@ -10,15 +10,18 @@ const ops_case *ops_case_at(int i) {
 }
 
 static void reversed_order(int ndim, int *order) {
-    for (int i = 0; i < ndim; i++) order[i] = ndim - 1 - i;
+    for (int i = 0; i < ndim; i++)
+        order[i] = ndim - 1 - i;
 }
 
-void ops_case_inputs(ct_context *context, const ops_case *c, ct_dtype dtype, bool reversed, ct_tensor **inputs) {
+void ops_case_inputs(ct_context *context, const ops_case *c, ct_dtype dtype, bool reversed,
+                     ct_tensor **inputs) {
     ct_random random = ct_random_make(7, ct_random_stream(c->operation));
     for (int i = 0; i < c->count; i++) {
         const ops_input *in = &c->inputs[i];
         int64_t shape[4];
-        for (int j = 0; j < in->ndim; j++) shape[j] = reversed ? in->shape[in->ndim - 1 - j] : in->shape[j];
+        for (int j = 0; j < in->ndim; j++)
+            shape[j] = reversed ? in->shape[in->ndim - 1 - j] : in->shape[j];
         inputs[i] = ct_empty(context, dtype, in->ndim, shape);
         double values[256];
         for (int64_t j = 0; j < ct_count(inputs[i]); j++) {
@@ -99,22 +102,23 @@ OPS_FUNCTION(f_contiguous, ct_square(ct_contiguous(ct_transpose(x[0], 0, 1))))
 OPS_FUNCTION(f_where, ct_where(ops_mask(x[0], CT_DIMS(2, 3), (uint8_t[]){1, 0, 1, 0, 0, 1}), ct_square(x[0]),
                                ct_exp(x[1])))
 OPS_FUNCTION(f_masked_fill,
-             ct_masked_fill(ct_square(x[0]), ops_mask(x[0], CT_DIMS(2, 1, 3), (uint8_t[]){1, 0, 1, 0, 0, 1}), 4.0))
+             ct_masked_fill(ct_square(x[0]), ops_mask(x[0], CT_DIMS(2, 1, 3), (uint8_t[]){1, 0, 1, 0, 0, 1}),
+                            4.0))
 
 /* A [2, 3] operand (or another), magnitudes in [low, high). */
-#define ANY(low, high)                                                                                            \
+#define ANY(low, high)                                                                                       \
     { 2, {2, 3}, low, high, true }
-#define POSITIVE(low, high)                                                                                       \
+#define POSITIVE(low, high)                                                                                  \
     { 2, {2, 3}, low, high, false }
-#define ONE(name, input)                                                                                          \
-    { #name, "", f_##name, {input}, 1, 0 }
-#define TWO(name, variant, first, ...)                                                                            \
-    { #name, variant, f_##name, {first, __VA_ARGS__}, 2, 0 }
-#define ROW                                                                                                       \
+#define ONE(name, input)                                                                                     \
+    { #name, "", f_##name, {input }, 1, 0 }
+#define TWO(name, variant, first, ...)                                                                       \
+    { #name, variant, f_##name, {first, __VA_ARGS__ }, 2, 0 }
+#define ROW                                                                                                  \
     { 1, {3}, 0.4, 1.4, true }
-#define COLUMN                                                                                                    \
+#define COLUMN                                                                                               \
     { 3, {2, 2, 1}, 0.4, 1.4, true }
-#define POSITIVE_COLUMN                                                                                           \
+#define POSITIVE_COLUMN                                                                                      \
     { 3, {2, 2, 1}, 0.4, 1.4, false }
 
 const ops_case ops_cases_elementwise[] = {

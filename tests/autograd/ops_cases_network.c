@@ -3,7 +3,7 @@
 #include "ops_cases.h"
 
 OPS_FUNCTION(f_matmul, ct_matmul(x[0], x[1]))
-#define LINEAR(name, bias, transposed, activation)                                                                \
+#define LINEAR(name, bias, transposed, activation)                                                           \
     OPS_FUNCTION(f_linear_##name, ct_linear(x[0], x[1], bias, transposed, activation))
 LINEAR(plain, NULL, false, CT_ACT_NONE)
 LINEAR(bias, x[2], false, CT_ACT_NONE)
@@ -86,7 +86,8 @@ OPS_FUNCTION(f_entropy_rows, ids_entropy(x, 0.0, CT_LOSS_NONE, false))
 static ct_tensor *f_entropy_soft(void *user, ct_tensor *const *x) {
     (void)user;
     double targets[24];
-    for (int i = 0; i < 24; i++) targets[i] = (i % 5 + 1) * 0.1; /* rows need not sum to one */
+    for (int i = 0; i < 24; i++)
+        targets[i] = (i % 5 + 1) * 0.1; /* rows need not sum to one */
     ct_cross_entropy_options options = CT_CROSS_ENTROPY_DEFAULT;
     options.label_smoothing = 0.1;
     ct_tensor *soft = ct_from_data(ct_context_of(x[0]), CT_F64, CT_DIMS(2, 3, 4), targets);
@@ -125,7 +126,7 @@ OPS_FUNCTION(f_rms_norm_plain, ct_rms_norm(x[0], NULL, 1e-3))
 
 /* -------------------------------------------------------------------------------------------- attention */
 
-#define ATTENTION(name, ...)                                                                                      \
+#define ATTENTION(name, ...)                                                                                 \
     OPS_FUNCTION(f_attention_##name, ct_attention(x[0], x[1], x[2], &(ct_attention_options){__VA_ARGS__}))
 OPS_FUNCTION(f_attention, ct_attention(x[0], x[1], x[2], NULL))
 ATTENTION(causal, .causal = true)
@@ -135,8 +136,10 @@ ATTENTION(alibi, .causal = true, .alibi_slopes = ct_alibi_slopes(ct_context_of(x
 ATTENTION(mask, .mask = ops_mask(x[0], CT_DIMS(2, 1, 2, 3), (uint8_t[]){1, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1}))
 ATTENTION(bias, .bias = x[3])
 ATTENTION(fixed_bias, .causal = true,
-          .bias = ct_from_data(ct_context_of(x[0]), CT_F32, CT_DIMS(2, 3), (float[]){0.5f, -1, 2, 0, 1, -0.5f}))
-OPS_FUNCTION(f_attention_slopes, ct_attention(x[0], x[1], x[2], &(ct_attention_options){.alibi_slopes = x[3]}))
+          .bias = ct_from_data(ct_context_of(x[0]), CT_F32, CT_DIMS(2, 3),
+                               (float[]){0.5f, -1, 2, 0, 1, -0.5f}))
+OPS_FUNCTION(f_attention_slopes,
+             ct_attention(x[0], x[1], x[2], &(ct_attention_options){.alibi_slopes = x[3]}))
 OPS_FUNCTION(f_packed, ct_attention_packed(x[0], 2, 2, &(ct_attention_options){.causal = true}))
 OPS_FUNCTION(f_packed_grouped, ct_attention_packed(x[0], 2, 1, NULL))
 
@@ -152,13 +155,13 @@ OPS_FUNCTION(f_rotary_pairs, ct_square(ct_rotary(x[0], x[1], x[2], true)))
 
 /* ------------------------------------------------------------------------------------------------ table */
 
-#define T1(a)                                                                                                     \
+#define T1(a)                                                                                                \
     { 1, {a}, 0.2, 1.2, true }
-#define T2(a, b)                                                                                                  \
+#define T2(a, b)                                                                                             \
     { 2, {a, b}, 0.2, 1.2, true }
-#define T3(a, b, c)                                                                                               \
+#define T3(a, b, c)                                                                                          \
     { 3, {a, b, c}, 0.2, 1.2, true }
-#define T4(a, b, c, d)                                                                                            \
+#define T4(a, b, c, d)                                                                                       \
     { 4, {a, b, c, d}, 0.2, 1.2, true }
 #define QKV(heads) T4(2, heads, 2, 2), T4(2, 1, 3, 2), T4(2, 1, 3, 1)
 

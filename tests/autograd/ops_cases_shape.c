@@ -1,9 +1,12 @@
-/* ops_cases_shape.c - cases: reductions, sorting, views, joining and indexing. Functions that are linear are followed
- * by a square, so that they have a second derivative. */
+/* ops_cases_shape.c - cases: reductions, sorting, views, joining and indexing. Functions that are linear are
+ * followed by a square, so that they have a second derivative. */
 #include "ops_cases.h"
 #include <math.h>
 
-#define AXES(...) (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]){__VA_ARGS__}
+#define AXES(...)                                                                                            \
+    (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]) {                                       \
+        __VA_ARGS__                                                                                          \
+    }
 #define IDS(like, dims, ...) ops_ids(like, dims, (const int64_t[]){__VA_ARGS__})
 #define SQUARED(name, expression) OPS_FUNCTION(name, ct_square(expression))
 
@@ -62,12 +65,12 @@ static ct_tensor *f_split(void *user, ct_tensor *const *x) {
     return ct_mul(ct_square(parts[0]), ct_exp(parts[2]));
 }
 
-#define CUBE                                                                                                      \
+#define CUBE                                                                                                 \
     { 3, {2, 3, 4}, 0.2, 1.5, true }
-#define MATRIX(rows, columns)                                                                                     \
+#define MATRIX(rows, columns)                                                                                \
     { 2, {rows, columns}, 0.2, 1.5, true }
-#define ONE(operation, variant, name)                                                                             \
-    { #operation, variant, f_##name, {CUBE}, 1, 0 }
+#define ONE(operation, variant, name)                                                                        \
+    { #operation, variant, f_##name, {CUBE }, 1, 0 }
 
 const ops_case ops_cases_shape[] = {
     ONE(sum_all, "", sum_all),

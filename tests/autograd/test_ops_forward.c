@@ -1,5 +1,5 @@
-/* test_ops_forward.c - results of the operations against numbers worked out by hand (or by the definition, in a plain
- * loop). */
+/* test_ops_forward.c - results of the operations against numbers worked out by hand (or by the definition, in
+ * a plain loop). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +26,10 @@ static int teardown(void **state) {
 #define F64(dims, ...) ct_from_data(context, CT_F64, dims, (const double[]){__VA_ARGS__})
 #define I64(dims, ...) ct_from_data(context, CT_I64, dims, (const int64_t[]){__VA_ARGS__})
 #define U8(dims, ...) ct_from_data(context, CT_U8, dims, (const uint8_t[]){__VA_ARGS__})
-#define AXES(...) (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]){__VA_ARGS__}
+#define AXES(...)                                                                                            \
+    (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]) {                                       \
+        __VA_ARGS__                                                                                          \
+    }
 
 static void expect_(ct_tensor *t, int ndim, const int64_t *shape, const double *values, int line) {
     double found[128];
@@ -82,9 +85,11 @@ static void test_unary(void **state) {
     EXPECT(ct_sigmoid(x), CT_DIMS(4), 1 / (1 + exp(2)), 1 / (1 + exp(0.5)), 0.5, 1 / (1 + exp(-1.5)));
     EXPECT(ct_relu(x), CT_DIMS(4), 0, 0, 0, 1.5);
     EXPECT(ct_leaky_relu(x, 0.1), CT_DIMS(4), -0.2, -0.05, 0, 1.5);
-    EXPECT(ct_gelu(x), CT_DIMS(4), -1 * erfc(M_SQRT2), -0.25 * erfc(0.5 / M_SQRT2), 0, 0.75 * erfc(-1.5 / M_SQRT2));
+    EXPECT(ct_gelu(x), CT_DIMS(4), -1 * erfc(M_SQRT2), -0.25 * erfc(0.5 / M_SQRT2), 0,
+           0.75 * erfc(-1.5 / M_SQRT2));
     double c = sqrt(2 / M_PI), g = 1.5;
-    EXPECT(ct_gelu_tanh(F64(CT_DIMS(1), g)), CT_DIMS(1), 0.5 * g * (1 + tanh(c * (g + 0.044715 * g * g * g))));
+    EXPECT(ct_gelu_tanh(F64(CT_DIMS(1), g)), CT_DIMS(1),
+           0.5 * g * (1 + tanh(c * (g + 0.044715 * g * g * g))));
     EXPECT(ct_silu(x), CT_DIMS(4), -2 / (1 + exp(2)), -0.5 / (1 + exp(0.5)), 0, 1.5 / (1 + exp(-1.5)));
     EXPECT(ct_softplus(x), CT_DIMS(4), log1p(exp(-2)), log1p(exp(-0.5)), log(2), log1p(exp(1.5)));
     EXPECT(ct_softplus(F64(CT_DIMS(2), 800, -800)), CT_DIMS(2), 800, 0);
@@ -127,7 +132,8 @@ static void test_reductions(void **state) {
     EXPECT(ct_norm(x, INFINITY, AXES(1), true), CT_DIMS(2, 1), 3, 6);
     EXPECT(ct_max(x, AXES(1), false), CT_DIMS(2), 3, 5);
     EXPECT(ct_min(x, 0, NULL, true), CT_DIMS(1, 1), -6);
-    EXPECT(ct_logsumexp(F64(CT_DIMS(2, 2), 1000, 1000, 0, log(3)), AXES(1), false), CT_DIMS(2), 1000 + log(2), log(4));
+    EXPECT(ct_logsumexp(F64(CT_DIMS(2, 2), 1000, 1000, 0, log(3)), AXES(1), false), CT_DIMS(2), 1000 + log(2),
+           log(4));
     EXPECT(ct_argmax(x, 1, false), CT_DIMS(2), 2, 1);
     EXPECT(ct_argmin(F64(CT_DIMS(2, 3), 1, 0, 0, 2, 2, 2), -1, true), CT_DIMS(2, 1), 1, 0);
     EXPECT(ct_cumsum(x, 0), CT_DIMS(2, 3), 1, -2, 3, 5, 3, -3);
@@ -255,14 +261,16 @@ static void test_linear_algebra(void **state) {
     EXPECT(ct_solve_triangular(a, b, true, true), CT_DIMS(2, 1), -4, 8);
     EXPECT(ct_solve_triangular(a, b, false, false), CT_DIMS(2, 1), 2, 2);
     /* the line through (0, 1), (1, 3), (2, 5), (3, 4): slope 1.1, intercept 1.6 */
-    EXPECT(ct_least_squares(F64(CT_DIMS(4, 2), 1, 0, 1, 1, 1, 2, 1, 3), F64(CT_DIMS(4), 1, 3, 5, 4)), CT_DIMS(2), 1.6, 1.1);
+    EXPECT(ct_least_squares(F64(CT_DIMS(4, 2), 1, 0, 1, 1, 1, 2, 1, 3), F64(CT_DIMS(4), 1, 3, 5, 4)),
+           CT_DIMS(2), 1.6, 1.1);
 }
 
 static void test_losses(void **state) {
     (void)state;
     ct_tensor *x = F64(CT_DIMS(2, 3), 0, log(2), log(5), 1, 1, 1);
     EXPECT(ct_softmax(x, -1), CT_DIMS(2, 3), 0.125, 0.25, 0.625, 1 / 3.0, 1 / 3.0, 1 / 3.0);
-    EXPECT(ct_softmax(ct_transpose(x, 0, 1), 0), CT_DIMS(3, 2), 0.125, 1 / 3.0, 0.25, 1 / 3.0, 0.625, 1 / 3.0);
+    EXPECT(ct_softmax(ct_transpose(x, 0, 1), 0), CT_DIMS(3, 2), 0.125, 1 / 3.0, 0.25, 1 / 3.0, 0.625,
+           1 / 3.0);
     EXPECT(ct_log_softmax(x, 1), CT_DIMS(2, 3), -log(8), -log(4), log(0.625), -log(3), -log(3), -log(3));
     ct_tensor *ids = I64(CT_DIMS(2), 1, 2);
     EXPECT(ct_cross_entropy(x, ids, NULL), SCALAR, (log(4) + log(3)) / 2);
@@ -284,7 +292,8 @@ static void test_losses(void **state) {
 
 static void test_norms_and_dropout(void **state) {
     (void)state;
-    ct_tensor *x = F64(CT_DIMS(1, 4), 1, 3, 5, 7), *w = F64(CT_DIMS(4), 1, 2, 1, 0.5), *b = F64(CT_DIMS(4), 0, 0, 1, 0);
+    ct_tensor *x = F64(CT_DIMS(1, 4), 1, 3, 5, 7), *w = F64(CT_DIMS(4), 1, 2, 1, 0.5),
+              *b = F64(CT_DIMS(4), 0, 0, 1, 0);
     double s = 1 / sqrt(5 + 0.5), m = 1 / sqrt(21 + 0.5);
     EXPECT(ct_layer_norm(x, w, b, 0.5), CT_DIMS(1, 4), -3 * s, -2 * s, s + 1, 1.5 * s);
     EXPECT(ct_layer_norm(x, NULL, NULL, 0.5), CT_DIMS(1, 4), -3 * s, -s, s, 3 * s);
@@ -315,23 +324,29 @@ static void test_attention(void **state) {
     EXPECT(ct_attention(q, k, v, &mask), CT_DIMS(1, 1, 2, 2), 0, 0, 1 / 3.0, 2 / 3.0);
     ct_attention_options bias = {.bias = F64(CT_DIMS(3), 0, 0, -log(4)), .scale = 1};
     EXPECT(ct_attention(q, k, v, &bias), CT_DIMS(1, 1, 2, 2), 2.75 / 2.25, 2.75 / 2.25, 2, 9 / 4.0);
-    ct_attention_options alibi = {.alibi_slopes = F64(CT_DIMS(1), log(2))};
-    /* query 0 stands at position 1: weights 1/2, 1, 1/2; query 1 at 2: 1/4, 2/2, 4 */
-    EXPECT(ct_attention(q, k, v, &alibi), CT_DIMS(1, 1, 2, 2), 2, 2.25, 28.25 / 5.25, 29 / 5.25);
+    /* query 0 stands at position 1: weights 1/e, 1, 1/e; query 1 at 2: 1/e^2, 2/e, 4 */
+    double e = exp(1), s = 1 / (e * e) + 2 / e + 4;
+    ct_attention_options alibi = {.alibi_slopes = ct_cast(F64(CT_DIMS(1), 1), CT_F32)};
+    EXPECT(ct_attention(q, k, v, &alibi), CT_DIMS(1, 1, 2, 2), 8 / (e + 2), (e + 7) / (e + 2),
+           (1 / (e * e) + 28) / s, (2 / e + 28) / s);
 }
 
 static void test_packed_attention(void **state) {
     (void)state;
     ct_random random = ct_random_make(3, 4);
-    ct_tensor *qkv = ct_random_normal_tensor(context, CT_F64, CT_DIMS(2, 3, 12), 0, 1, &random); /* 4 + 2 heads of 2 */
+    ct_tensor *qkv =
+        ct_random_normal_tensor(context, CT_F64, CT_DIMS(2, 3, 12), 0, 1, &random); /* 4 + 2 heads of 2 */
     ct_tensor *parts[3], *y = ct_attention_packed(qkv, 4, 1, NULL), *four[3];
     double a[48], b[48];
     assert_int_equal(ct_split(qkv, 2, 3, (int64_t[]){8, 2, 2}, parts), CT_OK);
-    for (int i = 0; i < 3; i++) four[i] = ct_transpose(ct_reshape(parts[i], CT_DIMS(2, 3, i ? 1 : 4, 2)), 1, 2);
-    ct_tensor *z = ct_reshape(ct_transpose(ct_attention(four[0], four[1], four[2], NULL), 1, 2), CT_DIMS(2, 3, 8));
+    for (int i = 0; i < 3; i++)
+        four[i] = ct_transpose(ct_reshape(parts[i], CT_DIMS(2, 3, i ? 1 : 4, 2)), 1, 2);
+    ct_tensor *z =
+        ct_reshape(ct_transpose(ct_attention(four[0], four[1], four[2], NULL), 1, 2), CT_DIMS(2, 3, 8));
     assert_int_equal(ct_read(y, CT_F64, a), CT_OK);
     assert_int_equal(ct_read(z, CT_F64, b), CT_OK);
-    for (int i = 0; i < 48; i++) assert_true(fabs(a[i] - b[i]) < 1e-14);
+    for (int i = 0; i < 48; i++)
+        assert_true(fabs(a[i] - b[i]) < 1e-14);
 }
 
 static void test_positions(void **state) {
@@ -340,19 +355,24 @@ static void test_positions(void **state) {
     assert_int_equal(ct_rotary_tables(context, 2, 1, 4, 100, &c, &s), CT_OK);
     EXPECT(c, CT_DIMS(1, 2), (float)cos(2), (float)cos(0.2));
     EXPECT(s, CT_DIMS(1, 2), (float)sin(2), (float)sin(0.2));
-    ct_tensor *x = F64(CT_DIMS(1, 4), 1, 2, 3, 4), *half = F64(CT_DIMS(1, 2), 0.6, 0.8), *other = F64(CT_DIMS(1, 2), 0.8, 0.6);
+    ct_tensor *x = F64(CT_DIMS(1, 4), 1, 2, 3, 4), *half = F64(CT_DIMS(1, 2), 0.6, 0.8),
+              *other = F64(CT_DIMS(1, 2), 0.8, 0.6);
     EXPECT(ct_rotary(x, half, other, false), CT_DIMS(1, 4), 0.6 - 2.4, 1.6 - 2.4, 0.8 + 1.8, 1.2 + 3.2);
     EXPECT(ct_rotary(x, half, other, true), CT_DIMS(1, 4), 0.6 - 1.6, 0.8 + 1.2, 2.4 - 2.4, 1.8 + 3.2);
-    EXPECT(ct_alibi_slopes(context, 8), CT_DIMS(8), 0.5, 0.25, 0.125, 1 / 16.0, 1 / 32.0, 1 / 64.0, 1 / 128.0, 1 / 256.0);
+    EXPECT(ct_alibi_slopes(context, 8), CT_DIMS(8), 0.5, 0.25, 0.125, 1 / 16.0, 1 / 32.0, 1 / 64.0, 1 / 128.0,
+           1 / 256.0);
     EXPECT(ct_alibi_slopes(context, 3), CT_DIMS(3), 1 / 16.0, 1 / 256.0, 0.25);
 }
 
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_binary),      TEST(test_unary),          TEST(test_reductions),       TEST(test_views),
-        TEST(test_joining),     TEST(test_indexing),       TEST(test_products),         TEST(test_linear_algebra),
-        TEST(test_losses),      TEST(test_norms_and_dropout), TEST(test_attention),     TEST(test_packed_attention),
+        TEST(test_binary),     TEST(test_unary),
+        TEST(test_reductions), TEST(test_views),
+        TEST(test_joining),    TEST(test_indexing),
+        TEST(test_products),   TEST(test_linear_algebra),
+        TEST(test_losses),     TEST(test_norms_and_dropout),
+        TEST(test_attention),  TEST(test_packed_attention),
         TEST(test_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* test_ops_gradients.c - every differentiable operation against central differences, first and second order, in f64,
- * with contiguous and with odd strides; fused against composed gradients in f64 and f32. */
+/* test_ops_gradients.c - every differentiable operation against central differences, first and second order,
+ * in f64, with contiguous and with odd strides; fused against composed gradients in f64 and f32. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,9 +12,9 @@
 #include <string.h>
 
 /* Operations that have no gradient, or none that central differences could confirm: tested elsewhere. */
-static const char *const without_gradient[] = {"equal",  "not_equal",     "less",          "less_equal",
-                                               "greater", "greater_equal", "argmax",        "argmin",
-                                               "detach", "straight_through", "alibi_slopes", "rotary_tables"};
+static const char *const without_gradient[] = {
+    "equal",  "not_equal", "less",   "less_equal",       "greater",      "greater_equal",
+    "argmax", "argmin",    "detach", "straight_through", "alibi_slopes", "rotary_tables"};
 
 static bool has_case(const char *operation) {
     for (int i = 0; ops_case_at(i); i++)
@@ -93,7 +93,8 @@ static void gradients_of(const ops_case *c, ct_tensor *const *inputs, int flags,
     ops_call call = {c, false};
     ct_tensor *y = ops_case_call(&call, inputs);
     ct_random random = ct_random_make(9, 9);
-    ct_tensor *w = ct_random_uniform_tensor(ct_context_of(y), ct_dtype_of(y), ct_ndim(y), ct_shape(y), 0.5, 1.5, &random);
+    ct_tensor *w = ct_random_uniform_tensor(ct_context_of(y), ct_dtype_of(y), ct_ndim(y), ct_shape(y), 0.5,
+                                            1.5, &random);
     ct_grad(&y, 1, &w, inputs, c->count, gradients, flags | CT_GRAD_ALLOW_UNUSED);
 }
 
@@ -102,8 +103,10 @@ static double largest_difference(ct_tensor *a, ct_tensor *b) {
     if (!a || !b) return a == b ? 0 : INFINITY;
     ct_read(a, CT_F64, x);
     ct_read(b, CT_F64, y);
-    for (int64_t i = 0; i < ct_count(a); i++) scale = fmax(scale, fabs(x[i]));
-    for (int64_t i = 0; i < ct_count(a); i++) worst = fmax(worst, fabs(x[i] - y[i]) / scale);
+    for (int64_t i = 0; i < ct_count(a); i++)
+        scale = fmax(scale, fabs(x[i]));
+    for (int64_t i = 0; i < ct_count(a); i++)
+        worst = fmax(worst, fabs(x[i] - y[i]) / scale);
     for (int64_t i = 0; i < ct_count(a); i++)
         if (isnan(x[i]) || isnan(y[i])) worst = INFINITY;
     return worst;
@@ -125,8 +128,8 @@ static void fused_against_composed(ct_dtype dtype, double tolerance) {
             double difference = largest_difference(fused[j], composed[j]);
             if (fused[j]) assert_int_equal(ct_dtype_of(fused[j]), dtype);
             if (difference <= tolerance) continue;
-            print_message("%s (%s), operand %d: fused and composed differ by %g\n", c->operation, c->variant, j,
-                          difference);
+            print_message("%s (%s), operand %d: fused and composed differ by %g\n", c->operation, c->variant,
+                          j, difference);
             failures++;
         }
         ct_scope_close(context, scope);
@@ -146,9 +149,12 @@ static void test_fused_f32(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_operation_forgotten), cmocka_unit_test(test_first_order),
-        cmocka_unit_test(test_first_order_strided),    cmocka_unit_test(test_second_order),
-        cmocka_unit_test(test_second_order_strided),   cmocka_unit_test(test_fused_f64),
+        cmocka_unit_test(test_no_operation_forgotten),
+        cmocka_unit_test(test_first_order),
+        cmocka_unit_test(test_first_order_strided),
+        cmocka_unit_test(test_second_order),
+        cmocka_unit_test(test_second_order_strided),
+        cmocka_unit_test(test_fused_f64),
         cmocka_unit_test(test_fused_f32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* check.h - what the tests of format share: cmocka, contexts that must end empty, folders, expected messages, and
- * sweeps in which every allocation or file call fails once. */
+/* check.h - what the tests of format share: cmocka, contexts that must end empty, folders, expected messages,
+ * and sweeps in which every allocation or file call fails once. */
 #ifndef CARAT_TESTS_FORMAT_CHECK_H
 #define CARAT_TESTS_FORMAT_CHECK_H
 
@@ -35,19 +35,22 @@ static inline void end_context(ct_context *context) {
 static inline void assert_error(ct_context *context, ct_status status, const char *const *parts) {
     const char *message = ct_context_message(context);
     if (ct_context_status(context) != status)
-        fail_msg("status %s, expected %s: \"%s\"", ct_status_name(ct_context_status(context)), ct_status_name(status), message);
+        fail_msg("status %s, expected %s: \"%s\"", ct_status_name(ct_context_status(context)),
+                 ct_status_name(status), message);
     for (; *parts; parts++)
         if (!strstr(message, *parts)) fail_msg("\"%s\" is not in \"%s\"", *parts, message);
     ct_context_clear(context);
 }
-#define ASSERT_ERROR(context, status, ...) assert_error(context, status, (const char *const[]){__VA_ARGS__, NULL})
+#define ASSERT_ERROR(context, status, ...)                                                                   \
+    assert_error(context, status, (const char *const[]){__VA_ARGS__, NULL})
 
 static inline void make_folder(char path[64]) {
     strcpy(path, "/tmp/carat-format-XXXXXX");
     assert_non_null(mkdtemp(path));
 }
 
-static inline void write_text(ct_context *context, const char *folder, const char *name, const char *text, size_t length) {
+static inline void write_text(ct_context *context, const char *folder, const char *name, const char *text,
+                              size_t length) {
     char *path = ct_path_join(context, folder, name);
     assert_int_equal(ct_file_write(context, path, text, length), CT_OK);
     ct_free(context, path);
@@ -62,8 +65,8 @@ static inline const char *shared_path(const char *name, char buffer[512]) {
     return NULL;
 }
 
-/* Runs `work` again and again, the n-th allocation failing, until none fails: each time it must report that memory is
- * out and leave nothing behind. */
+/* Runs `work` again and again, the n-th allocation failing, until none fails: each time it must report that
+ * memory is out and leave nothing behind. */
 typedef void (*sweep_work)(ct_context *context, void *user);
 static inline void sweep_memory(sweep_work work, void *user, int64_t most) {
     int64_t n = 1;
@@ -73,7 +76,8 @@ static inline void sweep_memory(sweep_work work, void *user, int64_t most) {
         work(context, user);
         ct_memory_fail_at(context, 0);
         bool failed = ct_failed(context);
-        if (failed && ct_context_status(context) != CT_ERROR_MEMORY) fail_msg("allocation %d: %s", (int)n, ct_context_message(context));
+        if (failed && ct_context_status(context) != CT_ERROR_MEMORY)
+            fail_msg("allocation %d: %s", (int)n, ct_context_message(context));
         ct_context_clear(context);
         end_context(context);
         if (!failed) break;
@@ -81,8 +85,8 @@ static inline void sweep_memory(sweep_work work, void *user, int64_t most) {
     assert_true(n > 1 && n <= most);
 }
 
-/* The same for calls on files: kind 'e' fails with EIO, 'f' finds the disk full; with 's' the call handles fewer bytes
- * than asked, which must be noticed and made good. */
+/* The same for calls on files: kind 'e' fails with EIO, 'f' finds the disk full; with 's' the call handles
+ * fewer bytes than asked, which must be noticed and made good. */
 static inline void sweep_files(sweep_work work, void *user, char kind, int64_t most) {
     int64_t n = 1;
     for (; n <= most; n++) {
@@ -91,7 +95,8 @@ static inline void sweep_files(sweep_work work, void *user, char kind, int64_t m
         work(context, user);
         ct_file_fail_at(context, 0, kind);
         bool failed = ct_failed(context);
-        if (failed && (kind == 's' || ct_context_status(context) != CT_ERROR_IO)) fail_msg("file call %d: %s", (int)n, ct_context_message(context));
+        if (failed && (kind == 's' || ct_context_status(context) != CT_ERROR_IO))
+            fail_msg("file call %d: %s", (int)n, ct_context_message(context));
         ct_context_clear(context);
         end_context(context);
         if (!failed && kind != 's') break;

@@ -14,9 +14,12 @@ static void is_exact(void **state) {
         const ct_value *text = ct_value_get(line, "text"), *expected = ct_value_get(line, "ids");
         ct_ids ids = {0};
         ct_bytes back = {0};
-        assert_int_equal(ct_tokenizer_encode(tokenizer, ct_value_as_string(text, ""), ct_value_string_length(text), 0, &ids), CT_OK);
+        assert_int_equal(ct_tokenizer_encode(tokenizer, ct_value_as_string(text, ""),
+                                             ct_value_string_length(text), 0, &ids),
+                         CT_OK);
         assert_int_equal(ids.count, ct_value_count(expected));
-        for (size_t i = 0; i < ids.count; i++) assert_int_equal(ids.ids[i], ct_value_as_int(ct_value_at(expected, i), -1));
+        for (size_t i = 0; i < ids.count; i++)
+            assert_int_equal(ids.ids[i], ct_value_as_int(ct_value_at(expected, i), -1));
         assert_int_equal(ct_tokenizer_decode(tokenizer, ids.ids, ids.count, 0, &back), CT_OK);
         assert_int_equal(back.length, ct_value_string_length(text));
         assert_memory_equal(back.data, ct_value_as_string(text, ""), back.length);
@@ -59,6 +62,7 @@ int main(void) {
     char path[512];
     const char *folder = shared_path("data/tokenizer/gpt2", path);
     if (!folder) return 77;
-    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(is_exact, path), cmocka_unit_test_prestate(survives_saving, path)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(is_exact, path),
+                                       cmocka_unit_test_prestate(survives_saving, path)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,12 +3,15 @@
 #include <locale.h>
 #include <math.h>
 
-static ct_value *parse(ct_context *context, const char *text) { return ct_json_parse(context, text, strlen(text), "t.json"); }
+static ct_value *parse(ct_context *context, const char *text) {
+    return ct_json_parse(context, text, strlen(text), "t.json");
+}
 
 static void reads_every_kind(void **state) {
     (void)state;
     ct_context *context = start_context(1);
-    ct_value *value = parse(context, "{\"a\": [1, -2.5, 1e3, true, false, null],\n \"b\": {\"c\": \"x\\u00e9\\n\\ud83d\\ude00\\/\"}, \"\": \"\"}");
+    ct_value *value = parse(context, "{\"a\": [1, -2.5, 1e3, true, false, null],\n \"b\": {\"c\": "
+                                     "\"x\\u00e9\\n\\ud83d\\ude00\\/\"}, \"\": \"\"}");
     assert_non_null(value);
     const ct_value *list = ct_value_get(value, "a");
     assert_int_equal(ct_value_count(list), 6);
@@ -20,7 +23,8 @@ static void reads_every_kind(void **state) {
     assert_true(ct_value_as_bool(ct_value_at(list, 3), false));
     assert_false(ct_value_as_bool(ct_value_at(list, 4), true));
     assert_int_equal(ct_value_kind_of(ct_value_at(list, 5)), CT_VALUE_NULL);
-    assert_string_equal(ct_value_as_string(ct_value_get_path(value, "b.c"), ""), "x\xc3\xa9\n\xf0\x9f\x98\x80/");
+    assert_string_equal(ct_value_as_string(ct_value_get_path(value, "b.c"), ""),
+                        "x\xc3\xa9\n\xf0\x9f\x98\x80/");
     char origin[64];
     assert_string_equal(ct_value_origin(ct_value_get_path(value, "b.c"), origin, sizeof origin), "t.json:2");
     ct_value_free(value);
@@ -41,7 +45,8 @@ static void reads_numbers_exactly(void **state) {
                  {"-0", CT_VALUE_REAL, 0},
                  {"5e-324", CT_VALUE_REAL, 5e-324},
                  {"1.7976931348623157E+308", CT_VALUE_REAL, 1.7976931348623157e308},
-                 {"0.30000000000000004000000000000000000000000000000000000000000000000000000", CT_VALUE_REAL, 0.30000000000000004}};
+                 {"0.30000000000000004000000000000000000000000000000000000000000000000000000", CT_VALUE_REAL,
+                  0.30000000000000004}};
     ct_context *context = start_context(1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ct_value *value = parse(context, cases[i].text);
@@ -63,31 +68,32 @@ static void refuses_with_the_line(void **state) {
     (void)state;
     static const struct {
         const char *text, *part;
-    } cases[] = {{"", "t.json:1: found the end of the text, expected a value"},
-                 {"{\"a\": 1,\n\"a\": 2}", "t.json:2: the key \"a\" stands twice in one map (first at t.json:1)"},
-                 {"[1, 2", "expected ',' or ']'"},
-                 {"[1 2]", "found '2', expected ',' or ']'"},
-                 {"[1,]", "found ']', expected a value"},
-                 {"{\"a\" 1}", "expected ':' after the key \"a\""},
-                 {"{a: 1}", "found 'a', expected a key in double quotes"},
-                 {"{\"a\":1,}", "expected a key"},
-                 {"[01]", "a number is malformed"},
-                 {"[1.]", "a number is malformed"},
-                 {"[-]", "a number is malformed"},
-                 {"[.5]", "found '.', expected a value"},
-                 {"[1e999]", "beyond what 64 bits hold"},
-                 {"\"abc", "a string does not end"},
-                 {"\"a\tb\"", "the control character 0x09"},
-                 {"\"\\x\"", "a backslash before what needs none"},
-                 {"\"\\u12g4\"", "four hexadecimal digits"},
-                 {"\"\\ud800\"", "first half of a surrogate pair"},
-                 {"\"\\ude00\"", "second half of a surrogate pair"},
-                 {"\"\xff\"", "not UTF-8 (byte 0xff)"},
-                 {"\"\xc0\xaf\"", "not UTF-8"},
-                 {"\"\xed\xa0\x80\"", "not UTF-8"},
-                 {"{} x", "found 'x' after the end of the document"},
-                 {"nul", "expected a value"},
-                 {"{\"a\\u0000b\": 1}", "a key holds the character NUL"}};
+    } cases[] = {
+        {"", "t.json:1: found the end of the text, expected a value"},
+        {"{\"a\": 1,\n\"a\": 2}", "t.json:2: the key \"a\" stands twice in one map (first at t.json:1)"},
+        {"[1, 2", "expected ',' or ']'"},
+        {"[1 2]", "found '2', expected ',' or ']'"},
+        {"[1,]", "found ']', expected a value"},
+        {"{\"a\" 1}", "expected ':' after the key \"a\""},
+        {"{a: 1}", "found 'a', expected a key in double quotes"},
+        {"{\"a\":1,}", "expected a key"},
+        {"[01]", "a number is malformed"},
+        {"[1.]", "a number is malformed"},
+        {"[-]", "a number is malformed"},
+        {"[.5]", "found '.', expected a value"},
+        {"[1e999]", "beyond what 64 bits hold"},
+        {"\"abc", "a string does not end"},
+        {"\"a\tb\"", "the control character 0x09"},
+        {"\"\\x\"", "a backslash before what needs none"},
+        {"\"\\u12g4\"", "four hexadecimal digits"},
+        {"\"\\ud800\"", "first half of a surrogate pair"},
+        {"\"\\ude00\"", "second half of a surrogate pair"},
+        {"\"\xff\"", "not UTF-8 (byte 0xff)"},
+        {"\"\xc0\xaf\"", "not UTF-8"},
+        {"\"\xed\xa0\x80\"", "not UTF-8"},
+        {"{} x", "found 'x' after the end of the document"},
+        {"nul", "expected a value"},
+        {"{\"a\\u0000b\": 1}", "a key holds the character NUL"}};
     ct_context *context = start_context(1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_null(parse(context, cases[i].text));
@@ -125,10 +131,14 @@ static void assert_written(ct_context *context, const char *text, unsigned style
 static void writes(void **state) {
     (void)state;
     ct_context *context = start_context(1);
-    assert_written(context, "{\"a\" : [1, 2.0, \"x\"], \"b\":{}, \"c\":[], \"d\":null}", CT_JSON_COMPACT, "{\"a\":[1,2.0,\"x\"],\"b\":{},\"c\":[],\"d\":null}");
-    assert_written(context, "{\"a\":[1,true],\"b\":{}}", CT_JSON_PRETTY, "{\n  \"a\": [\n    1,\n    true\n  ],\n  \"b\": {}\n}");
-    assert_written(context, "[0.1, 1e30, 1e-05, 0.30000000000000004, 100000.0, -0.0]", 0, "[0.1,1e+30,1e-05,0.30000000000000004,100000.0,-0.0]");
-    assert_written(context, "\"q\\\"\\\\\\u0001\\n\xc3\xa9\xf0\x9f\x98\x80/\"", 0, "\"q\\\"\\\\\\u0001\\n\xc3\xa9\xf0\x9f\x98\x80/\"");
+    assert_written(context, "{\"a\" : [1, 2.0, \"x\"], \"b\":{}, \"c\":[], \"d\":null}", CT_JSON_COMPACT,
+                   "{\"a\":[1,2.0,\"x\"],\"b\":{},\"c\":[],\"d\":null}");
+    assert_written(context, "{\"a\":[1,true],\"b\":{}}", CT_JSON_PRETTY,
+                   "{\n  \"a\": [\n    1,\n    true\n  ],\n  \"b\": {}\n}");
+    assert_written(context, "[0.1, 1e30, 1e-05, 0.30000000000000004, 100000.0, -0.0]", 0,
+                   "[0.1,1e+30,1e-05,0.30000000000000004,100000.0,-0.0]");
+    assert_written(context, "\"q\\\"\\\\\\u0001\\n\xc3\xa9\xf0\x9f\x98\x80/\"", 0,
+                   "\"q\\\"\\\\\\u0001\\n\xc3\xa9\xf0\x9f\x98\x80/\"");
     assert_written(context, "\"\xc3\xa9\xf0\x9f\x98\x80\"", CT_JSON_ASCII, "\"\\u00e9\\ud83d\\ude00\"");
     assert_written(context, "[NaN,Infinity,-Infinity]", 0, "[NaN,Infinity,-Infinity]");
     assert_written(context, "[NaN,-Infinity]", CT_JSON_STRICT, "[null,null]");
@@ -175,7 +185,8 @@ static void ignores_the_locale(void **state) {
     (void)state;
     static const char *const names[] = {"de_DE.UTF-8", "de_DE", "fr_FR.UTF-8", "ru_RU.UTF-8"};
     bool found = false;
-    for (int i = 0; i < 4 && !found; i++) found = setlocale(LC_ALL, names[i]) != NULL;
+    for (int i = 0; i < 4 && !found; i++)
+        found = setlocale(LC_ALL, names[i]) != NULL;
     if (!found) {
         print_message("SKIPPED: no locale with a decimal comma is installed\n");
         return;
@@ -222,7 +233,8 @@ static void reads_lines(void **state) {
 
 static void parse_and_write(ct_context *context, void *user) {
     (void)user;
-    ct_value *value = parse(context, "{\"a\": [1, 2.5, \"\\u00e9 long enough to need memory of its own, outside the value\"], \"b\": {\"c\": null}}");
+    ct_value *value = parse(context, "{\"a\": [1, 2.5, \"\\u00e9 long enough to need memory of its own, "
+                                     "outside the value\"], \"b\": {\"c\": null}}");
     char *text = value ? ct_json_text(context, value, CT_JSON_PRETTY, NULL) : NULL;
     ct_free(context, text);
     ct_value_free(value);
@@ -234,8 +246,14 @@ static void survives_no_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_every_kind),  cmocka_unit_test(reads_numbers_exactly), cmocka_unit_test(refuses_with_the_line),
-                                       cmocka_unit_test(bounds_the_depth),  cmocka_unit_test(writes),                cmocka_unit_test(round_trips_reals),
-                                       cmocka_unit_test(ignores_the_locale), cmocka_unit_test(reads_lines),          cmocka_unit_test(survives_no_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_every_kind),
+                                       cmocka_unit_test(reads_numbers_exactly),
+                                       cmocka_unit_test(refuses_with_the_line),
+                                       cmocka_unit_test(bounds_the_depth),
+                                       cmocka_unit_test(writes),
+                                       cmocka_unit_test(round_trips_reals),
+                                       cmocka_unit_test(ignores_the_locale),
+                                       cmocka_unit_test(reads_lines),
+                                       cmocka_unit_test(survives_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,8 @@ static void resolves_names(void **state) {
     assert_string_equal(path, cache);
     ct_free(context, path);
     assert_null(ct_model_resolve(context, "org/other"));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "org/other: no such file or folder", cache, "hf download org/other");
+    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "org/other: no such file or folder", cache,
+                 "hf download org/other");
     assert_null(ct_model_resolve(context, "org/evil"));
     ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "hf download org/evil");
     assert_null(ct_model_resolve(context, "../org/x"));
@@ -52,7 +53,8 @@ static void resolves_names(void **state) {
 
 static void assert_names(const ct_value *list, const char *const *names) {
     size_t count = 0;
-    for (; names[count]; count++) assert_string_equal(ct_value_as_string(ct_value_at(list, count), ""), names[count]);
+    for (; names[count]; count++)
+        assert_string_equal(ct_value_as_string(ct_value_at(list, count), ""), names[count]);
     assert_int_equal(ct_value_count(list), count);
 }
 #define ASSERT_NAMES(list, ...) assert_names(list, (const char *const[]){__VA_ARGS__, NULL})
@@ -139,6 +141,7 @@ static void survives_failures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(resolves_names), cmocka_unit_test(lists_and_copies), cmocka_unit_test(survives_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(resolves_names), cmocka_unit_test(lists_and_copies),
+                                       cmocka_unit_test(survives_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,30 +1,42 @@
-/* fuzz_bpe_encode.c - any bytes through a byte-level BPE: they come back, cutting at a safe place changes nothing, and
- * streaming gives the same text. */
+/* fuzz_bpe_encode.c - any bytes through a byte-level BPE: they come back, cutting at a safe place changes
+ * nothing, and streaming gives the same text. */
 #include "fuzz.h"
 #include "carat/tokenizer.h"
 #include "format/pretokenize.h"
 #include <string.h>
 
-const fuzz_seed fuzz_seeds[] = {FUZZ_SEED("It's the first  of \n\n many lines, isn't it? 123"), FUZZ_SEED("na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x91\x8b\xe3\x80\x80\xc2\xa0x"),
-                                FUZZ_SEED("<|end|><|end|> abab"), FUZZ_SEED("thethethethethethethethethethethethethethethethethethethethethethethethethethe"), {NULL, 0}};
-const char *const fuzz_words[] = {" ", "  ", "\n", "'s", "'ll", "<|end|>", "\xe3\x80\x80", "\xc2\xa0", "\xff", "\xe6\x97", "the", " of", "12", "...", NULL};
+const fuzz_seed fuzz_seeds[] = {
+    FUZZ_SEED("It's the first  of \n\n many lines, isn't it? 123"),
+    FUZZ_SEED("na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x91\x8b\xe3\x80\x80\xc2\xa0x"),
+    FUZZ_SEED("<|end|><|end|> abab"),
+    FUZZ_SEED("thethethethethethethethethethethethethethethethethethethethethethethethethethe"),
+    {NULL, 0}};
+const char *const fuzz_words[] = {" ",       "  ",           "\n",       "'s",   "'ll",
+                                  "<|end|>", "\xe3\x80\x80", "\xc2\xa0", "\xff", "\xe6\x97",
+                                  "the",     " of",          "12",       "...",  NULL};
 
 static ct_tokenizer *make_tokenizer(ct_context *context) {
-    static const char text[] = "It's the first of the many lines of the text; the others are like it: they're of the same words, 123 and 456 of them, "
-                               "and the end of the line is the end of the text. na\xc3\xafve na\xc3\xafve caf\xc3\xa9 caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac \xe6\x97\xa5\xe6\x9c\xac thethethe thethe ababab abab";
+    static const char text[] =
+        "It's the first of the many lines of the text; the others are like it: they're of the same words, "
+        "123 and 456 of them, "
+        "and the end of the line is the end of the text. na\xc3\xafve na\xc3\xafve caf\xc3\xa9 caf\xc3\xa9 "
+        "\xe6\x97\xa5\xe6\x9c\xac \xe6\x97\xa5\xe6\x9c\xac thethethe thethe ababab abab";
     static const char *const special[] = {"<|end|>", NULL};
     ct_bpe_options options = {.vocab_size = 340, .min_frequency = 2, .special_tokens = special};
     return ct_bpe_train(context, &(ct_text){text, sizeof text - 1}, 1, &options);
 }
 
-static void check_stream(ct_context *context, ct_tokenizer *tokenizer, const ct_ids *ids, const ct_bytes *whole) {
+static void check_stream(ct_context *context, ct_tokenizer *tokenizer, const ct_ids *ids,
+                         const ct_bytes *whole) {
     ct_text_stream *stream = ct_text_stream_create(tokenizer, 0);
     const char *piece;
     size_t length, total = 0;
     FUZZ_CHECK(stream);
     for (size_t i = 0; i <= ids->count; i++) {
-        ct_status status = i < ids->count ? ct_text_stream_push(stream, ids->ids[i], &piece, &length) : ct_text_stream_finish(stream, &piece, &length);
-        FUZZ_CHECK(status == CT_OK && total + length <= whole->length && memcmp(whole->data + total, piece, length) == 0);
+        ct_status status = i < ids->count ? ct_text_stream_push(stream, ids->ids[i], &piece, &length)
+                                          : ct_text_stream_finish(stream, &piece, &length);
+        FUZZ_CHECK(status == CT_OK && total + length <= whole->length &&
+                   memcmp(whole->data + total, piece, length) == 0);
         total += length;
     }
     FUZZ_CHECK(total == whole->length && !ct_failed(context));
@@ -46,8 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         FUZZ_CHECK(back.length == size && (size == 0 || memcmp(back.data, text, size) == 0));
         check_stream(context, tokenizer, &ids, &back);
         size_t cut = size ? ct_gpt2_cut(text, size, size / 2) : 0;
-        FUZZ_CHECK(ct_tokenizer_encode(tokenizer, text, cut, flags, &parts) == CT_OK && ct_tokenizer_encode(tokenizer, text + cut, size - cut, flags, &parts) == CT_OK);
-        FUZZ_CHECK(parts.count == ids.count && (ids.count == 0 || memcmp(parts.ids, ids.ids, ids.count * sizeof *ids.ids) == 0));
+        FUZZ_CHECK(ct_tokenizer_encode(tokenizer, text, cut, flags, &parts) == CT_OK &&
+                   ct_tokenizer_encode(tokenizer, text + cut, size - cut, flags, &parts) == CT_OK);
+        FUZZ_CHECK(parts.count == ids.count &&
+                   (ids.count == 0 || memcmp(parts.ids, ids.ids, ids.count * sizeof *ids.ids) == 0));
         ct_ids_free(context, &ids);
         ct_ids_free(context, &parts);
         ct_bytes_free(context, &back);

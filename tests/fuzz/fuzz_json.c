@@ -3,9 +3,15 @@
 #include "carat/format.h"
 #include <math.h>
 
-const fuzz_seed fuzz_seeds[] = {FUZZ_SEED("{\"a\": [1, -2.5e3, true, null], \"b\": {\"c\": \"x\\u00e9\\ud83d\\ude00\\n\"}}"), FUZZ_SEED("[[[[]]], {}, \"\", 0, NaN, -Infinity]"),
-                                FUZZ_SEED("123456789012345678901234567890"), {NULL, 0}};
-const char *const fuzz_words[] = {"{", "}", "[", "]", "\"", ":", ",", "\\u0000", "\\ud83d\\ude00", "\\", "null", "true", "false", "NaN", "-Infinity", "1e308", "\xef\xbb\xbf", "\"a\":", NULL};
+const fuzz_seed fuzz_seeds[] = {
+    FUZZ_SEED("{\"a\": [1, -2.5e3, true, null], \"b\": {\"c\": \"x\\u00e9\\ud83d\\ude00\\n\"}}"),
+    FUZZ_SEED("[[[[]]], {}, \"\", 0, NaN, -Infinity]"),
+    FUZZ_SEED("123456789012345678901234567890"),
+    {NULL, 0}};
+const char *const fuzz_words[] = {
+    "{",  "}",    "[",    "]",     "\"",  ":",         ",",     "\\u0000",      "\\ud83d\\ude00",
+    "\\", "null", "true", "false", "NaN", "-Infinity", "1e308", "\xef\xbb\xbf", "\"a\":",
+    NULL};
 
 static bool has_nan(const ct_value *value) {
     if (ct_value_kind_of(value) == CT_VALUE_REAL) return isnan(ct_value_as_real(value, 0));

@@ -30,7 +30,9 @@ static uint64_t draw(mutator *m) {
     return z ^ z >> 31;
 }
 
-static size_t below(mutator *m, size_t bound) { return bound ? (size_t)(draw(m) % bound) : 0; }
+static size_t below(mutator *m, size_t bound) {
+    return bound ? (size_t)(draw(m) % bound) : 0;
+}
 
 static void insert(mutator *m, size_t at, const void *bytes, size_t size) {
     if (size > LARGEST - m->size) return;
@@ -46,7 +48,8 @@ static void erase(mutator *m, size_t at, size_t size) {
 
 static void insert_word(mutator *m) {
     size_t count = 0;
-    while (fuzz_words[count]) count++;
+    while (fuzz_words[count])
+        count++;
     if (!count) return;
     const char *word = fuzz_words[below(m, count)];
     insert(m, below(m, m->size + 1), word, strlen(word));
@@ -55,25 +58,38 @@ static void insert_word(mutator *m) {
 static void insert_random(mutator *m) {
     uint8_t bytes[8];
     size_t size = 1 + below(m, sizeof bytes);
-    for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)draw(m);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)draw(m);
     insert(m, below(m, m->size + 1), bytes, size);
 }
 
 static void repeat_piece(mutator *m) {
     uint8_t piece[64];
     if (!m->size) return;
-    size_t from = below(m, m->size), size = 1 + below(m, m->size - from < sizeof piece ? m->size - from : sizeof piece);
+    size_t from = below(m, m->size),
+           size = 1 + below(m, m->size - from < sizeof piece ? m->size - from : sizeof piece);
     if (size > m->size - from) size = m->size - from;
     memcpy(piece, m->data + from, size);
-    for (size_t times = 1 + below(m, 16); times > 0; times--) insert(m, from, piece, size);
+    for (size_t times = 1 + below(m, 16); times > 0; times--)
+        insert(m, from, piece, size);
 }
 
 static void change_number(mutator *m) {
-    static const char *const numbers[] = {"0", "1", "-1", "255", "4294967296", "9223372036854775807", "9223372036854775808", "1e308", "18446744073709551615"};
+    static const char *const numbers[] = {"0",
+                                          "1",
+                                          "-1",
+                                          "255",
+                                          "4294967296",
+                                          "9223372036854775807",
+                                          "9223372036854775808",
+                                          "1e308",
+                                          "18446744073709551615"};
     size_t at = below(m, m->size + 1);
-    while (at < m->size && (m->data[at] < '0' || m->data[at] > '9')) at++;
+    while (at < m->size && (m->data[at] < '0' || m->data[at] > '9'))
+        at++;
     size_t end = at;
-    while (end < m->size && m->data[end] >= '0' && m->data[end] <= '9') end++;
+    while (end < m->size && m->data[end] >= '0' && m->data[end] <= '9')
+        end++;
     if (at == m->size) return;
     erase(m, at, end - at);
     const char *number = numbers[below(m, sizeof numbers / sizeof numbers[0])];
@@ -89,26 +105,38 @@ static void mutate(mutator *m) {
     case 1:
         if (m->size) m->data[at] = (uint8_t)draw(m);
         break;
-    case 2: insert_random(m); break;
-    case 3: erase(m, at, below(m, m->size - at + 1)); break;
-    case 4: repeat_piece(m); break;
-    case 5: change_number(m); break;
-    default: insert_word(m);
+    case 2:
+        insert_random(m);
+        break;
+    case 3:
+        erase(m, at, below(m, m->size - at + 1));
+        break;
+    case 4:
+        repeat_piece(m);
+        break;
+    case 5:
+        change_number(m);
+        break;
+    default:
+        insert_word(m);
     }
 }
 
-/* ------------------------------------------------------------------------------------------- running ----- */
+/* ------------------------------------------------------------------------------------------- running -----
+ */
 
 static void run(long number) {
     static uint8_t room[LARGEST];
     size_t seeds = 0;
-    while (fuzz_seeds[seeds].data) seeds++;
+    while (fuzz_seeds[seeds].data)
+        seeds++;
     mutator m = {.state = (uint64_t)number * 0x2545f4914f6cdd1du + 1, .data = room};
     const fuzz_seed *seed = &fuzz_seeds[below(&m, seeds)];
     m.size = seed->size < LARGEST ? seed->size : LARGEST;
     memcpy(m.data, seed->data, m.size);
     if ((size_t)number >= seeds) /* the first runs are the seeds as they are, or nearly */
-        for (size_t times = 1 + below(&m, 8); times > 0; times--) mutate(&m);
+        for (size_t times = 1 + below(&m, 8); times > 0; times--)
+            mutate(&m);
     uint8_t *exact = malloc(m.size ? m.size : 1); /* its own block, so that a sanitizer sees its ends */
     if (!exact) abort();
     memcpy(exact, m.data, m.size);
@@ -119,7 +147,8 @@ static void run(long number) {
 
 static void say_run(void) {
     char text[80];
-    int length = snprintf(text, sizeof text, "\nin mutation %ld: repeat it with --run %ld\n", current_run, current_run);
+    int length = snprintf(text, sizeof text, "\nin mutation %ld: repeat it with --run %ld\n", current_run,
+                          current_run);
     if (write(2, text, (size_t)length) < 0) _exit(3);
 }
 
@@ -159,7 +188,8 @@ int main(int count, char **arguments) {
         return 0;
     }
     int failures = 0;
-    for (int i = 1; i < count; i++) failures += replay(arguments[i]);
+    for (int i = 1; i < count; i++)
+        failures += replay(arguments[i]);
     if (count > 1) return failures != 0;
     struct timespec begin, now;
     clock_gettime(CLOCK_MONOTONIC, &begin);

@@ -4,27 +4,60 @@
 #include <string.h>
 
 const fuzz_seed fuzz_seeds[] = {
-    FUZZ_SEED("{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":5,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,"
-              "\"normalized\":false,\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
-              "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],"
-              "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[5],\"tokens\":[\"<s>\"]}}},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"unk_token\":\"c\","
-              "\"fuse_unk\":true,\"ignore_merges\":false,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,\"\\u0120\":6},\"merges\":[\"a b\",[\"ab\",\"c\"]]}}"),
-    FUZZ_SEED("{\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\s\\\\S]\"},\"behavior\":\"Isolated\",\"invert\":false},"
-              "\"post_processor\":null,\"decoder\":{\"type\":\"Fuse\"},\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"a\",\"vocab\":{\"a\":0,\"b\":1,\" \":2}}}"),
+    FUZZ_SEED("{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":5,"
+              "\"content\":\"<s>\",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,"
+              "\"normalized\":false,\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":"
+              "\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+              "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<"
+              "s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],"
+              "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[5],\"tokens\":[\"<s>\"]}}},\"decoder\":{"
+              "\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"unk_token\":\"c\","
+              "\"fuse_unk\":true,\"ignore_merges\":false,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":"
+              "4,\"\\u0120\":6},\"merges\":[\"a b\",[\"ab\",\"c\"]]}}"),
+    FUZZ_SEED("{\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{"
+              "\"Regex\":\"[\\\\s\\\\S]\"},\"behavior\":\"Isolated\",\"invert\":false},"
+              "\"post_processor\":null,\"decoder\":{\"type\":\"Fuse\"},\"model\":{\"type\":\"WordLevel\","
+              "\"unk_token\":\"a\",\"vocab\":{\"a\":0,\"b\":1,\" \":2}}}"),
     {NULL, 0}};
-const char *const fuzz_words[] = {"\"vocab\":", "\"merges\":", "\"id\":", "\"content\":", "\"type\":", "\"ByteLevel\"", "\"Sequence\"", "\"pretokenizers\":[", "\"processors\":[", "\"a b\",", "[\"a\",\"b\"],",
-                                  "true", "false", "null", "{", "}", "[", "]", ",", "\"ab\":", "\"add_prefix_space\":true", "\"ignore_merges\":true", "\"single_word\":true", "\"normalized\":true", NULL};
+const char *const fuzz_words[] = {"\"vocab\":",
+                                  "\"merges\":",
+                                  "\"id\":",
+                                  "\"content\":",
+                                  "\"type\":",
+                                  "\"ByteLevel\"",
+                                  "\"Sequence\"",
+                                  "\"pretokenizers\":[",
+                                  "\"processors\":[",
+                                  "\"a b\",",
+                                  "[\"a\",\"b\"],",
+                                  "true",
+                                  "false",
+                                  "null",
+                                  "{",
+                                  "}",
+                                  "[",
+                                  "]",
+                                  ",",
+                                  "\"ab\":",
+                                  "\"add_prefix_space\":true",
+                                  "\"ignore_merges\":true",
+                                  "\"single_word\":true",
+                                  "\"normalized\":true",
+                                  NULL};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static ct_context *context;
-    static const char text[] = "abcab ab<s> x abc\n\xff\xc3\xa9 <s>  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabababababababababababababababababababab abcabc";
+    static const char text[] =
+        "abcab ab<s> x abc\n\xff\xc3\xa9 <s>  "
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabababababababababababababababababababab abcabc";
     if (!context) context = ct_context_create(1);
     ct_tokenizer *tokenizer = ct_tokenizer_load(context, fuzz_file(data, size));
     FUZZ_CHECK(!tokenizer == ct_failed(context));
     for (unsigned flags = 0; tokenizer && flags < 4; flags++) {
         ct_ids ids = {0};
         ct_bytes back = {0};
-        if (ct_tokenizer_encode(tokenizer, text, sizeof text - 1, flags, &ids) == CT_OK) FUZZ_CHECK(ct_tokenizer_decode(tokenizer, ids.ids, ids.count, 0, &back) == CT_OK);
+        if (ct_tokenizer_encode(tokenizer, text, sizeof text - 1, flags, &ids) == CT_OK)
+            FUZZ_CHECK(ct_tokenizer_decode(tokenizer, ids.ids, ids.count, 0, &back) == CT_OK);
         ct_context_clear(context);
         ct_ids_free(context, &ids);
         ct_bytes_free(context, &back);

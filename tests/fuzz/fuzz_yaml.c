@@ -3,10 +3,16 @@
 #include "carat/format.h"
 #include <math.h>
 
-const fuzz_seed fuzz_seeds[] = {FUZZ_SEED("model:\n  kind: gpt2\n  width: 384\nrate: 1e-3\nstages:\n  - {a: 1, b: 'x: y'}\n  - [1, 2]\n"),
-                                FUZZ_SEED("a: &x [1, &y {b: 2}]\nc: *x\nd: *y\n"), FUZZ_SEED("text: |\n  two\n  lines\nfolded: >-\n  a\n  b\n\"q\\u00e9\": \"\\x41\\n\"\n"),
-                                FUZZ_SEED("? k\n: !!str 12\n--- \n"), {NULL, 0}};
-const char *const fuzz_words[] = {"&a ", "*a", "<<: ", "- ", ": ", "? ", "\n", "\n  ", "{", "}", "[", "]", ", ", "!!str ", "!!int ", "|\n", ">\n", "---\n", "...\n", "# ", "'", "\"", "0x1F", ".inf", ".nan", "~", "%YAML 1.2\n", "\\u2028", NULL};
+const fuzz_seed fuzz_seeds[] = {
+    FUZZ_SEED("model:\n  kind: gpt2\n  width: 384\nrate: 1e-3\nstages:\n  - {a: 1, b: 'x: y'}\n  - [1, 2]\n"),
+    FUZZ_SEED("a: &x [1, &y {b: 2}]\nc: *x\nd: *y\n"),
+    FUZZ_SEED("text: |\n  two\n  lines\nfolded: >-\n  a\n  b\n\"q\\u00e9\": \"\\x41\\n\"\n"),
+    FUZZ_SEED("? k\n: !!str 12\n--- \n"),
+    {NULL, 0}};
+const char *const fuzz_words[] = {"&a ",  "*a",    "<<: ",        "- ",      ": ", "? ",     "\n",     "\n  ",
+                                  "{",    "}",     "[",           "]",       ", ", "!!str ", "!!int ", "|\n",
+                                  ">\n",  "---\n", "...\n",       "# ",      "'",  "\"",     "0x1F",   ".inf",
+                                  ".nan", "~",     "%YAML 1.2\n", "\\u2028", NULL};
 
 static bool has_nan(const ct_value *value) {
     if (ct_value_kind_of(value) == CT_VALUE_REAL) return isnan(ct_value_as_real(value, 0));

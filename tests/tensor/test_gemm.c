@@ -27,13 +27,26 @@ static double uniform(void) { return (double)draw(1 << 24) / (1 << 23) - 1; }
 /* ------------------------------------------------------------------------------ numbers of every type ---- */
 
 /* The value of a 16-bit float with `fraction` bits of fraction. */
-static double narrow_value(uint16_t bits, int fraction) {
+static double decode(uint16_t bits, int fraction) {
     int width = 15 - fraction, bias = (1 << (width - 1)) - 1;
     int exponent = bits >> fraction & ((1 << width) - 1), part = bits & ((1 << fraction) - 1);
     double sign = bits & 0x8000 ? -1 : 1;
     if (exponent == (1 << width) - 1) return part ? NAN : sign * INFINITY;
     if (exponent == 0) return sign * ldexp(part, 1 - bias - fraction);
     return sign * ldexp(part + (1 << fraction), exponent - bias - fraction);
+}
+
+/* The same from a table. */
+static double narrow_value(uint16_t bits, int fraction) {
+    static double tables[2][65536];
+    static bool made;
+    if (!made)
+        for (int i = 0; i < 65536; i++) {
+            tables[0][i] = decode((uint16_t)i, 7);
+            tables[1][i] = decode((uint16_t)i, 10);
+        }
+    made = true;
+    return tables[fraction == 10][bits];
 }
 
 /* The nearest such number, ties to even. */

@@ -165,8 +165,8 @@ SIMD VMATH_VECTOR V(gelu_erf_slope)(VMATH_VECTOR x) {
 /* (1 + tanh u)/2 = sigmoid(2u), 2u = 2 sqrt(2/pi) (x + 0.044715 x^3) */
 SIMD VMATH_VECTOR V(gelu_tanh_gate)(VMATH_VECTOR x, VMATH_VECTOR *slope) {
     VMATH_VECTOR z = V(mul)(x, x);
-    VMATH_VECTOR u = V(mul)(x, V(fma)(z, C(0.07135481282957020), C(1.5957691216057308)));
-    *slope = V(fma)(z, C(0.2140644384887106), C(1.5957691216057308));
+    VMATH_VECTOR u = V(mul)(x, V(fma)(z, C(0.071354816272600248776), C(1.5957691216057307118)));
+    *slope = V(fma)(z, C(0.21406444881780074633), C(1.5957691216057307118));
     return V(sigmoid)(u);
 }
 SIMD VMATH_VECTOR V(gelu_tanh)(VMATH_VECTOR x) {

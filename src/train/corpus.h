@@ -1,0 +1,22 @@
+/* corpus.h - inside train: the text of a recipe as tokens, and the tokenizer. */
+#ifndef CARAT_SRC_TRAIN_CORPUS_H
+#define CARAT_SRC_TRAIN_CORPUS_H
+
+#include <carat/train.h>
+
+typedef struct ct_corpus {
+    ct_tokenizer *tokenizer;
+    ct_dataset *train, *validation; /* validation NULL: none */
+    uint64_t text_hash;             /* of both texts */
+} ct_corpus;
+
+/* Reads the texts and makes or loads the tokenizer. `tokenizer_folder`, if not NULL, is where the tokenizer of the run
+ * that is resumed was saved: it is taken from there. */
+ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, const char *tokenizer_folder,
+                         ct_corpus *corpus);
+void ct_corpus_free(ct_corpus *corpus);
+/* Errors if the model does not know all the tokens, or the text is too short for a row. */
+ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, const ct_corpus *corpus,
+                          int64_t vocabulary, int64_t row_length);
+
+#endif

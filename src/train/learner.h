@@ -1,0 +1,59 @@
+/* learner.h - inside train: what a training step works on. The same code stands on the cpu device, where it trains,
+ * and on the meta device, where it counts the bytes that training will take. */
+#ifndef CARAT_SRC_TRAIN_LEARNER_H
+#define CARAT_SRC_TRAIN_LEARNER_H
+
+#include <carat/train.h>
+
+/* A slot that shares another one's parameter. It gets a leaf of its own on the same storage, so that each use of the
+ * parameter sums its gradients over the rows of a step in row order, however the step is cut into micro-batches; the
+ * sums are added at the end of the step. */
+typedef struct ct_tied_use {
+    const ct_slot *slot;
+    ct_tensor *leaf; /* held */
+} ct_tied_use;
+
+typedef struct ct_learner {
+    ct_context *context;
+    const ct_train_options *options; /* borrowed */
+    ct_model *model;
+    ct_optimizer *optimizer;
+    ct_run *run;        /* of training, for the present arrangement */
+    ct_run *evaluation; /* sees the averaged weights if there are any */
+    ct_tied_use *tied;
+    int64_t tied_count;
+    ct_tensor **average; /* one a parameter, held; NULL: no moving average */
+    double *row_losses;  /* [rows] */
+    int64_t rows;        /* of a step */
+    int64_t row_length;  /* tokens a row */
+    int64_t micro_batch, checkpoint_every;
+} ct_learner;
+
+/* The configuration of the recipe's model with what text and tokenizer decide filled in; a new map, or NULL. For
+ * model.path the folder's own config.json. */
+ct_value *ct_learner_config(ct_context *context, const ct_train_options *options, const ct_tokenizer *tokenizer);
+/* Model (not filled, unless it comes from a folder), optimizer, average, on the context's device. */
+ct_learner *ct_learner_create(ct_context *context, const ct_train_options *options, const ct_value *config);
+void ct_learner_destroy(ct_learner *learner);
+/* Initial weights from the seed (unless they came from a folder), and the average set to them. */
+ct_status ct_learner_initialize(ct_learner *learner);
+/* How a step is cut from now on. */
+ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t checkpoint_every);
+uint64_t ct_learner_weights_hash(const ct_learner *learner);
+
+typedef struct ct_step_result {
+    double loss; /* mean over all targets of the step */
+    double gradient_norm;
+} ct_step_result;
+
+/* Step number `step` (from 0): rows step * rows ... of the data, gradients, clipping, update, average. On meta `data` is
+ * NULL. CT_ERROR_INTERRUPTED (not recorded in the context) if a stop was requested before the update: then nothing
+ * has changed. A loss or gradient that is not finite is CT_ERROR_NUMERIC, also before the update. */
+ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t step, double learning_rate,
+                          ct_step_result *result);
+
+/* Mean loss over the text in rows one after the other, each predicting from itself alone; at most `most_rows` rows
+ * (0: all), spread evenly. CT_ERROR_INTERRUPTED as above. On meta `data` is NULL. */
+ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64_t most_rows, double *loss);
+
+#endif

@@ -1,0 +1,264 @@
+/* recipe.c - a recipe: its keys into options, what they must fulfil together, and what may differ on resuming. */
+#include "train/recipe.h"
+#include <carat/method.h>
+#include <math.h>
+#include <string.h>
+
+static ct_status fail_at(ct_context *context, const ct_value *recipe, const char *key, const char *message) {
+    char origin[256];
+    const ct_value *value = ct_value_get_path(recipe, key);
+    bool known = value && *ct_value_origin(value, origin, sizeof(origin));
+    return ct_fail(context, CT_ERROR_ARGUMENT, "%s%s%s: %s", known ? origin : "", known ? ": " : "", key, message);
+}
+
+/* ------------------------------------------------------------------------------------- names and steps */
+
+/* Names that Hugging Face gives to what is one method here. */
+static const char *const optimizer_aliases[][2] = {
+    {"adamw_torch", "adamw"}, {"adamw_torch_fused", "adamw"}, {"adamw_hf", "adamw"}};
+static const char *const schedule_aliases[][2] = {{"constant_with_warmup", "constant"}};
+
+static const char *alias_of(const char *name, const char *const (*aliases)[2], size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(aliases[i][0], name) == 0) return aliases[i][1];
+    return name;
+}
+
+const char *ct_recipe_optimizer(const ct_train_options *options) {
+    return alias_of(options->optim, optimizer_aliases, sizeof(optimizer_aliases) / sizeof(optimizer_aliases[0]));
+}
+
+const char *ct_recipe_schedule(const ct_train_options *options) {
+    return alias_of(options->lr_scheduler_type, schedule_aliases,
+                    sizeof(schedule_aliases) / sizeof(schedule_aliases[0]));
+}
+
+int64_t ct_recipe_rows(const ct_train_options *options) {
+    return options->per_device_train_batch_size * options->gradient_accumulation_steps;
+}
+
+int64_t ct_recipe_total_steps(const ct_train_options *options, int64_t rows_an_epoch) {
+    if (options->max_steps > 0) return options->max_steps;
+    double steps = ceil(options->num_train_epochs * (double)rows_an_epoch / (double)ct_recipe_rows(options));
+    return steps < 1 ? 1 : steps < 1e15 ? (int64_t)steps : (int64_t)1e15;
+}
+
+int64_t ct_recipe_warmup_steps(const ct_train_options *options, int64_t total_steps) {
+    if (options->warmup_steps > 0) return options->warmup_steps;
+    return (int64_t)ceil(options->warmup_ratio * (double)total_steps);
+}
+
+/* ------------------------------------------------------------------------------------------- checking */
+
+/* The model's own keys are checked against its architecture's table, so that a misspelt one is not lost. */
+static ct_status check_model(ct_context *context, const ct_train_options *options) {
+    const ct_value *model = options->model;
+    if (!model || ct_value_kind_of(model) != CT_VALUE_MAP)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "model: expected {path: FOLDER} or the keys of a config.json (model_type: gpt2, n_layer: ...)");
+    const ct_value *path = ct_value_get(model, "path");
+    if (path) {
+        if (ct_value_kind_of(path) != CT_VALUE_STRING)
+            return fail_at(context, model, "path", "expected the folder of a model");
+        if (ct_value_count(model) > 1)
+            return ct_fail(context, CT_ERROR_ARGUMENT,
+                           "model: with a path there can be no other keys, they come from its config.json");
+        return CT_OK;
+    }
+    const char *type = ct_value_as_string(ct_value_get(model, "model_type"), NULL);
+    if (!type) return ct_fail(context, CT_ERROR_ARGUMENT, "model.model_type: expected an architecture such as gpt2");
+    const ct_architecture *architecture = ct_architecture_find(context, type);
+    if (!architecture) return ct_context_status(context);
+    void *scratch = ct_alloc_zero(context, architecture->options_size, CT_MEMORY_OTHER);
+    if (!scratch) return CT_ERROR_MEMORY;
+    static const char *const skip[] = {"model_type", "architectures", "torch_dtype", "dtype", NULL};
+    ct_options_default(architecture->options, scratch);
+    ct_status status = ct_options_apply(context, architecture->options, scratch, model, "model", skip);
+    ct_free(context, scratch);
+    return status;
+}
+
+typedef struct group_options {
+    const char *pattern;
+    double learning_rate_scale, weight_decay;
+} group_options;
+
+/* -1 stands for "not given". */
+static const ct_option group_table[] = {
+    CT_OPTION_STRING("pattern", group_options, pattern, NULL, "of parameter names; * is any run of characters"),
+    CT_OPTION_REAL("learning_rate_scale", group_options, learning_rate_scale, 1, 0, 1e6, "times learning_rate"),
+    CT_OPTION_REAL("weight_decay", group_options, weight_decay, -1, 0, 1e3, "for all of them"), CT_OPTION_END};
+
+ct_status ct_recipe_group_at(ct_context *context, const ct_train_options *options, size_t index,
+                             ct_recipe_group *group) {
+    const ct_value *entry = ct_value_at(options->parameter_groups, index);
+    group_options given;
+    char path[64];
+    snprintf(path, sizeof(path), "parameter_groups.%zu", index);
+    ct_options_default(group_table, &given);
+    if (ct_value_kind_of(entry) != CT_VALUE_MAP)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "%s: expected {pattern: ..., learning_rate_scale: ..., weight_decay: ...}", path);
+    ct_status status = ct_options_apply(context, group_table, &given, entry, path, NULL);
+    if (status != CT_OK) return status;
+    if (!given.pattern)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s.pattern: expected a pattern such as \"*.bias\"", path);
+    *group = (ct_recipe_group){given.pattern, given.learning_rate_scale,
+                               given.weight_decay < 0 ? NAN : given.weight_decay};
+    return CT_OK;
+}
+
+static ct_status check_groups(ct_context *context, const ct_train_options *options) {
+    const ct_value *groups = options->parameter_groups;
+    if (groups && ct_value_kind_of(groups) != CT_VALUE_LIST)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "parameter_groups: expected a list of {pattern: ..., learning_rate_scale: ..., weight_decay: "
+                       "...}");
+    ct_recipe_group group;
+    for (size_t i = 0; i < ct_value_count(groups); i++)
+        if (ct_recipe_group_at(context, options, i, &group) != CT_OK) return ct_context_status(context);
+    return CT_OK;
+}
+
+/* A method exists and takes its options: seen now and not after the text was read. */
+static ct_status check_method(ct_context *context, const char *kind, const char *name, const ct_value *options,
+                              const char *path) {
+    const ct_method *method = ct_method_find(context, kind, name);
+    if (!method) return ct_context_status(context);
+    if (options && ct_value_kind_of(options) != CT_VALUE_MAP)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected a map of the options of %s \"%s\"", path, kind, name);
+    if (!options || !method->options) {
+        if (ct_value_count(options))
+            return ct_fail(context, CT_ERROR_ARGUMENT, "%s: %s \"%s\" has no options", path, kind, name);
+        return CT_OK;
+    }
+    void *scratch = ct_alloc_zero(context, method->options_size + 1, CT_MEMORY_OTHER);
+    if (!scratch) return CT_ERROR_MEMORY;
+    ct_options_default(method->options, scratch);
+    ct_status status = ct_options_apply(context, method->options, scratch, options, path, NULL);
+    ct_free(context, scratch);
+    return status;
+}
+
+static ct_status check_together(ct_context *context, const ct_value *recipe, const ct_train_options *o) {
+    if (!o->data.train)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "data.train: expected a text file, a .jsonl file or a folder");
+    if (!o->optim || !o->lr_scheduler_type)
+        return fail_at(context, recipe, o->optim ? "lr_scheduler_type" : "optim", "expected the name of a method");
+    if (o->max_steps < 1 && !(o->num_train_epochs > 0))
+        return fail_at(context, recipe, "num_train_epochs", "it is 0 and max_steps is too, so there is nothing to do");
+    if (ct_recipe_rows(o) > 10000000)
+        return fail_at(context, recipe, "gradient_accumulation_steps", "a step of more than ten million rows");
+    bool evaluates = o->data.validation || o->data.validation_fraction > 0;
+    if (!evaluates && o->eval_steps > 0)
+        return fail_at(context, recipe, "eval_steps",
+                       "there is no validation text (data.validation is absent, data.validation_fraction is 0)");
+    if (o->early_stopping_patience > 0 && !(evaluates && o->eval_steps > 0))
+        return fail_at(context, recipe, "early_stopping_patience", "it counts evaluations, so eval_steps must be set");
+    return CT_OK;
+}
+
+ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options) {
+    if (ct_failed(context)) return ct_context_status(context);
+    if (ct_value_kind_of(recipe) != CT_VALUE_MAP)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "a recipe is a map of keys, found %s",
+                       ct_value_kind_name(ct_value_kind_of(recipe)));
+    ct_options_default(ct_train_table, options);
+    if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
+        check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
+        check_groups(context, options) != CT_OK ||
+        check_method(context, "optimizer", ct_recipe_optimizer(options), options->optimizer, "optimizer") != CT_OK)
+        return ct_context_status(context);
+    return check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
+                        "lr_scheduler_kwargs");
+}
+
+/* ------------------------------------------------------------------------------------------ comparing */
+
+ct_value *ct_recipe_resolved(ct_context *context, const ct_train_options *options) {
+    return ct_options_to_value(context, ct_train_table, options);
+}
+
+/* Keys that say how long, how often, where and with what means, and nothing about the numbers. The text itself is
+ * compared by its hash, the rows of a step by their number. */
+static const char *const free_keys[] = {"output_dir",
+                                        "overwrite_output_dir",
+                                        "max_steps",
+                                        "num_train_epochs",
+                                        "per_device_train_batch_size",
+                                        "gradient_accumulation_steps",
+                                        "gradient_checkpointing",
+                                        "logging_steps",
+                                        "eval_steps",
+                                        "save_steps",
+                                        "save_total_limit",
+                                        "eval_batches",
+                                        "early_stopping_patience",
+                                        "early_stopping_threshold",
+                                        "memory",
+                                        "threads",
+                                        "data.train",
+                                        "data.validation",
+                                        "data.field"};
+
+static bool is_free(const char *path) {
+    for (size_t i = 0; i < sizeof(free_keys) / sizeof(free_keys[0]); i++)
+        if (strcmp(free_keys[i], path) == 0) return true;
+    return false;
+}
+
+static ct_status differs(ct_context *context, const char *where, const char *path, const ct_value *before,
+                         const ct_value *now) {
+    char *old = before ? ct_json_text(context, before, CT_JSON_COMPACT, NULL) : ct_strdup(context, "not given");
+    char *new = now ? ct_json_text(context, now, CT_JSON_COMPACT, NULL) : ct_strdup(context, "not given");
+    if (old && new)
+        ct_fail(context, CT_ERROR_ARGUMENT,
+                "%s: it cannot be resumed with another %s: it was %s, the recipe now says %s", where, path, old, new);
+    ct_free(context, old);
+    ct_free(context, new);
+    return ct_context_status(context);
+}
+
+static ct_status compare_maps(ct_context *context, const ct_value *before, const ct_value *now, const char *prefix,
+                              const char *where) {
+    for (int side = 0; side < 2; side++) {
+        const ct_value *keys = side ? before : now;
+        for (size_t i = 0; i < ct_value_count(keys); i++) {
+            char path[256];
+            const char *key = ct_value_key(keys, i);
+            snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "." : "", key);
+            if (is_free(path)) continue;
+            const ct_value *a = ct_value_get(before, key), *b = ct_value_get(now, key);
+            if (ct_value_equal(a, b) || (ct_value_kind_of(a) == CT_VALUE_NULL && ct_value_kind_of(b) == CT_VALUE_NULL))
+                continue;
+            bool maps = ct_value_kind_of(a) == CT_VALUE_MAP && ct_value_kind_of(b) == CT_VALUE_MAP;
+            ct_status status = maps ? compare_maps(context, a, b, path, where) : differs(context, where, path, a, b);
+            if (status != CT_OK) return status;
+        }
+    }
+    return CT_OK;
+}
+
+static int64_t rows_of(const ct_value *resolved) {
+    return ct_value_as_int(ct_value_get(resolved, "per_device_train_batch_size"), 0) *
+           ct_value_as_int(ct_value_get(resolved, "gradient_accumulation_steps"), 0);
+}
+
+ct_status ct_recipe_compare(ct_context *context, const ct_value *before, const ct_value *now, const char *where) {
+    int64_t old = rows_of(before), new = rows_of(now);
+    if (old != new)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "%s: it cannot be resumed with another number of rows a step (per_device_train_batch_size x "
+                       "gradient_accumulation_steps): it was %lld, the recipe now says %lld",
+                       where, (long long)old, (long long)new);
+    return compare_maps(context, before, now, "", where);
+}
+
+ct_value *ct_value_move_to(ct_context *context, const ct_value *value) {
+    if (!value) return NULL;
+    size_t length = 0;
+    char *text = ct_json_text(context, value, CT_JSON_COMPACT, &length);
+    ct_value *moved = text ? ct_json_parse(context, text, length, NULL) : NULL;
+    ct_free(context, text);
+    return moved;
+}
