@@ -11,6 +11,9 @@ OUT ?= out/first-run
 
 NINJA = ninja -C $(BUILD)
 
+# Each fuzzer's turn in `make test`; tests/fuzz/fuzz_main.c.
+export CARAT_FUZZ_SECONDS ?= 5
+
 all: $(BUILD)/build.ninja
 	@$(NINJA)
 

@@ -4,10 +4,11 @@
 set -eu
 export LC_ALL=C
 
-packages="gcc make pkg-config meson ninja-build libc6-dev libdnnl-dev libopenblas-dev liblapacke-dev libjansson-dev
-libyaml-dev libutf8proc-dev libpng-dev libcairo2-dev libcmocka-dev python3"
+packages="gcc make pkg-config meson ninja-build libc6-dev libdnnl-dev libopenblas-dev liblapacke-dev
+libyaml-dev libutf8proc-dev libcairo2-dev libcmocka-dev python3"
 if [ "${1:-}" = bench ]; then
-    packages="$packages python3-venv g++" # PyTorch's compiler calls a C++ compiler
+    # PyTorch's compiler calls a C++ compiler; its guide to speed advises tcmalloc.
+    packages="$packages python3-venv g++ libtcmalloc-minimal4 libxnnpack-dev libpthreadpool-dev"
 fi
 
 installed() {
@@ -21,7 +22,7 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     done
     if [ -n "$missing" ]; then
         echo "setup: this is no Debian (no apt-get); please install:$missing" >&2
-        echo "setup: and the libraries oneDNN, OpenBLAS, LAPACKE, jansson, libyaml, utf8proc, libpng, cairo, cmocka" >&2
+        echo "setup: and the libraries oneDNN, OpenBLAS, LAPACKE, libyaml, utf8proc, cairo, cmocka" >&2
         exit 1
     fi
     echo "setup: no apt-get here; going on with the tools that are installed"

@@ -93,6 +93,11 @@ typedef struct ct_vjp {
     ct_tensor *const *output_gradients;
     const bool *wanted; /* per operand */
     bool recording;     /* write with differentiable operations; otherwise fused kernels may be used */
+    /* accumulate[i], if not NULL, holds the gradient of leaf operand i from earlier passes. A rule may add to it in
+     * place and give it back as input_gradients[i]; it must not if its own gradient would then be formed in another
+     * order. Parameter gradients of the library's layers are left folds over the sequences of the batch, so that
+     * they do not depend on how the batch was cut into passes. */
+    ct_tensor *const *accumulate;
 } ct_vjp;
 
 typedef struct ct_rule {

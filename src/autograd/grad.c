@@ -36,6 +36,7 @@ typedef struct pass {
     int64_t *edges;
     ct_tensor **gradients;
     ct_tensor **rule_gradients; /* for one rule: as many as the most operands of a node */
+    ct_tensor **accumulate;     /* likewise */
     bool *wanted;
     int64_t edge_count, gradient_count;
     int most_operands;
@@ -101,8 +102,9 @@ static bool pass_connect(pass *p) {
     p->edges = ct_alloc(context, (size_t)p->edge_count * sizeof(int64_t), CT_MEMORY_OTHER);
     p->gradients = ct_alloc_zero(context, (size_t)p->gradient_count * sizeof(ct_tensor *), CT_MEMORY_OTHER);
     p->rule_gradients = ct_alloc_zero(context, (size_t)p->most_operands * sizeof(ct_tensor *), CT_MEMORY_OTHER);
-    p->wanted = ct_alloc(context, 2 * (size_t)p->most_operands * sizeof(bool), CT_MEMORY_OTHER);
-    if (!p->edges || !p->gradients || !p->rule_gradients || !p->wanted) return false;
+    p->accumulate = ct_alloc_zero(context, (size_t)p->most_operands * sizeof(ct_tensor *), CT_MEMORY_OTHER);
+    p->wanted = ct_alloc(context, (size_t)p->most_operands * sizeof(bool), CT_MEMORY_OTHER);
+    if (!p->edges || !p->gradients || !p->rule_gradients || !p->accumulate || !p->wanted) return false;
     int64_t edge = 0, gradient = 0;
     for (int64_t e = 0; e < p->count; e++) {
         entry *at = &p->entries[e];
@@ -139,6 +141,7 @@ static void pass_free(pass *p) {
     ct_free(p->context, p->edges);
     ct_free(p->context, p->gradients);
     ct_free(p->context, p->rule_gradients);
+    ct_free(p->context, p->accumulate);
     ct_free(p->context, p->wanted);
 }
 
@@ -164,16 +167,21 @@ static ct_tensor *checked_gradient(ct_node *node, int i, ct_tensor *gradient, bo
 }
 
 ct_status ct_node_run(ct_node *node, ct_tensor *const *output_gradients, const bool *wanted, bool recording,
-                      ct_tensor **gradients) {
+                      ct_tensor *const *accumulate, ct_tensor **gradients) {
+    static ct_tensor *const nothing[64] = {NULL};
     ct_context *context = node->context;
     for (int i = 0; i < node->operand_count; i++) gradients[i] = NULL;
     if (node->freed)
         return ct_fail(context, CT_ERROR_STATE,
                        "%s: the graph was freed by an earlier backward pass; ask for CT_GRAD_KEEP_GRAPH there",
                        node->rule->name);
+    if (!accumulate && node->operand_count > 64)
+        return ct_fail(context, CT_ERROR_UNSUPPORTED, "%s: %d operands in a deferred pass, at most 64 are possible",
+                       node->rule->name, (int)node->operand_count);
     ct_scope scope = ct_scope_open(context);
     bool before = ct_grad_mode_set(context, recording);
-    ct_vjp call = {context, node, node->attributes, output_gradients, wanted, recording};
+    ct_vjp call = {context, node, node->attributes, output_gradients, wanted, recording,
+                   accumulate ? accumulate : nothing};
     node->rule->vjp(&call, gradients);
     for (int i = 0; i < node->operand_count; i++) {
         if (gradients[i] && wanted[i]) gradients[i] = checked_gradient(node, i, gradients[i], recording);
@@ -261,20 +269,50 @@ static bool choose_wanted(pass *p, entry *at, bool *later) {
     return any;
 }
 
+/* A leaf that keeps its own sum takes each contribution when it is made; the number of the use is where it goes. */
+static bool accumulates(const pass *p, const ct_node *source) {
+    bool plain = !p->captures && !p->deferred && !(p->flags & CT_GRAD_RECORD);
+    return plain && source && source->leaf && !source->leaf->sink;
+}
+
+static int next_use(const pass *p, ct_leaf *leaf) {
+    if (leaf->pass != p->id) {
+        leaf->pass = p->id;
+        leaf->uses = 0;
+    }
+    int use = leaf->uses++;
+    return use < CT_LEAF_USES ? use : CT_LEAF_USES - 1;
+}
+
+static void run_rule(pass *p, entry *at, ct_tensor **given) {
+    ct_node *node = at->node;
+    int uses[64];
+    for (int i = 0; i < node->operand_count; i++) {
+        ct_node *source = node->operands[i].node;
+        bool keeps = i < 64 && p->wanted[i] && accumulates(p, source);
+        if (i < 64) uses[i] = keeps ? next_use(p, source->leaf) : -1;
+        p->accumulate[i] = keeps ? source->leaf->gradient[uses[i]] : NULL;
+    }
+    ct_node_run(node, given, p->wanted, (p->flags & CT_GRAD_RECORD) != 0, p->accumulate, p->rule_gradients);
+    for (int i = 0; i < node->operand_count; i++) {
+        if (!p->rule_gradients[i]) continue;
+        entry *source = &p->entries[p->edges[at->first_edge + i]];
+        if (i < 64 && uses[i] >= 0) {
+            ct_leaf_accumulate(source->node, uses[i], p->rule_gradients[i]);
+            ct_drop(p->rule_gradients[i]);
+        } else {
+            accumulate(p, &p->gradients[source->first_gradient + node->operands[i].output], p->rule_gradients[i]);
+        }
+        p->rule_gradients[i] = NULL;
+    }
+}
+
 static void run_entry(pass *p, entry *at) {
     ct_node *node = at->node;
     ct_tensor **given = &p->gradients[at->first_gradient];
-    bool any = false, later = false, recording = (p->flags & CT_GRAD_RECORD) != 0;
+    bool any = false, later = false;
     for (int j = 0; j < node->output_count; j++) any |= given[j] != NULL;
-    if (any && choose_wanted(p, at, &later)) {
-        ct_node_run(node, given, p->wanted, recording, p->rule_gradients);
-        for (int i = 0; i < node->operand_count; i++) {
-            if (!p->rule_gradients[i]) continue;
-            entry *source = &p->entries[p->edges[at->first_edge + i]];
-            accumulate(p, &p->gradients[source->first_gradient + node->operands[i].output], p->rule_gradients[i]);
-            p->rule_gradients[i] = NULL;
-        }
-    }
+    if (any && choose_wanted(p, at, &later)) run_rule(p, at, given);
     if (later && any) defer(p, at);
     else if (!(p->flags & (CT_GRAD_KEEP_GRAPH | CT_GRAD_RECORD))) ct_node_free_saved(node);
     for (int j = 0; j < node->output_count; j++) {
@@ -422,7 +460,7 @@ ct_status ct_deferred_run(ct_deferred *deferred, int64_t index) {
     bool *wanted = ct_alloc(context, n * sizeof(*wanted), CT_MEMORY_OTHER);
     if (gradients && wanted) {
         for (size_t i = 0; i < n; i++) wanted[i] = node->operands[i].node && node->operands[i].node->leaf;
-        ct_node_run(node, item->output_gradients, wanted, false, gradients);
+        ct_node_run(node, item->output_gradients, wanted, false, NULL, gradients);
         for (size_t i = 0; i < n; i++) {
             if (gradients[i] && !ct_failed(context)) ct_leaf_deliver(node->operands[i].node, gradients[i]);
             ct_drop(gradients[i]);

@@ -90,8 +90,22 @@ ct_status ct_require_grad(ct_tensor *tensor, bool required) {
 bool ct_requires_grad(const ct_tensor *tensor) { return tensor->node != NULL; }
 bool ct_has_node(const ct_tensor *tensor) { return tensor->node && !tensor->node->leaf; }
 
-ct_tensor *ct_gradient(const ct_tensor *leaf) {
-    return leaf->node && leaf->node->leaf ? leaf->node->leaf->gradient : NULL;
+ct_tensor *ct_gradient(const ct_tensor *tensor) {
+    if (!tensor->node || !tensor->node->leaf) return NULL;
+    ct_leaf *leaf = tensor->node->leaf;
+    for (int use = 1; use < CT_LEAF_USES && leaf->gradient[use]; use++) {
+        ct_add_into(leaf->gradient[0], leaf->gradient[use], 1.0);
+        ct_drop(leaf->gradient[use]);
+        leaf->gradient[use] = NULL;
+    }
+    return leaf->gradient[0];
+}
+
+static void leaf_clear(ct_leaf *leaf) {
+    for (int use = 0; use < CT_LEAF_USES; use++) {
+        ct_drop(leaf->gradient[use]);
+        leaf->gradient[use] = NULL;
+    }
 }
 
 static ct_leaf *leaf_of(ct_tensor *tensor, const char *call) {
@@ -106,8 +120,8 @@ ct_status ct_gradient_set(ct_tensor *tensor, ct_tensor *gradient) {
     if (gradient && !ct_same_shape(tensor, gradient))
         return ct_fail(tensor->context, CT_ERROR_SHAPE, "gradient_set: the gradient has another shape than the leaf");
     ct_hold(gradient);
-    ct_drop(leaf->gradient);
-    leaf->gradient = gradient;
+    leaf_clear(leaf);
+    leaf->gradient[0] = gradient;
     return CT_OK;
 }
 
@@ -125,16 +139,11 @@ static bool exclusive(const ct_tensor *t) {
            ct_is_contiguous(t);
 }
 
-ct_status ct_leaf_deliver(ct_node *node, ct_tensor *gradient) {
-    ct_leaf *leaf = node->leaf;
+ct_status ct_leaf_accumulate(ct_node *node, int use, ct_tensor *gradient) {
     ct_context *context = node->context;
-    if (leaf->sink) {
-        ct_status status = leaf->sink(leaf->user, leaf->alias, gradient);
-        if (status != CT_OK && !ct_failed(context))
-            return ct_fail(context, status, "a gradient sink failed: %s", ct_status_name(status));
-        return ct_failed(context) ? ct_context_status(context) : status;
-    }
-    if (leaf->gradient) return ct_add_into(leaf->gradient, gradient, 1.0);
+    ct_tensor **sum = &node->leaf->gradient[use];
+    if (*sum == gradient) return ct_context_status(context); /* the rule has added to it */
+    if (*sum) return ct_add_into(*sum, gradient, 1.0);
     ct_scope scope = ct_scope_open(context);
     if (!exclusive(gradient)) {
         ct_tensor *copy = ct_empty_like(gradient);
@@ -142,11 +151,21 @@ ct_status ct_leaf_deliver(ct_node *node, ct_tensor *gradient) {
         gradient = copy;
     }
     if (!ct_failed(context)) {
-        leaf->gradient = ct_hold(gradient);
+        *sum = ct_hold(gradient);
         ct_tensor_reclass(gradient, CT_MEMORY_GRADIENTS);
     }
     ct_scope_close(context, scope);
     return ct_context_status(context);
+}
+
+ct_status ct_leaf_deliver(ct_node *node, ct_tensor *gradient) {
+    ct_leaf *leaf = node->leaf;
+    ct_context *context = node->context;
+    if (!leaf->sink) return ct_leaf_accumulate(node, 0, gradient);
+    ct_status status = leaf->sink(leaf->user, leaf->alias, gradient);
+    if (status != CT_OK && !ct_failed(context))
+        return ct_fail(context, status, "a gradient sink failed: %s", ct_status_name(status));
+    return ct_failed(context) ? ct_context_status(context) : status;
 }
 
 /* ------------------------------------------------------------------------------------------- recording */
@@ -286,7 +305,7 @@ static void node_free(ct_node *node) {
         if (node->operands[i].node) ct_node_release(node->operands[i].node);
     if (node->leaf) {
         ct_drop(node->leaf->alias);
-        ct_drop(node->leaf->gradient);
+        leaf_clear(node->leaf);
         ct_free(node->context, node->leaf);
     }
     if (node->rule->release) node->rule->release(node->attributes);

@@ -6,7 +6,7 @@
 #include "tensor/tensor.h"
 #include <carat/autograd.h>
 
-enum { CT_MAX_SAVED = 8, CT_MAX_HOOKS = 16 };
+enum { CT_MAX_SAVED = 8, CT_MAX_HOOKS = 16, CT_LEAF_USES = 4 };
 
 /* An operand of a node: where its gradient goes (node may be NULL: nowhere) and what shape it has. */
 typedef struct ct_operand {
@@ -29,8 +29,12 @@ typedef struct ct_saved_slot {
 
 /* What a leaf's node holds besides: where its gradient is delivered. */
 typedef struct ct_leaf {
-    ct_tensor *alias;    /* the leaf's value, held */
-    ct_tensor *gradient; /* accumulated, held; NULL if none */
+    ct_tensor *alias; /* the leaf's value, held */
+    /* Accumulated gradients, held; NULL if none: one for each use of the leaf in a pass (tied weights have several),
+     * so that each is a left fold over all passes. They are added when the gradient is asked for. */
+    ct_tensor *gradient[CT_LEAF_USES];
+    uint64_t pass; /* the pass that `uses` counts for */
+    int uses;
     ct_gradient_sink sink;
     void *user;
 } ct_leaf;
@@ -68,9 +72,11 @@ void ct_node_release(ct_node *node);
 void ct_node_free_saved(ct_node *node);
 /* Gives a complete gradient to a leaf's sink. */
 ct_status ct_leaf_deliver(ct_node *leaf, ct_tensor *gradient);
+/* Adds a gradient to use number `use` of a leaf without a sink. */
+ct_status ct_leaf_accumulate(ct_node *leaf, int use, ct_tensor *gradient);
 /* Runs one rule in a scope of its own: gradients[i] (held by the caller afterwards, or NULL) for each wanted operand,
- * checked for shape and converted to the operand's type. */
+ * checked for shape and converted to the operand's type. `accumulate` may be NULL, see ct_vjp. */
 ct_status ct_node_run(ct_node *node, ct_tensor *const *output_gradients, const bool *wanted, bool recording,
-                      ct_tensor **gradients);
+                      ct_tensor *const *accumulate, ct_tensor **gradients);
 
 #endif

@@ -4,7 +4,7 @@
 /* Rows of the weight; the gradient's rows are added in order of position. Saved: the ids. */
 static void embedding_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *ids = ct_saved(call, 0), *g = ct_rows(call->output_gradients[0]);
-    ct_tensor *zeros = ct_zeros_of_operand(call, 0, g);
+    ct_tensor *zeros = call->accumulate[0] ? call->accumulate[0] : ct_zeros_of_operand(call, 0, g);
     ids = ct_reshape(ids, 1, &ids->count);
     if (call->recording) {
         dx[0] = ct_index_add(zeros, 0, ids, g);

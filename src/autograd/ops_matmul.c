@@ -141,12 +141,17 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
         dx[0] = product(call, 0, rows, a->transposed ? ct_transposed(weight) : weight);
         if (g->ndim < 2) dx[0] = ct_reshape_to_operand(call, 0, dx[0]);
     }
-    if (call->wanted[1]) {
+    if (call->wanted[1] && !call->recording) {
+        dx[1] = ct_raw_weight_gradient(ct_saved(call, a->x), g, a->transposed, ct_operand_dtype(call, 1),
+                                       call->accumulate[1]);
+    } else if (call->wanted[1]) {
         ct_tensor *x = ct_rows(ct_saved(call, a->x)), *rows = ct_rows(g);
         dx[1] = a->transposed ? product(call, 1, ct_transposed(x), rows)
                               : product(call, 1, ct_transposed(rows), x);
     }
-    if (call->wanted[2]) dx[2] = ct_sum_to_operand(call, 2, g);
+    if (call->wanted[2])
+        dx[2] = call->recording ? ct_sum_to_operand(call, 2, g)
+                                : ct_raw_bias_gradient(g, ct_operand_dtype(call, 2), call->accumulate[2]);
 }
 static const ct_rule linear_rule = {"linear", linear_vjp, sizeof(linear_attributes), NULL};
 
@@ -184,11 +189,9 @@ ct_tensor *ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool tran
     ct_scope scope = ct_scope_open(context);
     bool records = ct_differentiates(x) || ct_differentiates(weight) || ct_differentiates(bias);
     bool keeps_middle = records && activation != CT_ACT_NONE && activation != CT_ACT_RELU;
-    /* bf16 on one side: bf16 products on both, accumulated in f32. */
-    ct_tensor *factor = x, *middle = NULL;
-    if (ct_dtype_of(x) == CT_F32 && ct_dtype_of(weight) == CT_BF16) factor = ct_raw_cast(x, CT_BF16);
-    ct_tensor *y = ct_raw_linear(factor, weight_for(weight, ct_dtype_of(factor)), bias, transposed,
-                                 activation, keeps_middle ? &middle : NULL);
+    ct_tensor *middle = NULL;
+    ct_tensor *y = ct_raw_linear(x, weight_for(weight, ct_dtype_of(x)), bias, transposed, activation,
+                                 keeps_middle ? &middle : NULL);
     linear_attributes attributes = {.transposed = transposed, .activation = activation};
     ct_tensor *const operands[3] = {x, weight, bias};
     if (records) linear_record(operands, y, middle, &attributes);

@@ -43,6 +43,8 @@ static void layer_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
         return;
     }
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
+    dx[1] = call->accumulate[1];
+    dx[2] = call->accumulate[2];
     ct_raw_layer_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
                                ct_saved(call, a->statistics + 1), call->output_gradients[0],
                                call->wanted[0] ? &dx[0] : NULL, call->wanted[1] ? &dx[1] : NULL,
@@ -57,6 +59,7 @@ static void rms_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
         return;
     }
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
+    dx[1] = call->accumulate[1];
     ct_raw_rms_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
                              call->output_gradients[0], call->wanted[0] ? &dx[0] : NULL,
                              call->wanted[1] ? &dx[1] : NULL);

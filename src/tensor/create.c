@@ -1,5 +1,5 @@
-/* create.c - tensors from values, memory and functions; reading and writing elements; changes in place. Random
- * tensors are in create_random.c. */
+/* create.c - tensors from values, memory and functions; reading and writing elements; changes in place.
+ * Random tensors are in create_random.c. */
 #include "tensor/raw.h"
 #include "tensor/iterate.h"
 #include "tensor/raw_copy.h"
@@ -26,7 +26,8 @@ static ct_tensor *plain_tensor_make(plain_tensor *plain, ct_context *context, ct
     return &plain->tensor;
 }
 
-/* ------------------------------------------------------------------------------------------- filling ----- */
+/* ------------------------------------------------------------------------------------------- filling -----
+ */
 
 typedef struct fill_work {
     char *data;
@@ -89,16 +90,22 @@ static ct_tensor *full_like(ct_tensor *like, double value) {
     fill(t, value);
     return t;
 }
-ct_tensor *ct_zeros_like(ct_tensor *like) { return full_like(like, 0); }
-ct_tensor *ct_ones_like(ct_tensor *like) { return full_like(like, 1); }
+ct_tensor *ct_zeros_like(ct_tensor *like) {
+    return full_like(like, 0);
+}
+ct_tensor *ct_ones_like(ct_tensor *like) {
+    return full_like(like, 1);
+}
 
 /* --------------------------------------------------------------------------------- given elements ----- */
 
-ct_tensor *ct_from_data(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape, const void *data) {
+ct_tensor *ct_from_data(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape,
+                        const void *data) {
     ct_tensor *t = ct_empty(context, dtype, ndim, shape);
     if (ct_is_meta(t) || t->count == 0) return t;
     if (!data) {
-        ct_fail(context, CT_ERROR_ARGUMENT, "from_data: no data was given for %lld elements", (long long)t->count);
+        ct_fail(context, CT_ERROR_ARGUMENT, "from_data: no data was given for %lld elements",
+                (long long)t->count);
         return ct_inert(context, dtype, ndim, shape);
     }
     plain_tensor source;
@@ -129,7 +136,8 @@ ct_tensor *ct_from_memory(ct_context *context, ct_dtype dtype, int ndim, const i
     int64_t count = ndim < 0 || ndim > CT_MAX_DIMS ? -1 : ct_shape_count(ndim, shape);
     if (count < 0 || (!data && count > 0)) {
         if (count < 0)
-            ct_fail(context, CT_ERROR_SHAPE, "from_memory: a shape of %d dimensions that no tensor can have", ndim);
+            ct_fail(context, CT_ERROR_SHAPE, "from_memory: a shape of %d dimensions that no tensor can have",
+                    ndim);
         else
             ct_fail(context, CT_ERROR_ARGUMENT, "from_memory: no memory was given for %lld elements",
                     (long long)count);
@@ -141,12 +149,13 @@ ct_tensor *ct_from_memory(ct_context *context, ct_dtype dtype, int ndim, const i
     return ct_tensor_wrap(context, storage, dtype, ndim, shape, NULL, 0);
 }
 
-ct_tensor *ct_from_tiles(ct_context *context, int64_t rows, int64_t columns, ct_tile_function tile, void *user,
-                         void (*release)(void *user)) {
+ct_tensor *ct_from_tiles(ct_context *context, int64_t rows, int64_t columns, ct_tile_function tile,
+                         void *user, void (*release)(void *user)) {
     const int64_t shape[2] = {rows, columns};
     if (!tile || ct_shape_count(2, shape) < 0) {
         ct_fail(context, CT_ERROR_ARGUMENT, "from_tiles: %s for a weight [%lld, %lld]",
-                tile ? "a negative or too large size" : "no tile function", (long long)rows, (long long)columns);
+                tile ? "a negative or too large size" : "no tile function", (long long)rows,
+                (long long)columns);
         if (release) release(user);
         return ct_inert(context, CT_F32, 0, NULL);
     }
@@ -157,7 +166,8 @@ ct_tensor *ct_from_tiles(ct_context *context, int64_t rows, int64_t columns, ct_
     return ct_tensor_wrap(context, storage, CT_F32, 2, shape, NULL, 0);
 }
 
-/* ------------------------------------------------------------------------------------ regular series ----- */
+/* ------------------------------------------------------------------------------------ regular series -----
+ */
 
 typedef struct series_work {
     double start, step;
@@ -171,7 +181,8 @@ static void series_range(void *user, int64_t first, int64_t last, int worker) {
     double tile[CT_TILE];
     for (; first < last; first += CT_TILE) {
         int64_t n = last - first < CT_TILE ? last - first : CT_TILE;
-        for (int64_t i = 0; i < n; i++) tile[i] = fma((double)(first + i), work->step, work->start);
+        for (int64_t i = 0; i < n; i++)
+            tile[i] = fma((double)(first + i), work->step, work->start);
         ct_cpu_kernels()->convert(n, CT_F64, tile, work->dtype,
                                   work->data + first * (int64_t)ct_dtype_size(work->dtype));
     }
@@ -195,7 +206,8 @@ ct_tensor *ct_eye(ct_context *context, ct_dtype dtype, int64_t size) {
     return t;
 }
 
-/* ------------------------------------------------------------------------------------ reading, writing ----- */
+/* ------------------------------------------------------------------------------------ reading, writing -----
+ */
 
 /* A generated weight is read along the runs of the view, which lie along its rows or its columns. */
 static void read_generated(const ct_tensor *t, ct_dtype dtype, char *buffer) {
@@ -226,7 +238,8 @@ static void read_generated(const ct_tensor *t, ct_dtype dtype, char *buffer) {
 }
 
 /* What reading and writing have in common: false with the status to return. */
-static bool elements_reachable(const ct_tensor *t, const char *operation, const void *buffer, ct_status *status) {
+static bool elements_reachable(const ct_tensor *t, const char *operation, const void *buffer,
+                               ct_status *status) {
     *status = ct_context_status(t->context);
     if (*status != CT_OK) return false;
     if (!t->storage || t->storage->device == CT_META)
@@ -257,8 +270,8 @@ ct_status ct_write(ct_tensor *tensor, ct_dtype dtype, const void *buffer) {
         return ct_context_status(tensor->context);
     ct_touch(tensor);
     plain_tensor source;
-    return ct_raw_copy(
-        tensor, plain_tensor_make(&source, tensor->context, dtype, tensor->ndim, tensor->shape, (void *)buffer));
+    return ct_raw_copy(tensor, plain_tensor_make(&source, tensor->context, dtype, tensor->ndim, tensor->shape,
+                                                 (void *)buffer));
 }
 
 ct_status ct_item(const ct_tensor *tensor, double *value) {
@@ -272,7 +285,8 @@ ct_status ct_item(const ct_tensor *tensor, double *value) {
     return ct_read(tensor, CT_F64, value);
 }
 
-/* -------------------------------------------------------------------------------------------- in place ----- */
+/* -------------------------------------------------------------------------------------------- in place -----
+ */
 
 ct_status ct_copy_into(ct_tensor *target, const ct_tensor *source) {
     ct_status status = ct_raw_copy(target, source);
@@ -305,22 +319,26 @@ static void scale_range(void *user, int64_t first, int64_t last, int worker) {
         ct_cpu_kernels()->f64.unary(CT_UNARY_SCALE, n, data, data, work->factor, -0.0);
     }
 }
-static void scale_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void scale_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                           void *out) {
     (void)steps;
     float factor = (float)((const scale_work *)user)->factor;
     ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, n, inputs[0], out, factor, -0.0f);
 }
-static void scale_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void scale_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                           void *out) {
     (void)steps;
     double factor = ((const scale_work *)user)->factor;
     ct_cpu_kernels()->f64.unary(CT_UNARY_SCALE, n, inputs[0], out, factor, -0.0);
 }
-static void scale_integer_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void scale_integer_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                               void *out) {
     (void)steps;
     uint64_t factor = (uint64_t)((const scale_work *)user)->whole;
     const uint64_t *x = inputs[0];
     uint64_t *y = out;
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] * factor;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] * factor;
 }
 
 ct_status ct_scale_into(ct_tensor *target, double factor) {
@@ -330,7 +348,8 @@ ct_status ct_scale_into(ct_tensor *target, double factor) {
         return ct_context_status(context);
     ct_dtype dtype = (ct_dtype)target->dtype, compute = ct_compute_type(dtype);
     if (compute == CT_I64 && !(factor == floor(factor) && fabs(factor) < 0x1p63))
-        return ct_fail(context, CT_ERROR_TYPE, "scale_into: %g is not a factor for an integer tensor", factor);
+        return ct_fail(context, CT_ERROR_TYPE, "scale_into: %g is not a factor for an integer tensor",
+                       factor);
     ct_touch(target);
     if (ct_is_meta(target) || target->count == 0) return CT_OK;
     scale_work work = {factor, compute == CT_I64 ? (int64_t)factor : 0, ct_pointer(target), dtype == CT_F32};

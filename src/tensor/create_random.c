@@ -1,8 +1,8 @@
 /* create_random.c - random tensors and random changes in place.
  *
- * Element i (row-major) of a fill is a function of (seed, stream, offset + i) only, so ranges are drawn on any
- * thread in any order. bf16 and f16 are conversions of the f32 draws; strided targets and these types pass through
- * a tile. */
+ * Element i (row-major) of a fill is a function of (seed, stream, offset + i) only, so ranges are drawn on
+ * any thread in any order. bf16 and f16 are conversions of the f32 draws; strided targets and these types
+ * pass through a tile. */
 #include "tensor/raw.h"
 #include "tensor/iterate.h"
 #include "tensor/raw_copy.h"
@@ -75,16 +75,19 @@ static void draw_range(void *user, int64_t first, int64_t last, int worker) {
 static ct_status draw(const char *operation, ct_tensor *target, draw_kind kind, double a, double b,
                       ct_random *random) {
     ct_context *context = target->context;
-    if (!ct_operands_ready(operation, 1, (const ct_tensor *const[]){target}) || !ct_target_ready(operation, target))
+    if (!ct_operands_ready(operation, 1, (const ct_tensor *const[]){target}) ||
+        !ct_target_ready(operation, target))
         return ct_context_status(context);
     if (!ct_dtype_is_float((ct_dtype)target->dtype))
         return ct_fail(context, CT_ERROR_TYPE, "%s: a floating-point type is expected, found %s", operation,
                        ct_dtype_name((ct_dtype)target->dtype));
     if (!random) return ct_fail(context, CT_ERROR_ARGUMENT, "%s: no random generator was given", operation);
     if (!isfinite(a) || !isfinite(b))
-        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: parameters %g and %g have to be finite", operation, a, b);
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: parameters %g and %g have to be finite", operation, a,
+                       b);
     if (!ct_is_meta(target)) {
-        draw_work work = {.kind = kind, .a = a, .b = b, .random = {random->seed, random->stream, random->offset}};
+        draw_work work = {
+            .kind = kind, .a = a, .b = b, .random = {random->seed, random->stream, random->offset}};
         ct_operand_broadcast(&work.target, target, target->ndim, target->shape);
         work.dense = ct_dense(target);
         ct_parallel_ranges(context, target->count, CT_CHUNK / 2, draw_range, &work);
@@ -113,16 +116,17 @@ static ct_tensor *random_tensor(const char *operation, ct_context *context, ct_d
     return ct_inert(context, dtype, t->ndim, t->shape);
 }
 
-ct_tensor *ct_random_uniform_tensor(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape, double low,
-                                    double high, ct_random *random) {
+ct_tensor *ct_random_uniform_tensor(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape,
+                                    double low, double high, ct_random *random) {
     return random_tensor("random_uniform", context, dtype, ndim, shape, DRAW_UNIFORM, low, high, random);
 }
-ct_tensor *ct_random_normal_tensor(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape, double mean,
-                                   double deviation, ct_random *random) {
+ct_tensor *ct_random_normal_tensor(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape,
+                                   double mean, double deviation, ct_random *random) {
     return random_tensor("random_normal", context, dtype, ndim, shape, DRAW_NORMAL, mean, deviation, random);
 }
 
-/* --------------------------------------------------------------------------- integers, masks, permutations ----- */
+/* --------------------------------------------------------------------------- integers, masks, permutations
+ * ----- */
 
 typedef struct integer_work {
     ct_random random;
@@ -140,7 +144,8 @@ static void integer_range(void *user, int64_t first, int64_t last, int worker) {
         int64_t n = last - first < CT_TILE ? last - first : CT_TILE;
         ct_random random = work->random;
         random.offset += (uint64_t)first;
-        for (int64_t i = 0; i < n; i++) tile[i] = ct_random_integer(&random, work->low, work->high);
+        for (int64_t i = 0; i < n; i++)
+            tile[i] = ct_random_integer(&random, work->low, work->high);
         ct_cpu_kernels()->convert(n, CT_I64, tile, work->dtype,
                                   work->data + first * (int64_t)ct_dtype_size(work->dtype));
     }
@@ -176,8 +181,8 @@ static bool has_random(ct_context *context, const char *operation, const ct_rand
     return random != NULL;
 }
 
-ct_tensor *ct_random_integer_tensor(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape, int64_t low,
-                                    int64_t high, ct_random *random) {
+ct_tensor *ct_random_integer_tensor(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape,
+                                    int64_t low, int64_t high, ct_random *random) {
     if (has_random(context, "random_integer", random) && low >= high)
         ct_fail(context, CT_ERROR_ARGUMENT, "random_integer: low %lld is not below high %lld", (long long)low,
                 (long long)high);
@@ -198,7 +203,8 @@ ct_tensor *ct_random_permutation_tensor(ct_context *context, int64_t count, ct_r
     ct_tensor *t = ct_empty(context, CT_I64, 1, &count);
     if (!t->storage) return t;
     integer_work work = {.high = count};
-    /* A permutation has (seed, stream) only: each offset is given a stream of its own. Offset 0 keeps its name. */
+    /* A permutation has (seed, stream) only: each offset is given a stream of its own. Offset 0 keeps its
+     * name. */
     ct_random named = {random->seed, random->stream + random->offset * 0x9e3779b97f4a7c15u, 0};
     fill_integers(t, &work, CT_TILE, permutation_range, &named);
     random->offset += (uint64_t)count;

@@ -9,24 +9,27 @@ bool ct_operands_ready(const char *operation, int count, const ct_tensor *const 
     for (int i = 0; i < count; i++) {
         const ct_storage *storage = operands[i]->storage;
         if (!storage) {
-            ct_fail(context, CT_ERROR_STATE, "%s: operand %d holds no data: the operation that made it failed",
-                    operation, i);
+            ct_fail(context, CT_ERROR_STATE,
+                    "%s: operand %d holds no data: the operation that made it failed", operation, i);
             return false;
         }
         if (storage->tile) {
             ct_fail(context, CT_ERROR_UNSUPPORTED,
-                    "%s: operand %d is a generated weight, which only matmul, linear and read accept", operation, i);
+                    "%s: operand %d is a generated weight, which only matmul, linear and read accept",
+                    operation, i);
             return false;
         }
         if (storage->device != operands[0]->storage->device) {
-            ct_fail(context, CT_ERROR_ARGUMENT, "%s: operand %d is on another device than operand 0", operation, i);
+            ct_fail(context, CT_ERROR_ARGUMENT, "%s: operand %d is on another device than operand 0",
+                    operation, i);
             return false;
         }
     }
     return true;
 }
 
-/* -------------------------------------------------------------------------------------------- operands ----- */
+/* -------------------------------------------------------------------------------------------- operands -----
+ */
 
 void ct_operand_make(ct_operand *operand, void *data, ct_dtype dtype, int ndim, const int64_t *shape,
                      const int64_t *stride) {
@@ -36,7 +39,8 @@ void ct_operand_make(ct_operand *operand, void *data, ct_dtype dtype, int ndim, 
     int used = 0;
     for (int i = 0; i < ndim; i++) {
         if (shape[i] == 1) continue;
-        if (used > 0 && operand->stride[used - 1] == stride[i] * shape[i]) { /* one axis with the one before */
+        if (used > 0 &&
+            operand->stride[used - 1] == stride[i] * shape[i]) { /* one axis with the one before */
             operand->shape[used - 1] *= shape[i];
             operand->stride[used - 1] = stride[i];
             continue;
@@ -60,7 +64,8 @@ void ct_operand_broadcast(ct_operand *operand, const ct_tensor *t, int ndim, con
     ct_operand_make(operand, ct_pointer(t), (ct_dtype)t->dtype, ndim, shape, stride);
 }
 
-/* --------------------------------------------------------------------------------------------- cursors ----- */
+/* --------------------------------------------------------------------------------------------- cursors -----
+ */
 
 void ct_cursor_seek(ct_cursor *cursor, const ct_operand *operand, int64_t position) {
     cursor->operand = operand;
@@ -89,11 +94,12 @@ void ct_cursor_skip(ct_cursor *cursor, int64_t n) {
 }
 
 /* Short strided copies in place: the kernel's call would cost more than they do. */
-#define COPY_SHORT(type)                                                                                          \
-    do {                                                                                                          \
-        const type *from = x;                                                                                     \
-        type *to = y;                                                                                             \
-        for (int64_t i = 0; i < n; i++) to[i * y_step] = from[i * x_step];                                        \
+#define COPY_SHORT(type)                                                                                     \
+    do {                                                                                                     \
+        const type *from = x;                                                                                \
+        type *to = y;                                                                                        \
+        for (int64_t i = 0; i < n; i++)                                                                      \
+            to[i * y_step] = from[i * x_step];                                                               \
     } while (0)
 
 static void copy_run(int size, int64_t n, const void *x, int64_t x_step, void *y, int64_t y_step) {
@@ -138,7 +144,8 @@ void ct_cursor_write(ct_cursor *cursor, int64_t n, const void *in) {
     }
 }
 
-/* ----------------------------------------------------------------------------------------------- loops ----- */
+/* ----------------------------------------------------------------------------------------------- loops -----
+ */
 
 /* How one operand meets the body. */
 typedef struct loop_port {
@@ -159,14 +166,16 @@ static bool needs_gather(const ct_operand *operand, bool unit_only) {
     return last > 0 && operand->shape[last] < SHORT_ROW;
 }
 
-static void port_open(loop_port *port, const ct_operand *operand, int64_t first, ct_dtype body_type, bool unit_only) {
+static void port_open(loop_port *port, const ct_operand *operand, int64_t first, ct_dtype body_type,
+                      bool unit_only) {
     ct_cursor_seek(&port->cursor, operand, first);
     port->gather = needs_gather(operand, unit_only);
     port->convert = operand->dtype != body_type;
 }
 
 /* The next n elements of an input as an array of `type` with the step written to *step. */
-static const void *port_load(loop_port *port, int64_t n, ct_dtype type, loop_tile *raw, loop_tile *tile, int *step) {
+static const void *port_load(loop_port *port, int64_t n, ct_dtype type, loop_tile *raw, loop_tile *tile,
+                             int *step) {
     const ct_operand *operand = port->cursor.operand;
     const void *elements;
     int64_t present = n;

@@ -1,21 +1,21 @@
-/* iterate.h - walking over tensors of any strides, element type and broadcast, in row-major order of a common shape.
+/* iterate.h - walking over tensors of any strides, element type and broadcast, in row-major order of a common
+ * shape.
  *
- * An operand is one tensor seen over that shape, its own axes merged where its strides allow. A loop is some operands
- * and a body: the body gets pieces of the common order, each input as an array of the type it asked for (step 1, or
- * step 0 where the input is one value), and fills an array of the type it declared. Pieces that are not in memory like
- * this pass through tiles of CT_TILE elements. Elements do not depend on how the order is cut, so the work is
- * cut into chunks of CT_CHUNK elements for ct_parallel_for. */
+ * An operand is one tensor seen over that shape, its own axes merged where its strides allow. A loop is some
+ * operands and a body: the body gets pieces of the common order, each input as an array of the type it asked
+ * for (step 1, or step 0 where the input is one value), and fills an array of the type it declared. Pieces
+ * that are not in memory like this pass through tiles of CT_TILE elements. Elements do not depend on how the
+ * order is cut, so the work is cut into chunks of CT_CHUNK elements for ct_parallel_for. */
 #ifndef CARAT_SRC_TENSOR_ITERATE_H
 #define CARAT_SRC_TENSOR_ITERATE_H
 
 #include "tensor/tensor.h"
 
-/* The kernel table shares two names with carat/ops.h; as in raw_rows.h the kernels' are renamed. */
+/* The kernel table and carat/ops.h both have a CT_REDUCE_SUM: here, as in raw_rows.h, the kernels' is
+ * renamed. */
 #define CT_REDUCE_SUM CT_KERNEL_REDUCE_SUM
-#define ct_attention ct_attention_head
 #include "tensor/cpu/kernels.h"
 #undef CT_REDUCE_SUM
-#undef ct_attention
 
 #define CT_TILE 1024
 #define CT_CHUNK 32768
@@ -76,7 +76,8 @@ void ct_cursor_read(ct_cursor *cursor, int64_t n, void *out);
 void ct_cursor_write(ct_cursor *cursor, int64_t n, const void *in);
 
 /* n elements; inputs[i] has steps[i] 0 or 1. */
-typedef void (*ct_loop_body)(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out);
+typedef void (*ct_loop_body)(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                             void *out);
 
 typedef struct ct_loop {
     ct_loop_body body;
@@ -96,11 +97,12 @@ static inline ct_dtype ct_compute_type(ct_dtype dtype) {
     return ct_dtype_is_float(dtype) ? CT_F32 : CT_I64;
 }
 
-/* Whether an operation may start: false (with the error in the context) if the context has failed or an operand is
- * inert, a generated weight, or on another device than the first. */
+/* Whether an operation may start: false (with the error in the context) if the context has failed or an
+ * operand is inert, a generated weight, or on another device than the first. */
 bool ct_operands_ready(const char *operation, int count, const ct_tensor *const *operands);
 
-/* Calls task(user, first, last, worker) on [0, count) in pieces of `piece`; one piece without the parallel loop. */
+/* Calls task(user, first, last, worker) on [0, count) in pieces of `piece`; one piece without the parallel
+ * loop. */
 typedef void (*ct_range_task)(void *user, int64_t first, int64_t last, int worker);
 void ct_parallel_ranges(ct_context *context, int64_t count, int64_t piece, ct_range_task task, void *user);
 

@@ -16,11 +16,13 @@ void ct_lapack_prepare(void) {
 }
 
 /* The routine of one type or the other, on column-major arrays. */
-#define CALL(name, ...)                                                                                           \
-    (single ? LAPACKE_s##name##_work(LAPACK_COL_MAJOR, __VA_ARGS__)                                               \
+#define CALL(name, ...)                                                                                      \
+    (single ? LAPACKE_s##name##_work(LAPACK_COL_MAJOR, __VA_ARGS__)                                          \
             : LAPACKE_d##name##_work(LAPACK_COL_MAJOR, __VA_ARGS__))
 
-static int at_least_one(int n) { return n > 1 ? n : 1; }
+static int at_least_one(int n) {
+    return n > 1 ? n : 1;
+}
 
 /* The first element of a workspace after a query. */
 static size_t queried(bool single, const double *answer) {
@@ -28,7 +30,9 @@ static size_t queried(bool single, const double *answer) {
     return elements < 1 ? 1 : (size_t)(elements * 1.0001) + 1; /* f32 may have rounded the count down */
 }
 
-int ct_lapack_potrf(bool single, char uplo, int n, void *a) { return CALL(potrf, uplo, n, a, at_least_one(n)); }
+int ct_lapack_potrf(bool single, char uplo, int n, void *a) {
+    return CALL(potrf, uplo, n, a, at_least_one(n));
+}
 
 int ct_lapack_geqrf(bool single, int m, int n, void *a, void *tau, void *work, size_t elements) {
     return CALL(geqrf, m, n, a, at_least_one(m), tau, work, (int)elements);
@@ -48,10 +52,11 @@ size_t ct_lapack_qr_work(bool single, int m, int n) {
     return factor > form ? factor : form;
 }
 
-int ct_lapack_gesdd(bool single, int m, int n, void *a, void *s, void *u, void *vt, void *work, size_t elements,
-                    int *integers) {
+int ct_lapack_gesdd(bool single, int m, int n, void *a, void *s, void *u, void *vt, void *work,
+                    size_t elements, int *integers) {
     int k = at_least_one(m < n ? m : n);
-    return CALL(gesdd, 'S', m, n, a, at_least_one(m), s, u, at_least_one(m), vt, k, work, (int)elements, integers);
+    return CALL(gesdd, 'S', m, n, a, at_least_one(m), s, u, at_least_one(m), vt, k, work, (int)elements,
+                integers);
 }
 
 size_t ct_lapack_gesdd_work(bool single, int m, int n) {
@@ -63,9 +68,10 @@ size_t ct_lapack_gesdd_work(bool single, int m, int n) {
     return queried(single, &answer);
 }
 
-int ct_lapack_syevd(bool single, char uplo, int n, void *a, void *values, void *work, size_t elements, int *integers,
-                    size_t integer_count) {
-    return CALL(syevd, 'V', uplo, n, a, at_least_one(n), values, work, (int)elements, integers, (int)integer_count);
+int ct_lapack_syevd(bool single, char uplo, int n, void *a, void *values, void *work, size_t elements,
+                    int *integers, size_t integer_count) {
+    return CALL(syevd, 'V', uplo, n, a, at_least_one(n), values, work, (int)elements, integers,
+                (int)integer_count);
 }
 
 size_t ct_lapack_syevd_work(bool single, int n, size_t *integer_count) {
@@ -85,6 +91,7 @@ int ct_lapack_getrs(bool single, char trans, int n, int columns, const void *a, 
     return CALL(getrs, trans, n, columns, a, at_least_one(n), pivots, b, at_least_one(n));
 }
 
-int ct_lapack_trtrs(bool single, char uplo, char trans, char diagonal, int n, int columns, const void *a, void *b) {
+int ct_lapack_trtrs(bool single, char uplo, char trans, char diagonal, int n, int columns, const void *a,
+                    void *b) {
     return CALL(trtrs, uplo, trans, diagonal, n, columns, a, at_least_one(n), b, at_least_one(n));
 }

@@ -1,6 +1,7 @@
 /* matmul_operand.c - tensors as factors of ct_gemm: stored with any strides, or generated tile by tile. */
 #include "tensor/matmul_operand.h"
 #include "tensor/onednn.h"
+#include "tensor/shadow.h"
 
 #define PIECE 64 /* side of the squares in which a transposed or widened tile is made */
 
@@ -85,6 +86,12 @@ bool ct_matmul_factor_make(ct_matmul_factor *factor, const ct_tensor *t, ct_dtyp
     factor->operand.row_stride = t->stride[t->ndim - 2];
     factor->operand.col_stride = t->stride[t->ndim - 1];
     return true;
+}
+
+void ct_matmul_use_packed(ct_matmul_factor *factor, const ct_tensor *b, ct_dtype compute) {
+    if (compute != CT_F32 || b->ndim != 2) return;
+    const ct_gemm_packed *packed = ct_shadow_packed(b);
+    if (packed) factor->operand = (ct_gemm_operand){.packed = packed};
 }
 
 ct_status ct_matmul_run(ct_context *context, bool meta, ct_dtype compute, const ct_gemm_batch *batch,

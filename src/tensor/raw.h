@@ -58,6 +58,12 @@ ct_tensor *ct_raw_matmul(ct_tensor *a, ct_tensor *b, ct_dtype out);
  * the activation if it is not NULL and there is one. */
 ct_tensor *ct_raw_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool transposed, ct_activation activation,
                          ct_tensor **preactivation);
+/* Gradients of the parameters of layers. x and gradient have the same leading axes; with three axes or more the first
+ * one counts sequences, and the gradient is a left fold: each sequence's part by itself, added in order to `into`
+ * ([the parameter's shape], returned; NULL: a new tensor of type `out` that begins with the first sequence's part).
+ * So the bits do not depend on how sequences are cut into calls. bf16 products through oneDNN are not folded. */
+ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into);
+ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into);
 ct_status ct_raw_qr(ct_tensor *x, ct_tensor **q, ct_tensor **r);
 ct_tensor *ct_raw_cholesky(ct_tensor *x);
 ct_status ct_raw_svd(ct_tensor *x, ct_tensor **u, ct_tensor **s, ct_tensor **vh);
@@ -73,7 +79,8 @@ ct_tensor *ct_raw_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor
                                 int64_t ignore_index, ct_tensor **gradient);
 ct_tensor *ct_raw_layer_norm(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, double epsilon, ct_tensor **mean,
                              ct_tensor **rstd);
-/* Any of the three results may be unwanted (NULL pointer). */
+/* Any of the three results may be unwanted (NULL pointer). *dweight and *dbias that are not NULL on entry are added to,
+ * as ct_raw_weight_gradient does. */
 ct_status ct_raw_layer_norm_backward(ct_tensor *x, ct_tensor *weight, ct_tensor *mean, ct_tensor *rstd,
                                      ct_tensor *gradient, ct_tensor **dx, ct_tensor **dweight, ct_tensor **dbias);
 ct_tensor *ct_raw_rms_norm(ct_tensor *x, ct_tensor *weight, double epsilon, ct_tensor **rstd);

@@ -65,26 +65,44 @@ static float bias_element(const ct_scores_operand *bias, int64_t at) {
     return value;
 }
 
-/* block[i][j] = bias of query first + i and key j, -inf where the mask hides it. */
+/* Keys that some query up to `last` sees. */
+static int64_t keys_seen(const ct_attention_work *w, int64_t last) {
+    int64_t seen = w->causal ? ct_attention_offset(w) + last + 1 : w->keys;
+    return seen < 0 ? 0 : ct_least(seen, w->keys);
+}
+
+static void bias_row(const ct_attention_work *w, int64_t at, int64_t keys, float *row) {
+    int64_t step = w->bias.stride[3];
+    if (!w->bias.present)
+        memset(row, 0, (size_t)keys * sizeof(*row));
+    else if (step == 1)
+        ct_cpu_kernels()->convert(keys, w->bias.dtype, ct_at(w->bias.data, w->bias.dtype, at), CT_F32, row);
+    else
+        for (int64_t j = 0; j < keys; j++)
+            row[j] = bias_element(&w->bias, at + j * step);
+}
+
+static void hide(const uint8_t *mask, int64_t step, int64_t keys, float *row) {
+    const float hidden = -INFINITY;
+    if (step == 1)
+        ct_cpu_kernels()->f32.where(keys, mask, row, 1, &hidden, 0, row);
+    else
+        for (int64_t j = 0; j < keys; j++)
+            row[j] = mask[j * step] ? row[j] : hidden;
+}
+
+/* block[i][j] = bias of query first + i and key j, -inf where the mask hides it; keys that no query sees are
+ * left out. */
 static void make_bias(const ct_attention_work *w, int64_t batch, int64_t head, int64_t first, int64_t count,
                       float *block) {
     const int64_t *bs = w->bias.stride, *ms = w->mask.stride;
+    int64_t keys = keys_seen(w, first + count - 1);
     for (int64_t i = 0; i < count; i++) {
         float *row = block + i * w->keys;
-        int64_t bias_at = batch * bs[0] + head * bs[1] + (first + i) * bs[2];
-        if (!w->bias.present)
-            memset(row, 0, (size_t)w->keys * sizeof(*row));
-        else if (bs[3] == 1)
-            ct_cpu_kernels()->convert(w->keys, w->bias.dtype, ct_at(w->bias.data, w->bias.dtype, bias_at),
-                                      CT_F32, row);
-        else
-            for (int64_t j = 0; j < w->keys; j++)
-                row[j] = bias_element(&w->bias, bias_at + j * bs[3]);
+        bias_row(w, batch * bs[0] + head * bs[1] + (first + i) * bs[2], keys, row);
         if (!w->mask.present) continue;
-        const uint8_t *mask =
-            (const uint8_t *)w->mask.data + batch * ms[0] + head * ms[1] + (first + i) * ms[2];
-        for (int64_t j = 0; j < w->keys; j++)
-            row[j] = mask[j * ms[3]] ? row[j] : -INFINITY;
+        const uint8_t *mask = w->mask.data;
+        hide(mask + batch * ms[0] + head * ms[1] + (first + i) * ms[2], ms[3], keys, row);
     }
 }
 
@@ -123,12 +141,6 @@ typedef struct forward_work {
     head_layout layout;
     int64_t blocks;
 } forward_work;
-
-/* Keys that some query up to `last` sees. */
-static int64_t keys_seen(const ct_attention_work *w, int64_t last) {
-    int64_t seen = w->causal ? ct_attention_offset(w) + last + 1 : w->keys;
-    return seen < 0 ? 0 : ct_least(seen, w->keys);
-}
 
 static void forward_widened(const forward_work *f, ct_attention_head *a, int64_t batch, int64_t head,
                             int64_t first) {

@@ -1,7 +1,8 @@
 /* raw_copy.c - copies between tensors of any strides and types, and target += alpha source.
  *
- * A copy within one type sorts the axes by the target's strides and merges what it can; what is left is a plain
- * run of memory, a batch of transpositions, or rows. A copy between types passes through the tiles of iterate.h. */
+ * A copy within one type sorts the axes by the target's strides and merges what it can; what is left is a
+ * plain run of memory, a batch of transpositions, or rows. A copy between types passes through the tiles of
+ * iterate.h. */
 #include "tensor/raw.h"
 #include "tensor/iterate.h"
 #include "tensor/raw_copy.h"
@@ -85,22 +86,24 @@ static void copy_rows(void *user, int64_t first, int64_t last, int worker) {
         if (to_step == 1 && from_step == 1)
             memcpy(ct_cursor_address(&to), ct_cursor_address(&from), (size_t)n * (size_t)plan->size);
         else
-            kernels->copy_strided(plan->size, n, ct_cursor_address(&from), from_step, ct_cursor_address(&to), to_step);
+            kernels->copy_strided(plan->size, n, ct_cursor_address(&from), from_step, ct_cursor_address(&to),
+                                  to_step);
         ct_cursor_skip(&to, n);
         ct_cursor_skip(&from, n);
         first += n;
     }
 }
 
-/* Index: [other axes..., block of columns, block of rows]; rows lie along the last axis, columns along `across`. */
+/* Index: [other axes..., block of rows, block of columns]; rows lie along the last axis, columns along
+ * `across`. In this order the blocks read whole rows of the source one after the other. */
 static void copy_transposed(void *user, int64_t index, int worker) {
     (void)worker;
     const copy_plan *plan = user;
     int last = plan->ndim - 1, across = plan->across;
-    int64_t row = index % plan->row_blocks * BLOCK_ROWS;
-    index /= plan->row_blocks;
     int64_t column = index % plan->column_blocks * BLOCK_COLUMNS;
     index /= plan->column_blocks;
+    int64_t row = index % plan->row_blocks * BLOCK_ROWS;
+    index /= plan->row_blocks;
     int64_t to = column * plan->to[across] + row * plan->to[last];
     int64_t from = column * plan->from[across] + row * plan->from[last];
     for (int i = last - 1; i >= 0; i--) {
@@ -111,9 +114,9 @@ static void copy_transposed(void *user, int64_t index, int worker) {
         from += at * plan->from[i];
     }
     int64_t rows = plan->shape[last] - row, columns = plan->shape[across] - column;
-    ct_cpu_kernels()->transpose(plan->size, rows < BLOCK_ROWS ? rows : BLOCK_ROWS,
-                                columns < BLOCK_COLUMNS ? columns : BLOCK_COLUMNS, plan->source + from * plan->size,
-                                plan->from[last], plan->target + to * plan->size, plan->to[across]);
+    ct_cpu_kernels()->transpose(
+        plan->size, rows < BLOCK_ROWS ? rows : BLOCK_ROWS, columns < BLOCK_COLUMNS ? columns : BLOCK_COLUMNS,
+        plan->source + from * plan->size, plan->from[last], plan->target + to * plan->size, plan->to[across]);
 }
 
 static int transposed_axis(const copy_plan *plan) {
@@ -141,7 +144,8 @@ static void copy_same(ct_context *context, const ct_tensor *target, const ct_ten
         if (target->count > CT_CHUNK) {
             ct_parallel_for(context, pieces, copy_transposed, &plan);
         } else {
-            for (int64_t i = 0; i < pieces; i++) copy_transposed(&plan, i, 0);
+            for (int64_t i = 0; i < pieces; i++)
+                copy_transposed(&plan, i, 0);
         }
         return;
     }
@@ -166,8 +170,9 @@ typedef struct convert_work {
 static void convert_range(void *user, int64_t first, int64_t last, int worker) {
     (void)worker;
     const convert_work *work = user;
-    ct_cpu_kernels()->convert(last - first, work->from, work->source + first * (int64_t)ct_dtype_size(work->from),
-                              work->to, work->target + first * (int64_t)ct_dtype_size(work->to));
+    ct_cpu_kernels()->convert(last - first, work->from,
+                              work->source + first * (int64_t)ct_dtype_size(work->from), work->to,
+                              work->target + first * (int64_t)ct_dtype_size(work->to));
 }
 
 /* The tiles of the loop have converted already. */
@@ -202,7 +207,8 @@ bool ct_target_ready(const char *operation, const ct_tensor *target) {
     for (int i = 0; i < target->ndim; i++)
         if (target->stride[i] == 0 && target->shape[i] > 1) {
             ct_fail(target->context, CT_ERROR_ARGUMENT,
-                    "%s: the target repeats the same elements along axis %d and cannot be written", operation, i);
+                    "%s: the target repeats the same elements along axis %d and cannot be written", operation,
+                    i);
             return false;
         }
     return true;
@@ -241,6 +247,18 @@ static bool same_region(const ct_tensor *a, const ct_tensor *b) {
     return true;
 }
 
+bool ct_strides_across(const ct_tensor *t) {
+    if (t->count < CT_CHUNK / 2) return false;
+    int last = -1;
+    bool along = false; /* another axis lies along memory */
+    for (int i = 0; i < t->ndim; i++) {
+        if (t->shape[i] == 1) continue;
+        along = along || (last >= 0 && t->stride[last] == 1 && t->shape[last] >= 4);
+        last = i;
+    }
+    return along && t->stride[last] != 1 && t->stride[last] != 0;
+}
+
 bool ct_regions_clash(const ct_tensor *target, const ct_tensor *source) {
     if (target->storage != source->storage || target->count == 0 || source->count == 0) return false;
     if (same_region(target, source)) return false;
@@ -261,12 +279,14 @@ static ct_status copy_checked(ct_tensor *target, const ct_tensor *source) {
     return ct_context_status(target->context);
 }
 
-/* A source that overlaps the target is copied first. */
+/* A source that overlaps the target, or strides across memory, is copied first. */
 typedef ct_status (*into_function)(ct_tensor *target, const ct_tensor *source, double alpha);
-static ct_status with_separate_source(ct_tensor *target, const ct_tensor *source, double alpha, into_function into) {
+static ct_status with_separate_source(ct_tensor *target, const ct_tensor *source, double alpha,
+                                      into_function into) {
     ct_context *context = target->context;
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *separate = ct_empty_on(context, CT_CPU, (ct_dtype)source->dtype, source->ndim, source->shape);
+    ct_device device = ct_is_meta(target) ? CT_META : CT_CPU;
+    ct_tensor *separate = ct_empty_on(context, device, (ct_dtype)source->dtype, source->ndim, source->shape);
     ct_status status = ct_context_status(context);
     if (status == CT_OK) status = copy_checked(separate, source);
     if (status == CT_OK) status = into(target, separate, alpha);
@@ -283,7 +303,8 @@ ct_status ct_raw_copy(ct_tensor *target, const ct_tensor *source) {
     if (!ct_operands_ready("copy", 2, (const ct_tensor *const[]){target, source}) ||
         !ct_target_ready("copy", target) || !ct_broadcasts_to("copy", source, target))
         return ct_context_status(target->context);
-    if (!ct_is_meta(target) && ct_regions_clash(target, source))
+    bool across = target->dtype != source->dtype && ct_strides_across(source);
+    if (across || (!ct_is_meta(target) && ct_regions_clash(target, source)))
         return with_separate_source(target, source, 0, copy_into);
     return copy_checked(target, source);
 }
@@ -292,7 +313,10 @@ ct_tensor *ct_raw_cast(ct_tensor *x, ct_dtype dtype) {
     if (!ct_operands_ready("cast", 1, (const ct_tensor *const[]){x}))
         return ct_inert(x->context, dtype, x->ndim, x->shape);
     ct_tensor *y = ct_empty_on(x->context, ct_is_meta(x) ? CT_META : CT_CPU, dtype, x->ndim, x->shape);
-    if (!ct_is_meta(y)) copy_checked(y, x);
+    if (dtype != (ct_dtype)x->dtype && ct_strides_across(x))
+        with_separate_source(y, x, 0, copy_into);
+    else
+        copy_checked(y, x);
     return y;
 }
 
@@ -325,26 +349,31 @@ static void axpy_range(void *user, int64_t first, int64_t last, int worker) {
                           (double *)work->target + first);
 }
 
-static void axpy_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void axpy_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                          void *out) {
     (void)steps;
     if (out != inputs[0]) memcpy(out, inputs[0], (size_t)n * sizeof(float));
     ct_cpu_kernels()->f32.axpy(n, (float)((const axpy_work *)user)->alpha, inputs[1], out);
 }
-static void axpy_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void axpy_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                          void *out) {
     (void)steps;
     if (out != inputs[0]) memcpy(out, inputs[0], (size_t)n * sizeof(double));
     ct_cpu_kernels()->f64.axpy(n, ((const axpy_work *)user)->alpha, inputs[1], out);
 }
-static void axpy_integer_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void axpy_integer_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                              void *out) {
     (void)steps;
     uint64_t alpha = (uint64_t)((const axpy_work *)user)->whole;
     const int64_t *y = inputs[0], *x = inputs[1];
     int64_t *sum = out;
-    for (int64_t i = 0; i < n; i++) sum[i] = (int64_t)((uint64_t)y[i] + alpha * (uint64_t)x[i]);
+    for (int64_t i = 0; i < n; i++)
+        sum[i] = (int64_t)((uint64_t)y[i] + alpha * (uint64_t)x[i]);
 }
 
 static ct_status axpy_checked(ct_tensor *target, const ct_tensor *source, double alpha) {
     ct_context *context = target->context;
+    if (ct_is_meta(target) || target->count == 0) return CT_OK;
     axpy_work work = {alpha, 0, ct_pointer(target), ct_pointer(source), target->dtype == CT_F32};
     if (target->dtype == source->dtype && (work.single || target->dtype == CT_F64) &&
         target->count == source->count && ct_dense(target) && ct_dense(source)) {
@@ -378,7 +407,7 @@ ct_status ct_raw_axpy(ct_tensor *target, const ct_tensor *source, double alpha) 
                        ct_dtype_name((ct_dtype)target->dtype), ct_dtype_name((ct_dtype)source->dtype));
     if (integer && !(alpha == floor(alpha) && fabs(alpha) < 0x1p63))
         return ct_fail(context, CT_ERROR_TYPE, "add_into: %g is not a factor for an integer tensor", alpha);
-    if (ct_is_meta(target) || target->count == 0) return CT_OK;
-    if (ct_regions_clash(target, source)) return with_separate_source(target, source, alpha, axpy_checked);
+    if (ct_strides_across(source) || (!ct_is_meta(target) && ct_regions_clash(target, source)))
+        return with_separate_source(target, source, alpha, axpy_checked);
     return axpy_checked(target, source, alpha);
 }

@@ -1,33 +1,42 @@
 /* raw_elementwise.c - unary and binary functions, comparisons, and selection by a mask, element by element.
  *
- * f32 and f64 go through the kernel table; bf16 and f16 are converted to f32 in tiles and rounded once; integers
- * are computed in 64 bits and wrap when they are stored. */
+ * f32 and f64 go through the kernel table; bf16 and f16 are converted to f32 in tiles and rounded once;
+ * integers are computed in 64 bits and wrap when they are stored. */
 #include "tensor/raw.h"
 #include "tensor/iterate.h"
+#include "tensor/raw_copy.h"
 #include <math.h>
 
 /* Results of at least this many bytes are written past the caches. */
 #define STREAM_BYTES ((int64_t)32 << 20)
 
-/* ------------------------------------------------------------------------------------------- integers ----- */
+/* ------------------------------------------------------------------------------------------- integers -----
+ */
 
-static inline int64_t wrap_add(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
-static inline int64_t wrap_sub(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
-static inline int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
+static inline int64_t wrap_add(int64_t a, int64_t b) {
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+static inline int64_t wrap_sub(int64_t a, int64_t b) {
+    return (int64_t)((uint64_t)a - (uint64_t)b);
+}
+static inline int64_t wrap_mul(int64_t a, int64_t b) {
+    return (int64_t)((uint64_t)a * (uint64_t)b);
+}
 
 typedef struct integer_unary {
     ct_unary_op op;
     int64_t p, q;
 } integer_unary;
 
-#define FOR_X(value)                                                                                              \
-    for (int64_t i = 0; i < n; i++) {                                                                             \
-        int64_t v = x[i];                                                                                         \
-        y[i] = (value);                                                                                           \
-    }                                                                                                             \
+#define FOR_X(value)                                                                                         \
+    for (int64_t i = 0; i < n; i++) {                                                                        \
+        int64_t v = x[i];                                                                                    \
+        y[i] = (value);                                                                                      \
+    }                                                                                                        \
     break
 
-static void integer_unary_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void integer_unary_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                               void *out) {
     (void)steps;
     const integer_unary *unary = user;
     const int64_t *x = inputs[0];
@@ -54,17 +63,18 @@ static void integer_unary_body(const void *user, int64_t n, const void *const *i
     }
 }
 
-#define FOR_AB(type, value)                                                                                       \
-    {                                                                                                             \
-        type *y = out;                                                                                            \
-        for (int64_t i = 0; i < n; i++) {                                                                         \
-            int64_t u = a[i * step_a], v = b[i * step_b];                                                         \
-            y[i] = (type)(value);                                                                                 \
-        }                                                                                                         \
-    }                                                                                                             \
+#define FOR_AB(type, value)                                                                                  \
+    {                                                                                                        \
+        type *y = out;                                                                                       \
+        for (int64_t i = 0; i < n; i++) {                                                                    \
+            int64_t u = a[i * step_a], v = b[i * step_b];                                                    \
+            y[i] = (type)(value);                                                                            \
+        }                                                                                                    \
+    }                                                                                                        \
     break
 
-static void integer_binary_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void integer_binary_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                                void *out) {
     ct_binary_op op = *(const ct_binary_op *)user;
     const int64_t *a = inputs[0], *b = inputs[1];
     int64_t step_a = steps[0], step_b = steps[1];
@@ -161,12 +171,14 @@ static real_unary real_unary_of(ct_unary_op op, double p0, double p1) {
     return unary;
 }
 
-static void unary_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void unary_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                           void *out) {
     (void)steps;
     const real_unary *unary = user;
     ct_cpu_kernels()->f32.unary(unary->kernel, n, inputs[0], out, (float)unary->p, (float)unary->q);
 }
-static void unary_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void unary_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                           void *out) {
     (void)steps;
     const real_unary *unary = user;
     ct_cpu_kernels()->f64.unary(unary->kernel, n, inputs[0], out, unary->p, unary->q);
@@ -188,7 +200,8 @@ static void unary_f64_range(void *user, int64_t first, int64_t last, int worker)
 static bool integer_parameter(ct_context *context, ct_unary_op op, double value, bool upper, int64_t *out) {
     if (op == CT_CLAMP) value = upper ? floor(value) : ceil(value);
     if (isnan(value) || (op != CT_CLAMP && (value != floor(value) || fabs(value) >= 0x1p63))) {
-        ct_fail(context, CT_ERROR_TYPE, "%s: %g is not a value for an integer tensor", unary_table[op].name, value);
+        ct_fail(context, CT_ERROR_TYPE, "%s: %g is not a value for an integer tensor", unary_table[op].name,
+                value);
         return false;
     }
     *out = value >= 0x1p63 ? INT64_MAX : value < -0x1p63 ? INT64_MIN : (int64_t)value;
@@ -205,13 +218,15 @@ static void run_unary(ct_context *context, ct_loop *loop, ct_tensor *x, ct_tenso
     ct_loop_run(context, loop);
 }
 
-static void real_unary_run(ct_context *context, ct_unary_op op, ct_tensor *x, ct_tensor *y, double p0, double p1) {
+static void real_unary_run(ct_context *context, ct_unary_op op, ct_tensor *x, ct_tensor *y, double p0,
+                           double p1) {
     real_unary unary = real_unary_of(op, p0, p1);
     bool single = x->dtype == CT_F32;
     if ((single || x->dtype == CT_F64) && ct_dense(x)) {
         unary.x = ct_pointer(x);
         unary.y = ct_pointer(y);
-        if (x->count * (int64_t)ct_dtype_size((ct_dtype)x->dtype) >= STREAM_BYTES) unary.kernel |= CT_KERNEL_STREAM;
+        if (x->count * (int64_t)ct_dtype_size((ct_dtype)x->dtype) >= STREAM_BYTES)
+            unary.kernel |= CT_KERNEL_STREAM;
         ct_parallel_ranges(context, x->count, CT_CHUNK, single ? unary_f32_range : unary_f64_range, &unary);
         return;
     }
@@ -229,14 +244,18 @@ ct_tensor *ct_raw_unary(ct_unary_op op, ct_tensor *x, double p0, double p1) {
     bool integer = !ct_dtype_is_float(dtype);
     integer_unary parameters = {op, 0, 0};
     if (integer && !unary_table[op].integer) {
-        ct_fail(context, CT_ERROR_TYPE, "%s: a floating-point tensor is expected, found %s", unary_table[op].name,
-                ct_dtype_name(dtype));
+        ct_fail(context, CT_ERROR_TYPE, "%s: a floating-point tensor is expected, found %s",
+                unary_table[op].name, ct_dtype_name(dtype));
         return ct_inert(context, dtype, x->ndim, x->shape);
     }
     if (integer && (op == CT_CLAMP || op == CT_ADD_SCALAR || op == CT_MUL_SCALAR) &&
         (!integer_parameter(context, op, p0, false, &parameters.p) ||
          (op == CT_CLAMP && !integer_parameter(context, op, p1, true, &parameters.q))))
         return ct_inert(context, dtype, x->ndim, x->shape);
+    if (ct_strides_across(x)) {
+        ct_scope scope = ct_scope_open(context);
+        return ct_scope_return(context, scope, ct_raw_unary(op, ct_raw_contiguous(x), p0, p1));
+    }
     ct_tensor *y = ct_empty_on(context, ct_is_meta(x) ? CT_META : CT_CPU, dtype, x->ndim, x->shape);
     if (ct_is_meta(y)) return y; /* meta, or no memory */
     if (!integer) {
@@ -250,7 +269,8 @@ ct_tensor *ct_raw_unary(ct_unary_op op, ct_tensor *x, double p0, double p1) {
     return y;
 }
 
-/* -------------------------------------------------------------------------------------------- binary ----- */
+/* -------------------------------------------------------------------------------------------- binary -----
+ */
 
 typedef enum binary_kind { ARITHMETIC, COMPARISON, GRADIENT } binary_kind;
 typedef struct binary_entry {
@@ -293,7 +313,8 @@ typedef struct real_binary {
     ct_loop_body body;
 } real_binary;
 
-static void binary_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void binary_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                            void *out) {
     const real_binary *binary = user;
     const ct_kernels_f32 *kernels = &ct_cpu_kernels()->f32;
     if (binary->kind == ARITHMETIC)
@@ -303,7 +324,8 @@ static void binary_f32_body(const void *user, int64_t n, const void *const *inpu
     else
         kernels->unary_backward((ct_unary_gradient)binary->kernel, n, inputs[1], inputs[0], out, 0, 0);
 }
-static void binary_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void binary_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                            void *out) {
     const real_binary *binary = user;
     const ct_kernels_f64 *kernels = &ct_cpu_kernels()->f64;
     if (binary->kind == ARITHMETIC)
@@ -321,7 +343,8 @@ static void binary_range(void *user, int64_t first, int64_t last, int worker) {
     binary->body(binary, last - first, inputs, binary->steps, binary->y + first * binary->result_size);
 }
 
-/* Whether `t` can be read along a result of the given shape as a plain array (step 1) or as one value (step 0). */
+/* Whether `t` can be read along a result of the given shape as a plain array (step 1) or as one value (step
+ * 0). */
 static bool plain_operand(const ct_tensor *t, const ct_tensor *result, int *step) {
     *step = t->count == result->count;
     if (t->count == 1 && result->count != 1) return true;
@@ -337,7 +360,67 @@ static bool binary_plain(real_binary *binary, const ct_tensor *a, const ct_tenso
     binary->y = ct_pointer(y);
     binary->size = (int)ct_dtype_size((ct_dtype)a->dtype);
     binary->result_size = (int)ct_dtype_size((ct_dtype)y->dtype);
-    if (binary->kind == ARITHMETIC && y->count * binary->size >= STREAM_BYTES) binary->kernel |= CT_KERNEL_STREAM;
+    if (binary->kind == ARITHMETIC && y->count * binary->size >= STREAM_BYTES)
+        binary->kernel |= CT_KERNEL_STREAM;
+    return true;
+}
+
+/* One operand of the result's shape and the other the same for all rows, or one value for each row: the
+ * second is seen as [rows, columns] of steps (0, 1) or (s, 0). Short rows are joined: the repeated operand is
+ * laid out several times. */
+typedef struct row_binary {
+    real_binary binary;
+    int small; /* which operand is repeated */
+    int64_t columns, row_step, column_step, joined;
+    _Alignas(64) double tile[CT_TILE];
+} row_binary;
+
+static void row_range(void *user, int64_t first, int64_t last, int worker) {
+    (void)worker;
+    const row_binary *work = user;
+    const real_binary *binary = &work->binary;
+    const char *wide = work->small ? binary->a : binary->b, *small = work->small ? binary->b : binary->a;
+    int steps[2] = {1, 1};
+    steps[work->small] = work->column_step != 0;
+    for (int64_t row = first; row < last; row += work->joined) {
+        int64_t rows = last - row < work->joined ? last - row : work->joined, at = row * work->columns;
+        const void *inputs[2];
+        inputs[!work->small] = wide + at * binary->size;
+        inputs[work->small] =
+            work->joined > 1 ? (const char *)work->tile : small + row * work->row_step * binary->size;
+        binary->body(binary, rows * work->columns, inputs, steps, binary->y + at * binary->result_size);
+    }
+}
+
+static bool binary_rows(ct_context *context, const real_binary *binary, ct_tensor *a, ct_tensor *b,
+                        ct_tensor *y) {
+    if (a->dtype != b->dtype || (a->dtype != CT_F32 && a->dtype != CT_F64) || binary->kind == GRADIENT)
+        return false;
+    row_binary work; /* the tile is filled as far as it is used */
+    work.binary = *binary;
+    work.small = a->count == y->count && ct_dense(a);
+    if (!work.small && !(b->count == y->count && ct_dense(b))) return false;
+    ct_operand repeated;
+    ct_operand_broadcast(&repeated, work.small ? b : a, y->ndim, y->shape);
+    if (repeated.ndim != 2 || repeated.shape[1] > CT_CHUNK) return false;
+    work.columns = repeated.shape[1];
+    work.row_step = repeated.stride[0];
+    work.column_step = repeated.stride[1];
+    bool row = work.row_step == 0 && work.column_step == 1, column = work.column_step == 0;
+    if (!row && !column) return false;
+    work.binary.a = ct_pointer(a);
+    work.binary.b = ct_pointer(b);
+    work.binary.y = ct_pointer(y);
+    work.binary.size = (int)ct_dtype_size((ct_dtype)a->dtype);
+    work.binary.result_size = (int)ct_dtype_size((ct_dtype)y->dtype);
+    if (binary->kind == ARITHMETIC && work.columns >= 256 && y->count * work.binary.size >= STREAM_BYTES)
+        work.binary.kernel |= CT_KERNEL_STREAM;
+    work.joined = row && work.columns <= CT_TILE / 4 ? CT_TILE / work.columns : 1;
+    if (work.joined > repeated.shape[0]) work.joined = repeated.shape[0];
+    for (int64_t i = 0; work.joined > 1 && i < work.joined; i++)
+        memcpy((char *)work.tile + i * work.columns * repeated.size, repeated.data,
+               (size_t)(work.columns * repeated.size));
+    ct_parallel_ranges(context, repeated.shape[0], CT_CHUNK / work.columns, row_range, &work);
     return true;
 }
 
@@ -351,6 +434,7 @@ static void binary_run(ct_context *context, ct_binary_op op, ct_dtype promoted, 
         ct_parallel_ranges(context, y->count, CT_CHUNK, binary_range, &binary);
         return;
     }
+    if (binary_rows(context, &binary, a, b, y)) return;
     ct_loop loop;
     loop.body = compute == CT_I64 ? integer_binary_body : binary.body;
     loop.user = compute == CT_I64 ? (const void *)&op : &binary;
@@ -365,6 +449,14 @@ static void binary_run(ct_context *context, ct_binary_op op, ct_dtype promoted, 
     ct_loop_run(context, &loop);
 }
 
+/* Operands that stride across memory are copied first. */
+static ct_tensor *binary_of_copies(ct_binary_op op, ct_tensor *a, ct_tensor *b) {
+    ct_scope scope = ct_scope_open(a->context);
+    ct_tensor *left = ct_strides_across(a) ? ct_raw_contiguous(a) : a;
+    ct_tensor *right = a == b ? left : ct_strides_across(b) ? ct_raw_contiguous(b) : b;
+    return ct_scope_return(a->context, scope, ct_raw_binary(op, left, right));
+}
+
 ct_tensor *ct_raw_binary(ct_binary_op op, ct_tensor *a, ct_tensor *b) {
     const binary_entry *entry = &binary_table[op];
     ct_context *context = a->context;
@@ -372,6 +464,7 @@ ct_tensor *ct_raw_binary(ct_binary_op op, ct_tensor *a, ct_tensor *b) {
     ct_dtype result = entry->kind == COMPARISON ? CT_U8 : promoted;
     if (!ct_operands_ready(entry->name, 2, (const ct_tensor *const[]){a, b}))
         return ct_inert(context, result, a->ndim, a->shape);
+    if (ct_strides_across(a) || ct_strides_across(b)) return binary_of_copies(op, a, b);
     int ndim = a->ndim;
     int64_t broadcast[CT_MAX_DIMS];
     const int64_t *shape = a->shape;
@@ -381,8 +474,8 @@ ct_tensor *ct_raw_binary(ct_binary_op op, ct_tensor *a, ct_tensor *b) {
         shape = broadcast;
     }
     if (!entry->integer && !ct_dtype_is_float(promoted)) {
-        ct_fail(context, CT_ERROR_TYPE, "%s: floating-point tensors are expected, found %s and %s", entry->name,
-                ct_dtype_name((ct_dtype)a->dtype), ct_dtype_name((ct_dtype)b->dtype));
+        ct_fail(context, CT_ERROR_TYPE, "%s: floating-point tensors are expected, found %s and %s",
+                entry->name, ct_dtype_name((ct_dtype)a->dtype), ct_dtype_name((ct_dtype)b->dtype));
         return ct_inert(context, result, ndim, shape);
     }
     ct_tensor *y = ct_empty_on(context, ct_is_meta(a) ? CT_META : CT_CPU, result, ndim, shape);
@@ -390,22 +483,27 @@ ct_tensor *ct_raw_binary(ct_binary_op op, ct_tensor *a, ct_tensor *b) {
     return y;
 }
 
-/* --------------------------------------------------------------------------------------------- where ----- */
+/* --------------------------------------------------------------------------------------------- where -----
+ */
 
-static void where_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void where_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                           void *out) {
     (void)user;
     ct_cpu_kernels()->f32.where(n, inputs[0], inputs[1], steps[1], inputs[2], steps[2], out);
 }
-static void where_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void where_f64_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                           void *out) {
     (void)user;
     ct_cpu_kernels()->f64.where(n, inputs[0], inputs[1], steps[1], inputs[2], steps[2], out);
 }
-static void where_integer_body(const void *user, int64_t n, const void *const *inputs, const int *steps, void *out) {
+static void where_integer_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
+                               void *out) {
     (void)user;
     const uint8_t *mask = inputs[0];
     const int64_t *a = inputs[1], *b = inputs[2];
     int64_t *y = out;
-    for (int64_t i = 0; i < n; i++) y[i] = mask[i] ? a[i * steps[1]] : b[i * steps[2]];
+    for (int64_t i = 0; i < n; i++)
+        y[i] = mask[i] ? a[i * steps[1]] : b[i * steps[2]];
 }
 
 ct_tensor *ct_raw_where(ct_tensor *mask, ct_tensor *a, ct_tensor *b) {
@@ -414,7 +512,8 @@ ct_tensor *ct_raw_where(ct_tensor *mask, ct_tensor *a, ct_tensor *b) {
     if (!ct_operands_ready("where", 3, (const ct_tensor *const[]){mask, a, b}))
         return ct_inert(context, dtype, a->ndim, a->shape);
     if (mask->dtype != CT_U8) {
-        ct_fail(context, CT_ERROR_TYPE, "where: the mask is %s, expected u8", ct_dtype_name((ct_dtype)mask->dtype));
+        ct_fail(context, CT_ERROR_TYPE, "where: the mask is %s, expected u8",
+                ct_dtype_name((ct_dtype)mask->dtype));
         return ct_inert(context, dtype, a->ndim, a->shape);
     }
     ct_tensor both = {.context = context};

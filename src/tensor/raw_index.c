@@ -1,13 +1,14 @@
 /* raw_index.c - reading and writing at indices along one axis.
  *
- * Index tensors are made contiguous i64 and checked as a whole before anything is written. What lands on the same
- * element is added (or put) in the order of the index, by one task: work is cut across positions that cannot
- * meet, so the bits do not depend on threads. bf16 and f16 sums are made in f32 and rounded once. */
+ * Index tensors are made contiguous i64 and checked as a whole before anything is written. What lands on the
+ * same element is added (or put) in the order of the index, by one task: work is cut across positions that
+ * cannot meet, so the bits do not depend on threads. bf16 and f16 sums are made in f32 and rounded once. */
 #include "tensor/raw.h"
 #include "tensor/iterate.h"
 #include "tensor/raw_copy.h"
 
-/* --------------------------------------------------------------------------------------------- checks ----- */
+/* --------------------------------------------------------------------------------------------- checks -----
+ */
 
 typedef struct check_work {
     ct_context *context;
@@ -23,14 +24,15 @@ static void check_piece(void *user, int64_t piece, int worker) {
     if (last > work->count) last = work->count;
     for (int64_t i = first; i < last; i++) {
         if ((uint64_t)work->index[i] < (uint64_t)work->size) continue;
-        ct_parallel_error(work->context, piece, CT_ERROR_ARGUMENT, "%s: index %lld at position %lld is outside [0, %lld)",
-                          work->operation, (long long)work->index[i], (long long)i, (long long)work->size);
+        ct_parallel_error(work->context, piece, CT_ERROR_ARGUMENT,
+                          "%s: index %lld at position %lld is outside [0, %lld)", work->operation,
+                          (long long)work->index[i], (long long)i, (long long)work->size);
         return;
     }
 }
 
-/* The index as contiguous i64 (perhaps itself) with every value in [0, size); NULL with an error. The same handle or
- * one in the present scope. */
+/* The index as contiguous i64 (perhaps itself) with every value in [0, size); NULL with an error. The same
+ * handle or one in the present scope. */
 static ct_tensor *index_ready(const char *operation, ct_tensor *index, int64_t size) {
     ct_context *context = index->context;
     if (index->dtype != CT_I64 && index->dtype != CT_I32) {
@@ -46,7 +48,8 @@ static ct_tensor *index_ready(const char *operation, ct_tensor *index, int64_t s
     return ct_failed(context) ? NULL : plain;
 }
 
-static bool shapes_match(const char *operation, const ct_tensor *t, const ct_tensor *index, int axis, bool equal) {
+static bool shapes_match(const char *operation, const ct_tensor *t, const ct_tensor *index, int axis,
+                         bool equal) {
     bool fits = t->ndim == index->ndim;
     for (int i = 0; fits && i < t->ndim; i++)
         fits = equal ? t->shape[i] == index->shape[i] : i == axis || index->shape[i] <= t->shape[i];
@@ -57,7 +60,8 @@ static bool shapes_match(const char *operation, const ct_tensor *t, const ct_ten
     return false;
 }
 
-/* ---------------------------------------------------------------------------------------------- gather ----- */
+/* ---------------------------------------------------------------------------------------------- gather -----
+ */
 
 typedef struct gather_work {
     ct_operand x; /* over the index's shape, with step 0 along the axis */
@@ -66,11 +70,12 @@ typedef struct gather_work {
     int64_t axis_stride;
 } gather_work;
 
-#define GATHER_RUN(type)                                                                                          \
-    do {                                                                                                          \
-        const type *from = (const type *)ct_cursor_address(&cursor);                                              \
-        type *to = (type *)work->y + first;                                                                       \
-        for (int64_t i = 0; i < n; i++) to[i] = from[i * step + index[i] * work->axis_stride];                    \
+#define GATHER_RUN(type)                                                                                     \
+    do {                                                                                                     \
+        const type *from = (const type *)ct_cursor_address(&cursor);                                         \
+        type *to = (type *)work->y + first;                                                                  \
+        for (int64_t i = 0; i < n; i++)                                                                      \
+            to[i] = from[i * step + index[i] * work->axis_stride];                                           \
     } while (0)
 
 static void gather_range(void *user, int64_t first, int64_t last, int worker) {
@@ -107,7 +112,8 @@ ct_tensor *ct_raw_gather(ct_tensor *x, int axis, ct_tensor *index) {
     ct_tensor *y = ct_empty_on(context, ct_is_meta(x) ? CT_META : CT_CPU, dtype, index->ndim, index->shape);
     if (plain && !ct_is_meta(y)) {
         int64_t stride[CT_MAX_DIMS];
-        for (int i = 0; i < x->ndim; i++) stride[i] = i == axis ? 0 : x->stride[i];
+        for (int i = 0; i < x->ndim; i++)
+            stride[i] = i == axis ? 0 : x->stride[i];
         gather_work work = {.index = ct_pointer(plain), .y = ct_pointer(y), .axis_stride = x->stride[axis]};
         ct_operand_make(&work.x, ct_pointer(x), dtype, x->ndim, index->shape, stride);
         ct_parallel_ranges(context, y->count, CT_CHUNK / 2, gather_range, &work);
@@ -115,7 +121,8 @@ ct_tensor *ct_raw_gather(ct_tensor *x, int axis, ct_tensor *index) {
     return ct_scope_return(context, scope, y);
 }
 
-/* --------------------------------------------------------------------------------------------- scatter ----- */
+/* --------------------------------------------------------------------------------------------- scatter -----
+ */
 
 #define LINES 256
 
@@ -129,16 +136,16 @@ typedef struct scatter_work {
 } scatter_work;
 
 /* For the elements of some lines, in index order within each line. */
-#define SCATTER_LOOP(type, operation)                                                                             \
-    do {                                                                                                          \
-        const type *values = (const type *)work->values;                                                          \
-        type *target = (type *)work->lines.data;                                                                  \
-        for (int64_t a = 0; a < (across ? work->length : n); a++)                                                 \
-            for (int64_t b = 0; b < (across ? n : work->length); b++) {                                           \
-                int64_t line = across ? b : a, i = across ? a : b;                                                \
-                int64_t place = begin[line] + i * work->inner;                                                    \
-                target[offset[line] + work->index[place] * work->axis_stride] operation values[place];            \
-            }                                                                                                     \
+#define SCATTER_LOOP(type, operation)                                                                        \
+    do {                                                                                                     \
+        const type *values = (const type *)work->values;                                                     \
+        type *target = (type *)work->lines.data;                                                             \
+        for (int64_t a = 0; a < (across ? work->length : n); a++)                                            \
+            for (int64_t b = 0; b < (across ? n : work->length); b++) {                                      \
+                int64_t line = across ? b : a, i = across ? a : b;                                           \
+                int64_t place = begin[line] + i * work->inner;                                               \
+                target[offset[line] + work->index[place] * work->axis_stride] operation values[place];       \
+            }                                                                                                \
     } while (0)
 
 static void scatter_add(const scatter_work *work, int64_t n, bool across, const int64_t *begin,
@@ -188,8 +195,8 @@ static void scatter_lines(void *user, int64_t first, int64_t last, int worker) {
 
 /* Runs `into` on an f32 copy of a target of bf16 or f16 (or a copy of `dtype`), which is then copied back. */
 typedef ct_status (*indexed_function)(ct_tensor *target, int axis, ct_tensor *index, ct_tensor *values);
-static ct_status through_copy(ct_tensor *target, ct_dtype dtype, int axis, ct_tensor *index, ct_tensor *values,
-                              indexed_function into) {
+static ct_status through_copy(ct_tensor *target, ct_dtype dtype, int axis, ct_tensor *index,
+                              ct_tensor *values, indexed_function into) {
     ct_tensor *wide = ct_raw_cast(target, dtype);
     ct_status status = ct_context_status(target->context);
     if (status == CT_OK) status = into(wide, axis, index, values);
@@ -197,7 +204,9 @@ static ct_status through_copy(ct_tensor *target, ct_dtype dtype, int axis, ct_te
     return status;
 }
 
-static bool is_half(const ct_tensor *t) { return t->dtype == CT_BF16 || t->dtype == CT_F16; }
+static bool is_half(const ct_tensor *t) {
+    return t->dtype == CT_BF16 || t->dtype == CT_F16;
+}
 
 /* Values of the target's type, contiguous, apart from the target. */
 static ct_tensor *values_ready(ct_tensor *target, ct_tensor *values) {
@@ -255,7 +264,8 @@ ct_status ct_raw_scatter(ct_tensor *target, int axis, ct_tensor *index, ct_tenso
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------- index_select ----- */
+/* ---------------------------------------------------------------------------------------- index_select -----
+ */
 
 typedef struct select_work {
     ct_operand outer, inner;
@@ -309,7 +319,8 @@ ct_tensor *ct_raw_index_select(ct_tensor *x, int axis, ct_tensor *index) {
         (axis = ct_axis(x, axis, "index_select")) < 0 || !index_is_vector("index_select", index))
         return ct_inert(context, dtype, 0, NULL);
     int64_t shape[CT_MAX_DIMS];
-    for (int i = 0; i < x->ndim; i++) shape[i] = i == axis ? index->count : x->shape[i];
+    for (int i = 0; i < x->ndim; i++)
+        shape[i] = i == axis ? index->count : x->shape[i];
     ct_scope scope = ct_scope_open(context);
     ct_tensor *plain = index_ready("index_select", index, x->shape[axis]);
     ct_tensor *y = ct_empty_on(context, ct_is_meta(x) ? CT_META : CT_CPU, dtype, x->ndim, shape);
@@ -327,7 +338,8 @@ ct_tensor *ct_raw_index_select(ct_tensor *x, int axis, ct_tensor *index) {
     return ct_scope_return(context, scope, y);
 }
 
-/* ------------------------------------------------------------------------------------------- index_add ----- */
+/* ------------------------------------------------------------------------------------------- index_add -----
+ */
 
 #define ADD_COLUMNS 64
 #define ADD_BANDS 4 /* of rows of the target, where there are few columns */
@@ -340,12 +352,13 @@ typedef struct add_work {
     int64_t length, width, size, axis_stride, blocks, bands;
 } add_work;
 
-static void add_integers(const add_work *work, int64_t columns, const int64_t *x, int64_t *table, int64_t first,
-                         int64_t last) {
+static void add_integers(const add_work *work, int64_t columns, const int64_t *x, int64_t *table,
+                         int64_t first, int64_t last) {
     for (int64_t i = 0; i < work->length; i++) {
         if (work->index[i] < first || work->index[i] >= last) continue;
         uint64_t *row = (uint64_t *)table + work->index[i] * work->axis_stride;
-        for (int64_t c = 0; c < columns; c++) row[c] += (uint64_t)x[i * work->width + c];
+        for (int64_t c = 0; c < columns; c++)
+            row[c] += (uint64_t)x[i * work->width + c];
     }
 }
 
@@ -376,7 +389,8 @@ static ct_status add_run(ct_tensor *target, int axis, ct_tensor *index, ct_tenso
     ct_context *context = target->context;
     values = values_ready(target, values);
     if (ct_failed(context)) return ct_context_status(context);
-    add_work work = {.dtype = (ct_dtype)target->dtype, .index = ct_pointer(index), .values = ct_pointer(values)};
+    add_work work = {
+        .dtype = (ct_dtype)target->dtype, .index = ct_pointer(index), .values = ct_pointer(values)};
     work.length = index->count;
     work.width = ct_shape_count(target->ndim - axis - 1, target->shape + axis + 1);
     work.size = target->shape[axis];
@@ -384,10 +398,12 @@ static ct_status add_run(ct_tensor *target, int axis, ct_tensor *index, ct_tenso
     ct_operand_make(&work.outer, ct_pointer(target), work.dtype, axis, target->shape, target->stride);
     work.blocks = (work.width + ADD_COLUMNS - 1) / ADD_COLUMNS;
     int64_t outer = ct_shape_count(axis, target->shape);
-    work.bands = outer * work.blocks < 8 && work.size >= ADD_BANDS && values->count > CT_CHUNK ? ADD_BANDS : 1;
+    work.bands =
+        outer * work.blocks < 8 && work.size >= ADD_BANDS && values->count > CT_CHUNK ? ADD_BANDS : 1;
     int64_t pieces = outer * work.blocks * work.bands;
     if (values->count <= CT_CHUNK) {
-        for (int64_t i = 0; i < pieces; i++) add_piece(&work, i, 0);
+        for (int64_t i = 0; i < pieces; i++)
+            add_piece(&work, i, 0);
     } else {
         ct_parallel_for(context, pieces, add_piece, &work);
     }
@@ -414,7 +430,8 @@ ct_status ct_raw_index_add(ct_tensor *target, int axis, ct_tensor *index, ct_ten
         fits = values->shape[i] == (i == axis ? index->count : target->shape[i]);
     if (!fits) {
         char a[160], b[160];
-        return ct_fail(context, CT_ERROR_SHAPE, "index_add: values %s do not fit %lld indices along axis %d of %s",
+        return ct_fail(context, CT_ERROR_SHAPE,
+                       "index_add: values %s do not fit %lld indices along axis %d of %s",
                        ct_describe(values, a, sizeof a), (long long)index->count, axis,
                        ct_describe(target, b, sizeof b));
     }

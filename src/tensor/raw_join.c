@@ -16,7 +16,8 @@ static bool parts_fit(ct_tensor *const *parts, int count, int axis) {
             fits = i == axis || parts[p]->shape[i] == parts[0]->shape[i];
         if (fits) continue;
         char a[160], b[160];
-        ct_fail(parts[0]->context, CT_ERROR_SHAPE, "concat: part %d, %s, does not fit part 0, %s, along axis %d", p,
+        ct_fail(parts[0]->context, CT_ERROR_SHAPE,
+                "concat: part %d, %s, does not fit part 0, %s, along axis %d", p,
                 ct_describe(parts[p], a, sizeof a), ct_describe(parts[0], b, sizeof b), axis);
         return false;
     }
@@ -30,7 +31,8 @@ ct_tensor *ct_raw_concat(ct_tensor *const *parts, int count, int axis) {
         (axis = ct_axis(parts[0], axis, "concat")) < 0 || !parts_fit(parts, count, axis))
         return ct_inert(context, dtype, 0, NULL);
     int64_t shape[CT_MAX_DIMS];
-    for (int i = 0; i < parts[0]->ndim; i++) shape[i] = parts[0]->shape[i];
+    for (int i = 0; i < parts[0]->ndim; i++)
+        shape[i] = parts[0]->shape[i];
     for (int p = 1; p < count; p++) {
         dtype = ct_promote(dtype, (ct_dtype)parts[p]->dtype);
         if (__builtin_add_overflow(shape[axis], parts[p]->shape[axis], &shape[axis])) {
@@ -38,7 +40,8 @@ ct_tensor *ct_raw_concat(ct_tensor *const *parts, int count, int axis) {
             return ct_inert(context, dtype, 0, NULL);
         }
     }
-    ct_tensor *y = ct_empty_on(context, ct_is_meta(parts[0]) ? CT_META : CT_CPU, dtype, parts[0]->ndim, shape);
+    ct_tensor *y =
+        ct_empty_on(context, ct_is_meta(parts[0]) ? CT_META : CT_CPU, dtype, parts[0]->ndim, shape);
     if (ct_is_meta(y)) return y;
     ct_tensor view = view_of(y);
     for (int p = 0; p < count; p++) {
@@ -56,8 +59,8 @@ ct_tensor *ct_raw_flip(ct_tensor *x, unsigned axes) {
     if (!ct_operands_ready("flip", 1, (const ct_tensor *const[]){x}))
         return ct_inert(context, (ct_dtype)x->dtype, x->ndim, x->shape);
     if (axes >> x->ndim) {
-        ct_fail(context, CT_ERROR_SHAPE, "flip: the axes (bits %#x) are not all axes of a tensor of %d dimensions",
-                axes, x->ndim);
+        ct_fail(context, CT_ERROR_SHAPE,
+                "flip: the axes (bits %#x) are not all axes of a tensor of %d dimensions", axes, x->ndim);
         return ct_inert(context, (ct_dtype)x->dtype, x->ndim, x->shape);
     }
     ct_device device = ct_is_meta(x) ? CT_META : CT_CPU;
@@ -98,7 +101,8 @@ ct_tensor *ct_raw_triangle(ct_tensor *x, int64_t diagonal, bool upper) {
     const char *name = upper ? "triu" : "tril";
     ct_context *context = x->context;
     ct_dtype dtype = (ct_dtype)x->dtype;
-    if (!ct_operands_ready(name, 1, (const ct_tensor *const[]){x})) return ct_inert(context, dtype, x->ndim, x->shape);
+    if (!ct_operands_ready(name, 1, (const ct_tensor *const[]){x}))
+        return ct_inert(context, dtype, x->ndim, x->shape);
     if (x->ndim < 2) {
         char text[160];
         ct_fail(context, CT_ERROR_SHAPE, "%s: matrices are expected, found %s", name,

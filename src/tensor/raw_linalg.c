@@ -1,8 +1,8 @@
 /* raw_linalg.c - factorisations and linear systems through LAPACK, batched over leading axes, f32 and f64.
  *
- * LAPACK is column-major: a row-major matrix in memory is its transpose to LAPACK. Where the transposed problem gives
- * the answer (Cholesky, SVD, triangular systems, LU) nothing is moved; else matrices are transposed on the way.
- * The matrices of a batch are independent tasks; LAPACK itself runs on one thread. */
+ * LAPACK is column-major: a row-major matrix in memory is its transpose to LAPACK. Where the transposed
+ * problem gives the answer (Cholesky, SVD, triangular systems, LU) nothing is moved; else matrices are
+ * transposed on the way. The matrices of a batch are independent tasks; LAPACK itself runs on one thread. */
 #include "tensor/raw.h"
 #include "tensor/iterate.h"
 #include "tensor/lapack.h"
@@ -25,7 +25,8 @@ struct linear_work {
     bool upper, transposed, unit;
 };
 
-/* ------------------------------------------------------------------------------------- common to all ----- */
+/* ------------------------------------------------------------------------------------- common to all -----
+ */
 
 /* Takes pieces, 64-byte aligned, from a worker's scratch; with base NULL it only counts. */
 typedef struct carver {
@@ -45,10 +46,13 @@ static bool matrices_ready(const char *name, ct_tensor *x, bool square) {
                 ct_dtype_name((ct_dtype)x->dtype));
         return false;
     }
-    int64_t rows = x->ndim < 2 ? -1 : x->shape[x->ndim - 2], columns = x->ndim < 2 ? -1 : x->shape[x->ndim - 1];
+    int64_t rows = x->ndim < 2 ? -1 : x->shape[x->ndim - 2],
+            columns = x->ndim < 2 ? -1 : x->shape[x->ndim - 1];
     if (rows < 0 || (square && rows != columns) || rows > INT_MAX / 8 || columns > INT_MAX / 8) {
         ct_fail(x->context, CT_ERROR_SHAPE, "%s: %s are expected, found %s", name,
-                rows < 0 ? "matrices" : square && rows != columns ? "square matrices" : "smaller matrices",
+                rows < 0                    ? "matrices"
+                : square && rows != columns ? "square matrices"
+                                            : "smaller matrices",
                 ct_describe(x, text, sizeof text));
         return false;
     }
@@ -61,15 +65,16 @@ static bool finite_matrix(const linear_work *work, int64_t index, const char *wh
     int64_t count = (int64_t)rows * columns;
     for (int64_t i = 0; i < count; i++) {
         if (work->single ? isfinite(((const float *)x)[i]) : isfinite(((const double *)x)[i])) continue;
-        ct_parallel_error(work->context, index, CT_ERROR_NUMERIC, "%s: %s %lld holds NaN or infinity at [%lld, %lld]",
-                          work->name, what, (long long)index, (long long)(i / columns), (long long)(i % columns));
+        ct_parallel_error(work->context, index, CT_ERROR_NUMERIC,
+                          "%s: %s %lld holds NaN or infinity at [%lld, %lld]", work->name, what,
+                          (long long)index, (long long)(i / columns), (long long)(i % columns));
         return false;
     }
     return true;
 }
 
-static void transpose(const linear_work *work, int rows, int columns, const void *x, int64_t x_stride, void *y,
-                      int64_t y_stride) {
+static void transpose(const linear_work *work, int rows, int columns, const void *x, int64_t x_stride,
+                      void *y, int64_t y_stride) {
     ct_cpu_kernels()->transpose((int)work->size, rows, columns, x, x_stride, y, y_stride);
 }
 
@@ -87,13 +92,16 @@ static linear_work work_make(const char *name, ct_tensor *x) {
 static ct_tensor *result_like(ct_tensor *x, int64_t rows, int64_t columns) {
     int64_t shape[CT_MAX_DIMS];
     int ndim = x->ndim - 2;
-    for (int i = 0; i < ndim; i++) shape[i] = x->shape[i];
+    for (int i = 0; i < ndim; i++)
+        shape[i] = x->shape[i];
     shape[ndim++] = rows;
     if (columns >= 0) shape[ndim++] = columns;
     return ct_empty_on(x->context, ct_is_meta(x) ? CT_META : CT_CPU, (ct_dtype)x->dtype, ndim, shape);
 }
 
-static int64_t batch_of(const ct_tensor *x) { return ct_shape_count(x->ndim - 2, x->shape); }
+static int64_t batch_of(const ct_tensor *x) {
+    return ct_shape_count(x->ndim - 2, x->shape);
+}
 
 static void count_flops(ct_tensor *x, double each) {
     ct_count_flops(x->context, (uint64_t)(each * (double)batch_of(x)));
@@ -112,7 +120,8 @@ static ct_status run_batch(linear_work *work, int64_t batch, size_t carved, ct_t
     return ct_context_status(work->context);
 }
 
-/* ------------------------------------------------------------------------------------------ cholesky ----- */
+/* ------------------------------------------------------------------------------------------ cholesky -----
+ */
 
 static void cholesky_task(void *user, int64_t index, int worker) {
     (void)worker;
@@ -123,13 +132,16 @@ static void cholesky_task(void *user, int64_t index, int worker) {
     int info = ct_lapack_potrf(work->single, 'U', n, out); /* upper of the transpose: our lower half */
     if (info > 0)
         ct_parallel_error(work->context, index, CT_ERROR_NUMERIC,
-                          "cholesky: matrix %lld is not positive definite (leading minor %d)", (long long)index, info);
+                          "cholesky: matrix %lld is not positive definite (leading minor %d)",
+                          (long long)index, info);
     for (int row = 0; row < n; row++)
-        memset(out + ((size_t)row * (size_t)n + (size_t)row + 1) * work->size, 0, (size_t)(n - row - 1) * work->size);
+        memset(out + ((size_t)row * (size_t)n + (size_t)row + 1) * work->size, 0,
+               (size_t)(n - row - 1) * work->size);
 }
 
 ct_tensor *ct_raw_cholesky(ct_tensor *x) {
-    if (!ct_operands_ready("cholesky", 1, (const ct_tensor *const[]){x}) || !matrices_ready("cholesky", x, true))
+    if (!ct_operands_ready("cholesky", 1, (const ct_tensor *const[]){x}) ||
+        !matrices_ready("cholesky", x, true))
         return ct_inert(x->context, (ct_dtype)x->dtype, x->ndim, x->shape);
     linear_work work = work_make("cholesky", x);
     count_flops(x, pow(work.n, 3) / 3);
@@ -140,7 +152,8 @@ ct_tensor *ct_raw_cholesky(ct_tensor *x) {
     return y;
 }
 
-/* ------------------------------------------------------------------------------------------------ QR ----- */
+/* ------------------------------------------------------------------------------------------------ QR -----
+ */
 
 typedef struct qr_scratch {
     void *a, *tau, *work;
@@ -167,7 +180,8 @@ static void qr_task(void *user, int64_t index, int worker) {
     transpose(work, m, n, a, n, s.a, m);
     ct_lapack_geqrf(work->single, m, n, s.a, s.tau, s.work, work->work);
     transpose(work, n, k, s.a, m, r, n); /* the upper k rows */
-    for (int row = 1; row < k; row++) memset(r + (size_t)row * (size_t)n * work->size, 0, (size_t)row * work->size);
+    for (int row = 1; row < k; row++)
+        memset(r + (size_t)row * (size_t)n * work->size, 0, (size_t)row * work->size);
     ct_lapack_orgqr(work->single, m, k, k, s.a, s.tau, s.work, work->work);
     transpose(work, k, m, s.a, m, q, k);
 }
@@ -197,7 +211,8 @@ ct_status ct_raw_qr(ct_tensor *x, ct_tensor **q, ct_tensor **r) {
     return ct_context_status(x->context);
 }
 
-/* ----------------------------------------------------------------------------------------------- SVD ----- */
+/* ----------------------------------------------------------------------------------------------- SVD -----
+ */
 
 typedef struct svd_scratch {
     void *a, *work;
@@ -222,11 +237,12 @@ static void svd_task(void *user, int64_t index, int worker) {
     const char *a = work->a + at * m * n;
     if (!finite_matrix(work, index, "matrix", a, work->m, work->n)) return;
     memcpy(s.a, a, m * n * work->size);
-    int info = ct_lapack_gesdd(work->single, work->n, work->m, s.a, work->out[1] + at * k, work->out[2] + at * k * n,
-                               work->out[0] + at * m * k, s.work, work->work, s.integers);
+    int info =
+        ct_lapack_gesdd(work->single, work->n, work->m, s.a, work->out[1] + at * k, work->out[2] + at * k * n,
+                        work->out[0] + at * m * k, s.work, work->work, s.integers);
     if (info > 0)
-        ct_parallel_error(work->context, index, CT_ERROR_NUMERIC, "svd: matrix %lld: no convergence (code %d)",
-                          (long long)index, info);
+        ct_parallel_error(work->context, index, CT_ERROR_NUMERIC,
+                          "svd: matrix %lld: no convergence (code %d)", (long long)index, info);
 }
 
 ct_status ct_raw_svd(ct_tensor *x, ct_tensor **u, ct_tensor **s, ct_tensor **vh) {
@@ -266,11 +282,11 @@ static void eigh_task(void *user, int64_t index, int worker) {
     const char *a = work->a + at * n * n;
     if (!finite_matrix(work, index, "matrix", a, work->n, work->n)) return;
     memcpy(s.a, a, n * n * work->size);
-    int info = ct_lapack_syevd(work->single, 'U', work->n, s.a, work->out[0] + at * n, s.work, work->work, s.integers,
-                               work->integers);
+    int info = ct_lapack_syevd(work->single, 'U', work->n, s.a, work->out[0] + at * n, s.work, work->work,
+                               s.integers, work->integers);
     if (info > 0)
-        ct_parallel_error(work->context, index, CT_ERROR_NUMERIC, "eigh: matrix %lld: no convergence (code %d)",
-                          (long long)index, info);
+        ct_parallel_error(work->context, index, CT_ERROR_NUMERIC,
+                          "eigh: matrix %lld: no convergence (code %d)", (long long)index, info);
     transpose(work, work->n, work->n, s.a, work->n, work->out[1] + at * n * n, work->n);
 }
 
@@ -314,7 +330,8 @@ static solve_scratch solve_carve(const linear_work *work, void *base) {
     return s;
 }
 
-/* The operands of system `index`; the right-hand sides become columns in memory. False if they are not finite. */
+/* The operands of system `index`; the right-hand sides become columns in memory. False if they are not
+ * finite. */
 static const char *solve_load(const linear_work *work, int64_t index, const solve_scratch *s) {
     ct_cursor a_cursor, b_cursor;
     ct_cursor_seek(&a_cursor, &work->a_batch, index);
@@ -331,8 +348,8 @@ static void solve_store(const linear_work *work, int64_t index, const solve_scra
 }
 
 static void singular(const linear_work *work, int64_t index, int pivot) {
-    ct_parallel_error(work->context, index, CT_ERROR_NUMERIC, "%s: matrix %lld is singular (pivot %d is zero)",
-                      work->name, (long long)index, pivot);
+    ct_parallel_error(work->context, index, CT_ERROR_NUMERIC,
+                      "%s: matrix %lld is singular (pivot %d is zero)", work->name, (long long)index, pivot);
 }
 
 static void solve_task(void *user, int64_t index, int worker) {
@@ -378,8 +395,8 @@ static bool system_shape(const char *name, ct_tensor *a, ct_tensor *b, int *ndim
     int64_t n = a->shape[a->ndim - 1];
     char left[160], right[160];
     if (a->dtype != b->dtype || b->shape[b->ndim - 2] != n) {
-        ct_fail(a->context, a->dtype != b->dtype ? CT_ERROR_TYPE : CT_ERROR_SHAPE, "%s: %s and %s do not fit", name,
-                ct_describe(a, left, sizeof left), ct_describe(b, right, sizeof right));
+        ct_fail(a->context, a->dtype != b->dtype ? CT_ERROR_TYPE : CT_ERROR_SHAPE, "%s: %s and %s do not fit",
+                name, ct_describe(a, left, sizeof left), ct_describe(b, right, sizeof right));
         return false;
     }
     ct_tensor a_leading = *a, b_leading = *b;

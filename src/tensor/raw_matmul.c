@@ -93,6 +93,7 @@ ct_tensor *ct_raw_matmul(ct_tensor *a, ct_tensor *b, ct_dtype out) {
     ct_count_flops(context, 2 * (uint64_t)c->count * (uint64_t)p.k);
     ct_gemm_batch batch;
     batch_make(&batch, &p, a, b, !fa.generated);
+    ct_matmul_use_packed(&fb, b, compute);
     fa.operand.row_stride = p.a_row;
     ct_gemm_output output = {ct_pointer(c), out, p.n, 1};
     if (c->count)
@@ -193,6 +194,7 @@ static void linear_run(ct_tensor *rows, ct_tensor *weight, ct_tensor *bias, bool
     if (ct_failed(y->context) || !ct_matmul_factor_make(&fx, rows, compute, "linear") ||
         !ct_matmul_factor_make(&fw, turned, compute, "linear"))
         return;
+    ct_matmul_use_packed(&fw, turned, compute);
     int64_t m = rows->shape[0], n = turned->shape[1], k = rows->shape[1];
     ct_gemm_epilogue epilogue = {.bias_n = bias ? ct_pointer(bias) : NULL, .activation_user = &kernel};
     if (kernel >= 0) epilogue.activation = compute == CT_F64 ? apply_activation_wide : apply_activation;

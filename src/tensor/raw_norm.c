@@ -1,7 +1,8 @@
 /* raw_norm.c - layer norm and root-mean-square norm over the last axis, forward and backward.
  *
- * Rows are cut into chunks of CT_COLUMN_ROWS; in the backward pass each chunk sums its share of the gradients
- * of gain and bias into a row of its own, and those rows are added in order. bf16 and f16 rows are widened in
+ * The rows of each sequence (first axis of three or more) are cut into chunks of CT_COLUMN_ROWS; in the backward
+ * pass each chunk sums its share of the gradients of gain and bias into a row of its own, those rows are added for
+ * each sequence, and the sequences in order. bf16 and f16 rows are widened in
  * a worker's scratch; gain, bias, mean and rstd are f32 then. */
 #include "tensor/raw_rows.h"
 
@@ -13,6 +14,7 @@ typedef struct norm_work {
     bool centred; /* layer norm; else root mean square */
     bool narrow;  /* bf16 or f16 */
     int64_t rows, columns;
+    int64_t sequence; /* rows of one sequence */
     ct_dtype dtype, compute;
     double epsilon;
     const void *x, *gain, *bias, *gradient; /* gain and bias of `compute`; gradient of `dtype` */
@@ -21,8 +23,18 @@ typedef struct norm_work {
     void *gain_parts, *bias_parts;          /* [chunks, columns] of `compute`, NULL: not wanted */
 } norm_work;
 
+static int64_t chunks_each(const norm_work *w) {
+    return ct_ceil_div(w->sequence, CT_COLUMN_ROWS);
+}
+
 static int64_t chunks_of(const norm_work *w) {
-    return ct_ceil_div(w->rows, CT_COLUMN_ROWS);
+    return w->sequence ? w->rows / w->sequence * chunks_each(w) : 0;
+}
+
+static int64_t chunk_start(const norm_work *w, int64_t chunk, int64_t *rows) {
+    int64_t within = chunk % chunks_each(w) * CT_COLUMN_ROWS;
+    *rows = ct_least(CT_COLUMN_ROWS, w->sequence - within);
+    return chunk / chunks_each(w) * w->sequence + within;
 }
 
 /* ------------------------------------------------------------------------------------------- forward -----
@@ -68,7 +80,7 @@ static void forward_task(void *user, int64_t index, int worker) {
 static void backward_rows(const norm_work *w, int64_t chunk, int64_t rows, const void *x,
                           const void *gradient, void *dx) {
     const ct_kernels *kernels = ct_cpu_kernels();
-    int64_t n = w->columns, first = chunk * CT_COLUMN_ROWS;
+    int64_t n = w->columns, unused, first = chunk_start(w, chunk, &unused);
     const void *mean = w->mean ? ct_at(w->mean, w->compute, first) : NULL;
     const void *rstd = ct_at(w->rstd, w->compute, first);
     void *gain_part = w->gain_parts ? ct_at(w->gain_parts, w->compute, chunk * n) : NULL;
@@ -91,7 +103,7 @@ static void backward_rows(const norm_work *w, int64_t chunk, int64_t rows, const
 static void backward_task(void *user, int64_t chunk, int worker) {
     const norm_work *w = user;
     const ct_kernels *kernels = ct_cpu_kernels();
-    int64_t first = chunk * CT_COLUMN_ROWS, rows = ct_least(CT_COLUMN_ROWS, w->rows - first);
+    int64_t rows, first = chunk_start(w, chunk, &rows);
     int64_t start = first * w->columns, count = rows * w->columns;
     const void *x = ct_at(w->x, w->dtype, start), *gradient = ct_at(w->gradient, w->dtype, start);
     void *dx = w->dx ? ct_at(w->dx, w->dtype, start) : NULL;
@@ -107,33 +119,47 @@ static void backward_task(void *user, int64_t chunk, int worker) {
 }
 
 typedef struct part_sum {
-    int64_t chunks, columns;
-    ct_dtype compute;
+    const norm_work *w;
     const void *parts;
-    void *sum;
+    void *sum;  /* [columns] of w->compute */
+    bool onto; /* sum holds what earlier sequences gave */
 } part_sum;
 
+/* Columns from `first`: for each sequence its chunks' rows in order, then the sequences in order. */
 static void part_sum_task(void *user, int64_t index, int worker) {
     (void)worker;
     const part_sum *s = user;
+    const norm_work *w = s->w;
     const ct_kernels *kernels = ct_cpu_kernels();
-    int64_t first = index * SUM_COLUMNS, columns = ct_least(SUM_COLUMNS, s->columns - first);
-    const void *parts = ct_at(s->parts, s->compute, first);
-    void *sum = ct_at(s->sum, s->compute, first);
-    if (s->compute == CT_F64)
-        kernels->f64.column_reduce(CT_REDUCE_SUM, s->chunks, columns, parts, s->columns, sum, false);
-    else
-        kernels->f32.column_reduce(CT_REDUCE_SUM, s->chunks, columns, parts, s->columns, sum, false);
+    int64_t first = index * SUM_COLUMNS, columns = ct_least(SUM_COLUMNS, w->columns - first), each = chunks_each(w);
+    double space[SUM_COLUMNS];
+    void *sum = ct_at(s->sum, w->compute, first);
+    for (int64_t chunk = 0; chunk < chunks_of(w); chunk += each) {
+        const void *parts = ct_at(s->parts, w->compute, chunk * w->columns + first);
+        bool begins = chunk == 0 && !s->onto;
+        void *part = begins ? sum : space;
+        if (w->compute == CT_F64) {
+            kernels->f64.column_reduce(CT_REDUCE_SUM, each, columns, parts, w->columns, part, false);
+            if (!begins) kernels->f64.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
+        } else {
+            kernels->f32.column_reduce(CT_REDUCE_SUM, each, columns, parts, w->columns, part, false);
+            if (!begins) kernels->f32.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
+        }
+    }
 }
 
-/* The chunks' rows added in order, in the type of the gain. */
-static ct_tensor *add_parts(const norm_work *w, const void *parts, ct_tensor *like, bool meta) {
-    ct_tensor *sum = ct_empty_on(w->context, ct_device_of(like), w->compute, 1, &w->columns);
+/* The sum of the parts, onto `into` if it is not NULL, else new and of the type of `like`. */
+static ct_tensor *add_parts(const norm_work *w, const void *parts, ct_tensor *like, ct_tensor *into, bool meta) {
+    bool onto = into && (ct_dtype)into->dtype == w->compute && ct_is_contiguous(into);
+    ct_tensor *sum = onto ? into : ct_empty_on(w->context, ct_device_of(like), w->compute, 1, &w->columns);
     if (!ct_failed(w->context) && !meta) {
-        part_sum s = {chunks_of(w), w->columns, w->compute, parts, ct_pointer(sum)};
+        part_sum s = {w, parts, ct_pointer(sum), onto};
         ct_parallel_for(w->context, ct_ceil_div(w->columns, SUM_COLUMNS), part_sum_task, &s);
     }
-    return ct_in_dtype(sum, (ct_dtype)like->dtype);
+    if (onto) return into;
+    if (!into) return ct_in_dtype(sum, (ct_dtype)like->dtype);
+    ct_raw_axpy(into, sum, 1);
+    return into;
 }
 
 /* ------------------------------------------------------------------------------------------------------ */
@@ -161,6 +187,7 @@ static bool norm_check(const ct_tensor *x, const ct_tensor *gain, const ct_tenso
 
 static norm_work work_make(const ct_tensor *x, bool centred, double epsilon) {
     norm_work w = {.context = x->context, .centred = centred, .rows = ct_row_count(x), .columns = ct_last(x)};
+    w.sequence = x->ndim > 2 && x->shape[0] ? w.rows / x->shape[0] : w.rows;
     w.dtype = (ct_dtype)x->dtype;
     w.compute = ct_compute_dtype(w.dtype);
     w.narrow = w.dtype == CT_BF16 || w.dtype == CT_F16;
@@ -244,7 +271,8 @@ typedef struct norm_operands {
 } norm_operands;
 
 /* wanted[0..2] and results[0..2]: dx, dweight, dbias. */
-static void backward_run(norm_work *w, const norm_operands *o, const bool wanted[3], ct_tensor *results[3]) {
+static void backward_run(norm_work *w, const norm_operands *o, const bool wanted[3], ct_tensor *const into[3],
+                         ct_tensor *results[3]) {
     ct_context *context = w->context;
     bool meta = ct_is_meta(o->x);
     ct_tensor *like = o->gain ? o->gain : o->x;
@@ -271,8 +299,8 @@ static void backward_run(norm_work *w, const norm_operands *o, const bool wanted
         w->bias_parts = wanted[2] ? bias_parts : NULL;
         ct_parallel_for(context, chunks_of(w), backward_task, w);
     }
-    if (wanted[1]) results[1] = add_parts(w, parts, like, meta);
-    if (wanted[2]) results[2] = add_parts(w, bias_parts, like, meta);
+    if (wanted[1]) results[1] = add_parts(w, parts, like, into[1], meta);
+    if (wanted[2]) results[2] = add_parts(w, bias_parts, like, into[2], meta);
     if (parts_wanted) parts_free(w, parts, parts_wanted, meta);
 }
 
@@ -282,6 +310,7 @@ static ct_status norm_backward(const norm_operands *o, bool centred, ct_tensor *
     const char *operation = centred ? "layer_norm backward" : "rms_norm backward";
     ct_tensor *results[3] = {NULL, NULL, NULL};
     const bool wanted[3] = {dx != NULL, dweight != NULL, dbias != NULL};
+    ct_tensor *const into[3] = {NULL, dweight ? *dweight : NULL, dbias ? *dbias : NULL};
     if (!ct_stop_op(context) && norm_check(o->x, o->gain, NULL, operation)) {
         if (!ct_same_shape(o->x, o->gradient)) {
             char tx[160], tg[160];
@@ -290,7 +319,7 @@ static ct_status norm_backward(const norm_operands *o, bool centred, ct_tensor *
         } else {
             norm_work w = work_make(o->x, centred, 0);
             ct_scope scope = ct_scope_open(context);
-            backward_run(&w, o, wanted, results);
+            backward_run(&w, o, wanted, into, results);
             ct_scope_return_many(context, scope, results, 3);
         }
     }

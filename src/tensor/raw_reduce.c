@@ -1,16 +1,20 @@
-/* raw_reduce.c - sums, maxima, minima, sums of squares and log-sum-exp over any axes; gradients of broadcasting.
+/* raw_reduce.c - sums, maxima, minima, sums of squares and log-sum-exp over any axes; gradients of
+ * broadcasting.
  *
- * A reduction runs in stages, each of which removes the innermost group of reduced axes: rows (the group is last; see
- * reduce_rows.h) or columns (a kept group is last). Columns are added in the order of the rows within chunks of
- * CT_COLUMN_ROWS, the chunks' results by a further stage. Which stages there are, and their order of additions, follows
- * from the shape without its axes of size 1, never from strides, threads, or kept axes. */
+ * A reduction runs in stages, each of which removes the innermost group of reduced axes: rows (the group is
+ * last; see reduce_rows.h) or columns (a kept group is last). Columns are added in the order of the rows
+ * within chunks of CT_COLUMN_ROWS, the chunks' results by a further stage. Which stages there are, and their
+ * order of additions, follows from the shape without its axes of size 1, never from strides, threads, or kept
+ * axes. */
 #include "tensor/reduce_rows.h"
 #include "tensor/iterate.h"
+#include "tensor/raw_copy.h"
 #include <math.h>
 
 #define COLUMN_BLOCK 512
 
-/* ------------------------------------------------------------------------------------ the column stage ----- */
+/* ------------------------------------------------------------------------------------ the column stage -----
+ */
 
 typedef struct column_work {
     ct_reduce kernel;
@@ -21,8 +25,8 @@ typedef struct column_work {
     char *out; /* [outer, chunks, column_count] of the compute type */
 } column_work;
 
-static void column_kernel(const column_work *work, int64_t rows, int64_t columns, const void *x, int64_t stride,
-                          void *y, bool accumulate) {
+static void column_kernel(const column_work *work, int64_t rows, int64_t columns, const void *x,
+                          int64_t stride, void *y, bool accumulate) {
     const ct_kernels *kernels = ct_cpu_kernels();
     if (work->compute == CT_F32)
         kernels->f32.column_reduce(work->kernel, rows, columns, x, stride, y, accumulate);
@@ -65,13 +69,14 @@ static void column_piece(void *user, int64_t index, int worker) {
 }
 
 /* The last `kept` axes stay, the `inner` reduced ones before them go. */
-static ct_status reduce_columns(ct_context *context, ct_reduce kernel, const ct_reduction *x, int kept, int inner,
-                                int64_t chunks, void *out) {
+static ct_status reduce_columns(ct_context *context, ct_reduce kernel, const ct_reduction *x, int kept,
+                                int inner, int64_t chunks, void *out) {
     int outer = x->ndim - kept - inner;
     column_work work = {.kernel = kernel, .compute = ct_compute_type(x->dtype), .chunks = chunks, .out = out};
     ct_operand_make(&work.outer, x->data, x->dtype, outer, x->shape, x->stride);
     ct_operand_make(&work.rows, x->data, x->dtype, inner, x->shape + outer, x->stride + outer);
-    ct_operand_make(&work.columns, x->data, x->dtype, kept, x->shape + outer + inner, x->stride + outer + inner);
+    ct_operand_make(&work.columns, x->data, x->dtype, kept, x->shape + outer + inner,
+                    x->stride + outer + inner);
     work.row_count = ct_shape_count(inner, x->shape + outer);
     work.column_count = ct_shape_count(kept, x->shape + outer + inner);
     work.blocks = (work.column_count + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
@@ -79,14 +84,16 @@ static ct_status reduce_columns(ct_context *context, ct_reduce kernel, const ct_
                  work.columns.ndim == 1 && work.columns.stride[0] == 1;
     int64_t pieces = ct_shape_count(outer, x->shape) * chunks * work.blocks;
     if (ct_shape_count(x->ndim, x->shape) <= CT_CHUNK) {
-        for (int64_t i = 0; i < pieces; i++) column_piece(&work, i, 0);
+        for (int64_t i = 0; i < pieces; i++)
+            column_piece(&work, i, 0);
     } else {
         ct_parallel_for(context, pieces, column_piece, &work);
     }
     return ct_context_status(context);
 }
 
-/* --------------------------------------------------------------------------------------------- stages ----- */
+/* --------------------------------------------------------------------------------------------- stages -----
+ */
 
 /* One stage of a reduction of reals: what it removes and leaves. */
 typedef struct stage {
@@ -98,10 +105,12 @@ typedef struct stage {
 
 static void stage_plan(stage *plan, const ct_reduction *x) {
     int at = x->ndim;
-    while (at > 0 && !x->reduced[at - 1]) at--;
+    while (at > 0 && !x->reduced[at - 1])
+        at--;
     plan->kept = x->ndim - at;
     int end = at;
-    while (at > 0 && x->reduced[at - 1]) at--;
+    while (at > 0 && x->reduced[at - 1])
+        at--;
     plan->inner = end - at;
     int64_t rows = ct_shape_count(plan->inner, x->shape + at);
     plan->chunks = plan->kept == 0 ? 1 : (rows + CT_COLUMN_ROWS - 1) / CT_COLUMN_ROWS;
@@ -142,7 +151,8 @@ static ct_status reduce_in_stages(ct_context *context, ct_reduce_op op, ct_reduc
         else if (plan.kept == 0)
             status = ct_reduce_rows(context, op, x, plan.inner, result->data);
         else
-            status = reduce_columns(context, kernels[op], x, plan.kept, plan.inner, plan.chunks, result->data);
+            status =
+                reduce_columns(context, kernels[op], x, plan.kept, plan.inner, plan.chunks, result->data);
         ct_free(context, owned);
         owned = done ? NULL : result->data;
         *x = *result;
@@ -168,7 +178,8 @@ static int kept_first(ct_reduction *x) {
     return inner;
 }
 
-/* ---------------------------------------------------------------------------------------- the operation ----- */
+/* ---------------------------------------------------------------------------------------- the operation
+ * ----- */
 
 static const char *const reduce_names[] = {[CT_REDUCE_SUM_OP] = "sum",
                                            [CT_REDUCE_MAX_OP] = "max",
@@ -210,7 +221,8 @@ static ct_status reduce_into(ct_reduce_op op, ct_tensor *x, unsigned axes, ct_te
         if (!buffer) return CT_ERROR_MEMORY;
     }
     bool none = true;
-    for (int i = 0; i < r.ndim; i++) none = none && !r.reduced[i];
+    for (int i = 0; i < r.ndim; i++)
+        none = none && !r.reduced[i];
     ct_status status;
     if (compute == CT_I64 || op == CT_REDUCE_LOGSUMEXP_OP || none) {
         int inner = none ? 0 : kept_first(&r);
@@ -236,12 +248,13 @@ static ct_tensor *reduce_shaped(ct_reduce_op op, ct_tensor *x, unsigned axes, ct
                 ct_describe(x, text, sizeof text));
         return ct_inert(context, dtype, ndim, shape);
     }
-    if (ct_is_meta(y)) return y;
-    ct_status status = CT_OK;
-    if (x->count == 0)
-        status = ct_fill(y, op == CT_REDUCE_LOGSUMEXP_OP ? -INFINITY : 0);
-    else
-        status = reduce_into(op, x, axes, y);
+    ct_scope scope = ct_scope_open(context);
+    if (ct_strides_across(x)) x = ct_raw_contiguous(x);
+    ct_status status = ct_context_status(context);
+    if (status == CT_OK && !ct_is_meta(y))
+        status =
+            x->count ? reduce_into(op, x, axes, y) : ct_fill(y, op == CT_REDUCE_LOGSUMEXP_OP ? -INFINITY : 0);
+    ct_scope_close(context, scope);
     return status == CT_OK ? y : ct_inert(context, dtype, ndim, shape);
 }
 
@@ -258,8 +271,9 @@ ct_tensor *ct_raw_reduce(ct_reduce_op op, ct_tensor *x, unsigned axes, bool keep
     if (!ct_operands_ready(reduce_names[op], 1, (const ct_tensor *const[]){x}))
         return ct_inert(x->context, dtype, ndim, shape);
     if (axes >> x->ndim) {
-        ct_fail(x->context, CT_ERROR_SHAPE, "%s: the axes (bits %#x) are not all axes of a tensor of %d dimensions",
-                reduce_names[op], axes, x->ndim);
+        ct_fail(x->context, CT_ERROR_SHAPE,
+                "%s: the axes (bits %#x) are not all axes of a tensor of %d dimensions", reduce_names[op],
+                axes, x->ndim);
         return ct_inert(x->context, dtype, ndim, shape);
     }
     if (op == CT_REDUCE_LOGSUMEXP_OP && !ct_dtype_is_float((ct_dtype)x->dtype)) {
@@ -282,16 +296,19 @@ ct_tensor *ct_raw_sum_to(ct_tensor *x, int ndim, const int64_t *shape) {
         axes |= 1u << (i + missing);
     }
     if (fits && missing == 0 && axes == 0) return x;
-    if (!ct_operands_ready("sum_to", 1, (const ct_tensor *const[]){x})) return ct_inert(context, dtype, ndim, shape);
+    if (!ct_operands_ready("sum_to", 1, (const ct_tensor *const[]){x}))
+        return ct_inert(context, dtype, ndim, shape);
     if (!fits) {
         char from[160];
         ct_tensor to = {.context = context, .dtype = x->dtype, .ndim = (uint8_t)ndim};
         char text[160];
-        for (int i = 0; i < ndim; i++) to.shape[i] = shape[i];
-        ct_fail(context, CT_ERROR_SHAPE, "sum_to: %s does not broadcast to %s", ct_describe(&to, text, sizeof text),
-                ct_describe(x, from, sizeof from));
+        for (int i = 0; i < ndim; i++)
+            to.shape[i] = shape[i];
+        ct_fail(context, CT_ERROR_SHAPE, "sum_to: %s does not broadcast to %s",
+                ct_describe(&to, text, sizeof text), ct_describe(x, from, sizeof from));
         return ct_inert(context, dtype, ndim, shape);
     }
-    ct_tensor *sum = reduce_shaped(CT_REDUCE_SUM_OP, x, axes, reduced_type(CT_REDUCE_SUM_OP, dtype), ndim, shape);
+    ct_tensor *sum =
+        reduce_shaped(CT_REDUCE_SUM_OP, x, axes, reduced_type(CT_REDUCE_SUM_OP, dtype), ndim, shape);
     return sum->dtype == x->dtype ? sum : ct_raw_cast(sum, dtype);
 }

@@ -15,7 +15,8 @@ static int shape_without(const ct_tensor *x, int axis, bool keep, int64_t *shape
     return ndim;
 }
 
-/* --------------------------------------------------------------------------------------------- argmax ----- */
+/* --------------------------------------------------------------------------------------------- argmax -----
+ */
 
 typedef struct argmax_work {
     ct_operand outer, inner;
@@ -101,7 +102,8 @@ ct_tensor *ct_raw_argmax(ct_tensor *x, int axis, bool keep, bool minimum) {
         return ct_inert(context, CT_I64, ndim, shape);
     }
     if (ct_is_meta(y)) return y;
-    for (int i = 0; i < others; i++) stride[i] = x->stride[i < axis ? i : i + 1];
+    for (int i = 0; i < others; i++)
+        stride[i] = x->stride[i < axis ? i : i + 1];
     argmax_work work = {.compute = ct_compute_type((ct_dtype)x->dtype),
                         .length = x->shape[axis],
                         .minimum = minimum,
@@ -114,7 +116,8 @@ ct_tensor *ct_raw_argmax(ct_tensor *x, int axis, bool keep, bool minimum) {
     return y;
 }
 
-/* --------------------------------------------------------------------------------------------- cumsum ----- */
+/* --------------------------------------------------------------------------------------------- cumsum -----
+ */
 
 #define SCAN_COLUMNS 256
 
@@ -141,7 +144,8 @@ static void scan_piece(void *user, int64_t index, int worker) {
     } sum, next;
     memset(&sum, 0, sizeof sum);
     for (int64_t i = 0; i < work->length; i++) {
-        int64_t at = (outer * work->length + (work->reverse ? work->length - 1 - i : i)) * work->inner + column;
+        int64_t at =
+            (outer * work->length + (work->reverse ? work->length - 1 - i : i)) * work->inner + column;
         kernels->convert(n, work->from, work->x + at * from_size, integer ? CT_I64 : CT_F64, &next);
         for (int64_t c = 0; c < n; c++) {
             if (integer)
@@ -194,7 +198,8 @@ ct_tensor *ct_raw_cumsum(ct_tensor *x, int axis, bool reverse) {
     ct_tensor *source = ct_raw_contiguous(x);
     ct_tensor *y = ct_empty_on(context, ct_is_meta(x) ? CT_META : CT_CPU, dtype, x->ndim, x->shape);
     if (!ct_is_meta(y) && !ct_is_meta(source) && y->count > 0) {
-        scan_work work = {.x = ct_pointer(source), .y = ct_pointer(y), .from = (ct_dtype)x->dtype, .to = dtype};
+        scan_work work = {
+            .x = ct_pointer(source), .y = ct_pointer(y), .from = (ct_dtype)x->dtype, .to = dtype};
         work.length = x->shape[axis];
         work.inner = ct_shape_count(x->ndim - axis - 1, x->shape + axis + 1);
         work.blocks = (work.inner + SCAN_COLUMNS - 1) / SCAN_COLUMNS;

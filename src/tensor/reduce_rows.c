@@ -17,13 +17,15 @@ typedef struct row_work {
     void *partials; /* [rows, blocks] double, int64_t or ct_softmax_part; long rows only */
 } row_work;
 
-/* Elements [first, first + n) of the row at `address`, as an array of the compute type; n <= CT_REDUCE_BLOCK. */
+/* Elements [first, first + n) of the row at `address`, as an array of the compute type; n <= CT_REDUCE_BLOCK.
+ */
 typedef union block_tile {
     double real[CT_REDUCE_BLOCK];
     char bytes[CT_REDUCE_BLOCK * 8];
 } block_tile;
 
-static const void *load_block(const row_work *work, char *address, int64_t first, int64_t n, block_tile *tile) {
+static const void *load_block(const row_work *work, char *address, int64_t first, int64_t n,
+                              block_tile *tile) {
     const ct_operand *inner = &work->inner;
     if (work->plain) return address + first * inner->size;
     if (inner->ndim == 1 && inner->stride[0] == 1) {
@@ -57,9 +59,11 @@ static int64_t reduce_integers(ct_reduce_op op, int64_t n, const int64_t *x) {
     }
     uint64_t sum = 0;
     if (op == CT_REDUCE_SUM_OP)
-        for (int64_t i = 0; i < n; i++) sum += (uint64_t)x[i];
+        for (int64_t i = 0; i < n; i++)
+            sum += (uint64_t)x[i];
     else
-        for (int64_t i = 0; i < n; i++) sum += (uint64_t)x[i] * (uint64_t)x[i];
+        for (int64_t i = 0; i < n; i++)
+            sum += (uint64_t)x[i] * (uint64_t)x[i];
     return (int64_t)sum;
 }
 
@@ -140,7 +144,8 @@ static void short_rows(void *user, int64_t first, int64_t last, int worker) {
     for (int64_t row = first; row < last; row++) {
         ct_softmax_part partials[SHORT_BLOCKS]; /* the largest of the kinds */
         char *address = ct_cursor_address(&cursor);
-        for (int64_t i = 0; i < work->blocks; i++) reduce_block(work, address, i, partials, i);
+        for (int64_t i = 0; i < work->blocks; i++)
+            reduce_block(work, address, i, partials, i);
         combine(work, row, partials);
         ct_cursor_skip(&cursor, 1);
     }
@@ -202,7 +207,8 @@ ct_status ct_reduce_rows(ct_context *context, ct_reduce_op op, const ct_reductio
     work.rows = ct_shape_count(outer, x->shape);
     work.length = ct_shape_count(inner, x->shape + outer);
     work.blocks = (work.length + CT_REDUCE_BLOCK - 1) / CT_REDUCE_BLOCK;
-    work.plain = x->dtype == work.compute && work.inner.ndim == 1 && (work.inner.stride[0] == 1 || work.length == 1);
+    work.plain =
+        x->dtype == work.compute && work.inner.ndim == 1 && (work.inner.stride[0] == 1 || work.length == 1);
     if (work.blocks <= SHORT_BLOCKS) {
         int64_t piece = CT_CHUNK / work.length > 0 ? CT_CHUNK / work.length : 1;
         bool real = work.compute != CT_I64 && op != CT_REDUCE_LOGSUMEXP_OP;

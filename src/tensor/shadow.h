@@ -3,6 +3,7 @@
 #ifndef CARAT_SRC_TENSOR_SHADOW_H
 #define CARAT_SRC_TENSOR_SHADOW_H
 
+#include "tensor/cpu/gemm.h"
 #include "tensor/tensor.h"
 
 /* The bf16 copy of an f32 weight, with the weight's shape and strides, as a handle in the innermost scope. A
@@ -15,6 +16,16 @@ ct_tensor *ct_shadow_bf16(ct_tensor *weight);
  * version of the weight was raised, ct_shadow_bf16_written says that the copy is right again. */
 uint16_t *ct_shadow_bf16_target(ct_tensor *weight);
 void ct_shadow_bf16_written(ct_tensor *weight);
+
+/* Says that an f32 weight, the factor [k, n] of x [m, k] in products to come (a transposing view where it is
+ * stored [n, k]), is constant: panels are packed now, as much memory as the weight again (class weights).
+ * ct_raw_matmul and ct_raw_linear then multiply with them, with the same bits: measured 1.2 to 2.5 times as
+ * fast up to 64 rows, no difference from 256 rows on. If the weight changes all the same, the next product
+ * packs it again. */
+ct_status ct_shadow_pack(ct_tensor *weight);
+/* The panels of this very view, or NULL if none were asked for (or, with an error, if they cannot be made
+ * again). */
+const ct_gemm_packed *ct_shadow_packed(const ct_tensor *weight);
 
 /* Frees what the storage's shadow holds; storage release calls it. NULL is allowed. */
 void ct_shadow_release(ct_storage *storage);

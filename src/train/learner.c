@@ -91,34 +91,7 @@ static ct_status check_patterns(ct_learner *learner) {
     return ct_context_status(learner->context);
 }
 
-/* ------------------------------------------------------------------------------------------ overlays */
-
-static ct_status collect_tied(void *user, ct_module *module) {
-    ct_learner *learner = user;
-    ct_context *context = learner->context;
-    for (int i = 0; i < ct_module_slot_count(module); i++) {
-        ct_slot *slot = ct_module_slot_at(module, i);
-        if (!slot->options.tied_to || !slot->parameter || !slot->parameter->trainable) continue;
-        size_t size = (size_t)(learner->tied_count + 1) * sizeof(ct_tied_use);
-        ct_tied_use *tied = ct_realloc(context, learner->tied, size, CT_MEMORY_OTHER);
-        if (!tied) return CT_ERROR_MEMORY;
-        learner->tied = tied;
-        ct_scope scope = ct_scope_open(context);
-        ct_tensor *leaf = ct_hold(ct_alias(slot->parameter->tensor));
-        ct_scope_close(context, scope);
-        learner->tied[learner->tied_count++] = (ct_tied_use){slot, leaf};
-        if (ct_require_grad(leaf, true) != CT_OK) return ct_context_status(context);
-    }
-    return CT_OK;
-}
-
-static ct_tensor *resolve_tied(void *user, ct_run *run, const ct_slot *slot, ct_tensor *present) {
-    (void)run;
-    const ct_learner *learner = user;
-    for (int64_t i = 0; i < learner->tied_count; i++)
-        if (learner->tied[i].slot == slot) return learner->tied[i].leaf;
-    return present;
-}
+/* --------------------------------------------------------------------------------- moving average, runs */
 
 /* parameter->user is the parameter's entry in learner->average. */
 static ct_tensor *resolve_average(void *user, ct_run *run, const ct_slot *slot, ct_tensor *present) {
@@ -161,7 +134,6 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
     if (!learner->run) return CT_ERROR_MEMORY;
     learner->micro_batch = micro_batch < learner->rows ? micro_batch : learner->rows;
     learner->checkpoint_every = checkpoint_every;
-    if (learner->tied_count) return ct_run_push_overlay(learner->run, &(ct_overlay){resolve_tied, learner});
     return CT_OK;
 }
 
@@ -194,9 +166,7 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
     learner->optimizer = ct_optimizer_create(context, ct_recipe_optimizer(o), o->optimizer);
     if (!learner->optimizer || !learner->row_losses || add_parameters(learner) != CT_OK)
         return ct_context_status(context);
-    if (ct_module_visit(ct_model_root(learner->model), collect_tied, learner) != CT_OK ||
-        (o->ema_decay > 0 && make_average(learner) != CT_OK))
-        return ct_context_status(context);
+    if (o->ema_decay > 0 && make_average(learner) != CT_OK) return ct_context_status(context);
     return make_runs(learner);
 }
 
@@ -216,10 +186,8 @@ void ct_learner_destroy(ct_learner *learner) {
     ct_run_destroy(learner->run);
     ct_run_destroy(learner->evaluation);
     ct_optimizer_destroy(learner->optimizer);
-    for (int64_t i = 0; i < learner->tied_count; i++) ct_drop(learner->tied[i].leaf);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_drop(learner->average[i]);
-    ct_free(context, learner->tied);
     ct_free(context, learner->average);
     ct_free(context, learner->row_losses);
     ct_model_destroy(learner->model);

@@ -5,14 +5,6 @@
 
 #include <carat/train.h>
 
-/* A slot that shares another one's parameter. It gets a leaf of its own on the same storage, so that each use of the
- * parameter sums its gradients over the rows of a step in row order, however the step is cut into micro-batches; the
- * sums are added at the end of the step. */
-typedef struct ct_tied_use {
-    const ct_slot *slot;
-    ct_tensor *leaf; /* held */
-} ct_tied_use;
-
 typedef struct ct_learner {
     ct_context *context;
     const ct_train_options *options; /* borrowed */
@@ -20,8 +12,6 @@ typedef struct ct_learner {
     ct_optimizer *optimizer;
     ct_run *run;        /* of training, for the present arrangement */
     ct_run *evaluation; /* sees the averaged weights if there are any */
-    ct_tied_use *tied;
-    int64_t tied_count;
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */
     double *row_losses;  /* [rows] */
     int64_t rows;        /* of a step */

@@ -1,5 +1,8 @@
 /* output.c - the folder of a run: checkpoints by step, and what killed runs left in it. */
 #include "train/state.h"
+#include "base/file_internal.h"
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,14 +85,26 @@ bool ct_output_occupied(ct_context *context, const char *folder, char *what_is_t
     return count > 0;
 }
 
+/* First the name goes, so that a run killed meanwhile leaves no checkpoint that lacks files. */
+static ct_status remove_checkpoint(ct_context *context, const char *folder, int64_t step) {
+    char name[64];
+    snprintf(name, sizeof(name), ".checkpoint-%lld.partial-removed", (long long)step);
+    char *path = ct_checkpoint_path(context, folder, step), *aside = ct_path_join(context, folder, name);
+    if (path && aside) {
+        ct_folder_remove(context, aside);
+        if (rename(path, aside) != 0) ct_fail_errno(context, path, "cannot remove", errno);
+        else ct_folder_remove(context, aside);
+    }
+    ct_free(context, path);
+    ct_free(context, aside);
+    return ct_context_status(context);
+}
+
 ct_status ct_output_remove_checkpoints(ct_context *context, const char *folder, int64_t keep) {
     ct_value *steps = ct_output_checkpoints(context, folder);
     int64_t count = (int64_t)ct_value_count(steps);
-    for (int64_t i = 0; i + keep < count && !ct_failed(context); i++) {
-        char *path = ct_checkpoint_path(context, folder, ct_value_as_int(ct_value_at(steps, (size_t)i), 0));
-        if (path) ct_folder_remove(context, path);
-        ct_free(context, path);
-    }
+    for (int64_t i = 0; i + keep < count && !ct_failed(context); i++)
+        remove_checkpoint(context, folder, ct_value_as_int(ct_value_at(steps, (size_t)i), 0));
     ct_value_free(steps);
     return ct_context_status(context);
 }

@@ -2,7 +2,7 @@
  *
  * The loss of a step is the mean over the targets of all its rows, so each micro-batch is divided by the number of
  * targets of the whole step. Nothing here depends on how the step is cut: losses are summed row by row in f64, the
- * gradients of parameters sequence by sequence (see ct_linear), and every use of a tied parameter on its own. */
+ * gradients of parameters sequence by sequence (see ct_linear), each use of a tied parameter on its own. */
 #include "train/learner.h"
 #include <math.h>
 
@@ -27,7 +27,7 @@ static ct_tensor *forward(ct_learner *learner, ct_run *run, ct_tensor *ids, ct_t
     ct_scope scope = ct_scope_open(context);
     int64_t count = ct_count(targets);
     ct_cross_entropy_options how = CT_CROSS_ENTROPY_DEFAULT;
-    how.reduction = CT_REDUCE_NONE;
+    how.reduction = CT_LOSS_NONE;
     how.label_smoothing = smoothing;
     how.ignore_index = -1;
     if (weight != 1) how.weights = ct_full(context, CT_F32, 1, &count, weight);
@@ -71,21 +71,6 @@ static void clear_gradients(ct_learner *learner) {
         ct_tensor *weight = ct_model_parameter(learner->model, i)->tensor;
         if (ct_gradient(weight)) ct_gradient_set(weight, NULL);
     }
-    for (int64_t i = 0; i < learner->tied_count; i++)
-        if (ct_gradient(learner->tied[i].leaf)) ct_gradient_set(learner->tied[i].leaf, NULL);
-}
-
-/* Each tied use has its own sum; the parameter's gradient is the sum of them. */
-static ct_status join_tied(ct_learner *learner) {
-    for (int64_t i = 0; i < learner->tied_count; i++) {
-        ct_tensor *leaf = learner->tied[i].leaf, *gradient = ct_gradient(leaf);
-        ct_tensor *weight = learner->tied[i].slot->parameter->tensor, *sum = ct_gradient(weight);
-        if (!gradient) continue;
-        if (sum) ct_add_into(sum, gradient, 1);
-        else ct_gradient_set(weight, gradient);
-        ct_gradient_set(leaf, NULL);
-    }
-    return ct_context_status(learner->context);
 }
 
 /* average += (1 - decay) (weight - average). The first steps count more, as in tf.train.ExponentialMovingAverage, so
@@ -112,8 +97,7 @@ static ct_status update(ct_learner *learner, int64_t step, double learning_rate,
     ct_context *context = learner->context;
     double most = learner->options->max_grad_norm, scale = 1;
     bool real = ct_context_device(context) == CT_CPU;
-    if (join_tied(learner) != CT_OK ||
-        ct_optimizer_gradient_norm(learner->optimizer, &result->gradient_norm) != CT_OK)
+    if (ct_optimizer_gradient_norm(learner->optimizer, &result->gradient_norm) != CT_OK)
         return ct_context_status(context);
     if (real && !(isfinite(result->loss) && isfinite(result->gradient_norm)))
         return not_finite(learner, step, learning_rate, result);

@@ -139,8 +139,10 @@ static void test_mixed_linear(void **state) {
     EXPECT(g[0], 3, 0.5, 3, 0.5);
     EXPECT(g[1], 0, 5, 0, 5, 0, 5);
     EXPECT(g[2], 2, 2, 2);
-    ct_tensor *half = ct_cast(w, CT_BF16);
-    assert_int_equal(ct_dtype_of(ct_linear(ct_cast(x, CT_F32), half, NULL, false, CT_ACT_GELU)), CT_BF16);
+    ct_tensor *half = leaf(ct_cast(ct_detach(w), CT_BF16)),
+              *wide = ct_linear(ct_cast(x, CT_F32), half, NULL, false, CT_ACT_GELU);
+    assert_int_equal(ct_dtype_of(wide), CT_F32);
+    assert_int_equal(ct_dtype_of(gradient(wide, half)), CT_BF16);
     assert_int_equal(ct_dtype_of(ct_layer_norm(x, NULL, NULL, 1e-5)), CT_BF16);
     assert_int_equal(ct_dtype_of(ct_cross_entropy(x, I64(CT_DIMS(2), 0, 1), NULL)), CT_F32);
     assert_false(ct_failed(context));

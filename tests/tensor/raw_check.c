@@ -27,15 +27,18 @@ double element(const ct_tensor *t, int64_t position) {
     return value;
 }
 
-void expect_values(const ct_tensor *t, int ndim, const int64_t *shape, const double *expected, double tolerance) {
+void expect_values(const ct_tensor *t, int ndim, const int64_t *shape, const double *expected,
+                   double tolerance) {
     expect_fine(t->context);
     assert_int_equal(t->ndim, ndim);
-    for (int i = 0; i < ndim; i++) assert_int_equal(t->shape[i], shape[i]);
+    for (int i = 0; i < ndim; i++)
+        assert_int_equal(t->shape[i], shape[i]);
     double *values = elements(t);
     for (int64_t i = 0; i < t->count; i++) {
         bool same = values[i] == expected[i] || (isnan(values[i]) && isnan(expected[i]));
         if (!same && !(fabs(values[i] - expected[i]) <= tolerance * fmax(1, fabs(expected[i]))))
-            fail_msg("%s: element %lld is %.17g, expected %.17g", checking, (long long)i, values[i], expected[i]);
+            fail_msg("%s: element %lld is %.17g, expected %.17g", checking, (long long)i, values[i],
+                     expected[i]);
     }
     free(values);
 }
@@ -59,9 +62,11 @@ ct_tensor *restride(ct_tensor *t, int kind) {
     int64_t shape[CT_MAX_DIMS], stride[CT_MAX_DIMS], offset = 0;
     int n = t->ndim;
     if (kind == 0 || n == 0 || t->count == 0) return t;
-    for (int i = 0; i < n; i++) shape[i] = t->shape[kind == 1 ? n - 1 - i : i];
+    for (int i = 0; i < n; i++)
+        shape[i] = t->shape[kind == 1 ? n - 1 - i : i];
     if (kind == 2)
-        for (int i = 0; i < n; i++) shape[i] = 2 * shape[i] + 1;
+        for (int i = 0; i < n; i++)
+            shape[i] = 2 * shape[i] + 1;
     ct_tensor *memory = ct_zeros(t->context, (ct_dtype)t->dtype, n, shape);
     for (int i = 0; i < n; i++) {
         stride[i] = memory->stride[kind == 1 ? n - 1 - i : i] * (kind == 2 ? 2 : 1);

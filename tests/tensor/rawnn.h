@@ -24,12 +24,13 @@ static inline double sample(uint64_t seed, int64_t i) {
 }
 
 /* A contiguous tensor of samples times `scale`, rounded to `dtype`. */
-static inline ct_tensor *make(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape, uint64_t seed,
-                              double scale) {
+static inline ct_tensor *make(ct_context *context, ct_dtype dtype, int ndim, const int64_t *shape,
+                              uint64_t seed, double scale) {
     ct_tensor *t = ct_empty(context, dtype, ndim, shape);
     double *buffer = malloc((size_t)(t->count + 1) * sizeof(double));
     assert_non_null(buffer);
-    for (int64_t i = 0; i < t->count; i++) buffer[i] = scale * sample(seed, i);
+    for (int64_t i = 0; i < t->count; i++)
+        buffer[i] = scale * sample(seed, i);
     assert_int_equal(ct_write(t, CT_F64, buffer), CT_OK);
     free(buffer);
     return t;
@@ -56,7 +57,8 @@ static inline void assert_near(double found, double expected, double tolerance, 
 /* Elements of `t` against `expected`, relative to 1 + |expected|. */
 static inline void assert_values(ct_tensor *t, const double *expected, double tolerance, const char *what) {
     double *found = values(t);
-    for (int64_t i = 0; i < t->count; i++) assert_near(found[i], expected[i], tolerance, what, i);
+    for (int64_t i = 0; i < t->count; i++)
+        assert_near(found[i], expected[i], tolerance, what, i);
     free(found);
 }
 
@@ -69,7 +71,8 @@ static inline void assert_same_bits(ct_tensor *a, ct_tensor *b, const char *what
     assert_int_equal(ct_read(b, (ct_dtype)b->dtype, y), CT_OK);
     if (memcmp(x, y, bytes) != 0) {
         size_t i = 0;
-        while (x[i] == y[i]) i++;
+        while (x[i] == y[i])
+            i++;
         fail_msg("%s: bits differ at element %lld", what, (long long)(i / ct_dtype_size((ct_dtype)a->dtype)));
     }
     free(x);
@@ -101,8 +104,9 @@ static inline void assert_error(ct_context *context, ct_status status, const cha
     ct_context_clear(context);
 }
 
-/* Runs `operation` in fresh contexts with the 1st, 2nd, ... allocation failing, until it succeeds: every failure is
- * reported as such, and nothing is lost (destroying the context checks nothing by itself; valgrind and asan do). */
+/* Runs `operation` in fresh contexts with the 1st, 2nd, ... allocation failing, until it succeeds: every
+ * failure is reported as such, and nothing is lost (destroying the context checks nothing by itself; valgrind
+ * and asan do). */
 static inline void assert_survives_allocation_failure(void (*operation)(ct_context *context)) {
     for (int64_t n = 1; n < 500; n++) {
         ct_context *context = ct_context_create(1);

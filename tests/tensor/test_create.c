@@ -1,4 +1,5 @@
-/* test_create.c - tensors from values, memory, functions and random numbers; reading, writing, changes in place. */
+/* test_create.c - tensors from values, memory, functions and random numbers; reading, writing, changes in
+ * place. */
 #include "raw_check.h"
 
 static int setup(void **state) {
@@ -31,7 +32,8 @@ static void test_values(void **state) {
     int64_t n = 100003; /* in several pieces */
     ct_tensor *line = ct_arange(context, CT_I64, n, -5, 2);
     const int64_t *values = ct_data(line);
-    for (int64_t i = 0; i < n; i++) assert_true(values[i] == -5 + 2 * i);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(values[i] == -5 + 2 * i);
     ct_empty(context, CT_F32, CT_DIMS(-1));
     assert_true(ct_failed(context));
     ct_context_clear(context);
@@ -39,7 +41,9 @@ static void test_values(void **state) {
     expect_error(context, CT_ERROR_ARGUMENT, "from_data: no data was given for 2 elements");
 }
 
-static void count_release(void *user) { ++*(int *)user; }
+static void count_release(void *user) {
+    ++*(int *)user;
+}
 
 static void test_memory_of_the_caller(void **state) {
     ct_context *context = *state;
@@ -72,7 +76,8 @@ static void tile(const void *user, int64_t row, int64_t column, int64_t rows, in
                  int64_t pitch) {
     (void)user;
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++) out[r * pitch + c] = (float)(100 * (row + r) + column + c);
+        for (int64_t c = 0; c < columns; c++)
+            out[r * pitch + c] = (float)(100 * (row + r) + column + c);
 }
 
 static void test_tiles(void **state) {
@@ -98,7 +103,8 @@ static void test_read_and_write(void **state) {
     for (int kind = 0; kind < RESTRIDE_KINDS; kind++) {
         ct_tensor *t = restride(sample(context, CT_F32, CT_DIMS(4, 30), 5), kind);
         int32_t whole[120], back[120];
-        for (int i = 0; i < 120; i++) whole[i] = 3 * i - 100;
+        for (int i = 0; i < 120; i++)
+            whole[i] = 3 * i - 100;
         uint64_t version = ct_version(t);
         assert_int_equal(ct_write(t, CT_I32, whole), CT_OK);
         assert_true(ct_version(t) > version);
@@ -127,17 +133,21 @@ static void test_in_place(void **state) {
             double *expected = elements(t);
             uint64_t version = ct_version(t);
             ct_scale_into(t, 2);
-            for (int i = 0; i < 350; i++) expected[i] *= 2;
+            for (int i = 0; i < 350; i++)
+                expected[i] *= 2;
             expect_values(t, 2, t->shape, expected, 0);
             ct_copy_into(t, ct_scalar(context, CT_F64, 9));
-            for (int i = 0; i < 350; i++) expected[i] = 9;
+            for (int i = 0; i < 350; i++)
+                expected[i] = 9;
             expect_values(t, 2, t->shape, expected, 0);
             ct_add_into(t, ct_scalar(context, CT_U8, 5), 3);
             ct_fill(restride(ct_zeros_like(t), kind), 1);
-            for (int i = 0; i < 350; i++) expected[i] = 24;
+            for (int i = 0; i < 350; i++)
+                expected[i] = 24;
             expect_values(t, 2, t->shape, expected, 0);
             ct_fill(t, -4);
-            for (int i = 0; i < 350; i++) expected[i] = type == CT_U8 ? 0 : -4;
+            for (int i = 0; i < 350; i++)
+                expected[i] = type == CT_U8 ? 0 : -4;
             if (type != CT_U8) expect_values(t, 2, t->shape, expected, 0);
             assert_true(ct_version(t) >= version + 4);
             free(expected);
@@ -147,13 +157,16 @@ static void test_in_place(void **state) {
     expect_error(context, CT_ERROR_TYPE, "scale_into: 0.1 is not a factor for an integer tensor");
 }
 
-/* --------------------------------------------------------------------------------------------- random ----- */
+/* --------------------------------------------------------------------------------------------- random -----
+ */
 
 static void moments(const ct_tensor *t, double *mean, double *variance) {
     double *values = elements(t), sum = 0, squares = 0;
-    for (int64_t i = 0; i < t->count; i++) sum += values[i];
+    for (int64_t i = 0; i < t->count; i++)
+        sum += values[i];
     *mean = sum / (double)t->count;
-    for (int64_t i = 0; i < t->count; i++) squares += (values[i] - *mean) * (values[i] - *mean);
+    for (int64_t i = 0; i < t->count; i++)
+        squares += (values[i] - *mean) * (values[i] - *mean);
     *variance = squares / (double)t->count;
     free(values);
 }
@@ -187,7 +200,8 @@ static void test_random_moments(void **state) {
         assert_true(values[i] >= -3 && values[i] <= 3);
         count[(int)values[i] + 3]++;
     }
-    for (int i = 0; i < 7; i++) assert_true(fabs(count[i] - 50000.0 / 7) < 400); /* 5 standard deviations */
+    for (int i = 0; i < 7; i++)
+        assert_true(fabs(count[i] - 50000.0 / 7) < 400); /* 5 standard deviations */
     free(values);
 }
 
@@ -199,7 +213,8 @@ static void test_random_positions(void **state) {
     ct_tensor *second = ct_random_normal_tensor(context, CT_F32, CT_DIMS(36668), 0, 1, &parts);
     assert_memory_equal(ct_data(all), ct_data(first), 33333 * 4);
     assert_memory_equal((const float *)ct_data(all) + 33333, ct_data(second), 36668 * 4);
-    for (int kind = 0; kind < RESTRIDE_KINDS; kind++) { /* the row-major position counts, not the place in memory */
+    for (int kind = 0; kind < RESTRIDE_KINDS;
+         kind++) { /* the row-major position counts, not the place in memory */
         ct_random again = ct_random_make(5, 6);
         ct_tensor *t = restride(ct_zeros(context, CT_F32, CT_DIMS(7, 10, 143)), kind);
         ct_fill_normal(t, 0, 1, &again);
@@ -208,7 +223,8 @@ static void test_random_positions(void **state) {
         ct_tensor *half = restride(ct_zeros(context, CT_BF16, CT_DIMS(10010)), kind);
         ct_fill_normal(half, 0, 1, &again);
         const uint16_t *bits = ct_data(ct_raw_contiguous(half));
-        for (int i = 0; i < 10010; i++) assert_true(bits[i] == ct_f32_to_bf16(((const float *)ct_data(all))[i]));
+        for (int i = 0; i < 10010; i++)
+            assert_true(bits[i] == ct_f32_to_bf16(((const float *)ct_data(all))[i]));
     }
     ct_random integers = ct_random_make(5, 6), one = integers;
     ct_tensor *draws = ct_random_integer_tensor(context, CT_I64, CT_DIMS(5000), -10, 1000, &integers);
@@ -246,7 +262,8 @@ static void test_perturb(void **state) {
             ct_random random = ct_random_make(11, 12), same = random;
             ct_dtype wide = types[type] == CT_F64 ? CT_F64 : CT_F32;
             double *noise = elements(ct_random_normal_tensor(context, wide, CT_DIMS(90, 700), 0, 1, &same));
-            for (int i = 0; i < 63000; i++) expected[i] += 0.01 * noise[i];
+            for (int i = 0; i < 63000; i++)
+                expected[i] += 0.01 * noise[i];
             ct_memory_counts before, after;
             ct_memory_read(context, &before);
             ct_memory_reset_peak(context);

@@ -41,8 +41,8 @@ static void test_permutations(void **state) {
                 CHECKING("order %d, shape %d, %s", o, s, ct_dtype_name(types[type]));
                 int64_t count = shapes[s][0] * shapes[s][1] * shapes[s][2];
                 ct_tensor *line = ct_arange(context, CT_I64, count, 0, 1);
-                ct_tensor *x = ct_view_strided(line, 3, shapes[s], (const int64_t[]){shapes[s][1] * shapes[s][2],
-                                                                                  shapes[s][2], 1}, 0);
+                ct_tensor *x = ct_view_strided(
+                    line, 3, shapes[s], (const int64_t[]){shapes[s][1] * shapes[s][2], shapes[s][2], 1}, 0);
                 x = ct_raw_cast(x, types[type]);
                 ct_tensor *view = permuted(x, orders[o]), *y = ct_raw_contiguous(view);
                 ct_tensor *back = ct_zeros_like(x);
@@ -84,7 +84,8 @@ static void test_strides(void **state) {
 
 static void test_conversions(void **state) {
     ct_context *context = *state;
-    ct_tensor *x = ct_from_data(context, CT_F32, CT_DIMS(5), (const float[]){-2.5f, 1e10f, NAN, 1.00390625f, 255.9f});
+    ct_tensor *x =
+        ct_from_data(context, CT_F32, CT_DIMS(5), (const float[]){-2.5f, 1e10f, NAN, 1.00390625f, 255.9f});
     EXPECT_VALUES(ct_raw_cast(x, CT_I32), 0, {5}, {-2, INT32_MAX, 0, 1, 255});
     EXPECT_VALUES(ct_raw_cast(x, CT_U8), 0, {5}, {0, 255, 0, 1, 255});
     EXPECT_VALUES(ct_raw_cast(x, CT_BF16), 0, {5}, {-2.5, 9999220736.0, NAN, 1, 256}); /* ties to even */
@@ -93,14 +94,16 @@ static void test_conversions(void **state) {
         for (int to = 0; to < CT_DTYPES; to++)
             for (int kind = 0; kind < RESTRIDE_KINDS; kind++) {
                 ct_scope scope = ct_scope_open(context);
-                CHECKING("%s to %s, strides %d", ct_dtype_name((ct_dtype)from), ct_dtype_name((ct_dtype)to), kind);
+                CHECKING("%s to %s, strides %d", ct_dtype_name((ct_dtype)from), ct_dtype_name((ct_dtype)to),
+                         kind);
                 ct_tensor *a = sample(context, (ct_dtype)from, CT_DIMS(9, 130), 3);
                 if (from == CT_U8) a = ct_raw_unary(CT_CLAMP, a, 0, 60);
                 if (to == CT_U8 && from != CT_U8) a = ct_raw_unary(CT_ABS, a, 0, 0);
                 ct_tensor *y = ct_raw_cast(restride(a, kind), (ct_dtype)to);
                 double *expected = elements(a);
                 if (!ct_dtype_is_float((ct_dtype)to))
-                    for (int64_t i = 0; i < a->count; i++) expected[i] = trunc(expected[i]);
+                    for (int64_t i = 0; i < a->count; i++)
+                        expected[i] = trunc(expected[i]);
                 assert_int_equal(y->dtype, to);
                 expect_values(y, 2, a->shape, expected, 0);
                 free(expected);
@@ -134,7 +137,8 @@ static void test_overlap(void **state) {
     expect_fine(context);
     const float *values = ct_data(x);
     assert_true(values[0] == 0);
-    for (int64_t i = 1; i <= n; i++) assert_true(values[i] == (float)(i - 1));
+    for (int64_t i = 1; i <= n; i++)
+        assert_true(values[i] == (float)(i - 1));
     ct_tensor *square = ct_from_data(context, CT_F32, CT_DIMS(2, 2), (const float[]){1, 2, 3, 4});
     ct_raw_copy(square, ct_view_strided(square, 2, (const int64_t[]){2, 2}, (const int64_t[]){1, 2}, 0));
     EXPECT_VALUES(square, 0, {2 COMMA 2}, {1, 3, 2, 4});
@@ -151,14 +155,17 @@ static void test_axpy(void **state) {
             for (int kind = 0; kind < RESTRIDE_KINDS; kind++) {
                 if (!ct_dtype_is_float((ct_dtype)target) && ct_dtype_is_float((ct_dtype)source)) continue;
                 ct_scope scope = ct_scope_open(context);
-                CHECKING("%s += %s, strides %d", ct_dtype_name((ct_dtype)target), ct_dtype_name((ct_dtype)source), kind);
+                CHECKING("%s += %s, strides %d", ct_dtype_name((ct_dtype)target),
+                         ct_dtype_name((ct_dtype)source), kind);
                 ct_tensor *y = restride(ct_full(context, (ct_dtype)target, CT_DIMS(7, 75), 60), kind);
                 ct_tensor *x = restride(sample(context, (ct_dtype)source, CT_DIMS(1, 75), 9), (kind + 1) % 4);
                 double *add = elements(x), *expected = elements(y);
-                for (int i = 0; i < 7 * 75; i++) expected[i] += 2 * add[i % 75];
+                for (int i = 0; i < 7 * 75; i++)
+                    expected[i] += 2 * add[i % 75];
                 ct_raw_axpy(y, x, 2);
                 if (target == CT_I8)
-                    for (int i = 0; i < 7 * 75; i++) expected[i] = (int8_t)(uint8_t)(int)expected[i];
+                    for (int i = 0; i < 7 * 75; i++)
+                        expected[i] = (int8_t)(uint8_t)(int)expected[i];
                 expect_values(y, 2, y->shape, expected, target == CT_BF16 ? 4e-3 : 0);
                 free(add);
                 free(expected);

@@ -1,5 +1,5 @@
-/* test_raw_elementwise.c - unary and binary functions and selection: worked numbers, plain loops in f64, odd strides,
- * all types, threads, meta, bad input, failing allocations. */
+/* test_raw_elementwise.c - unary and binary functions and selection: worked numbers, plain loops in f64, odd
+ * strides, all types, threads, meta, bad input, failing allocations. */
 #include "raw_check.h"
 
 static int setup(void **state) {
@@ -11,46 +11,84 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------- unary ----- */
+/* ---------------------------------------------------------------------------------------------- unary -----
+ */
 
-static double gelu(double x) { return 0.5 * x * erfc(-x * M_SQRT1_2); }
+static double gelu(double x) {
+    return 0.5 * x * erfc(-x * M_SQRT1_2);
+}
 static double reference(ct_unary_op op, double x, double p, double q) {
     switch (op) {
-    case CT_NEG: return -x;
-    case CT_ABS: return fabs(x);
-    case CT_EXP: return exp(x);
-    case CT_LOG: return log(x);
-    case CT_LOG1P: return log1p(x);
-    case CT_EXPM1: return expm1(x);
-    case CT_TANH: return tanh(x);
-    case CT_SIGMOID: return 1 / (1 + exp(-x));
-    case CT_RELU: return x > 0 ? x : 0;
-    case CT_LEAKY_RELU: return x > 0 ? x : p * x;
-    case CT_GELU_ERF: return gelu(x);
-    case CT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case CT_SILU: return x / (1 + exp(-x));
-    case CT_SOFTPLUS: return log1p(exp(x));
-    case CT_SIN: return sin(x);
-    case CT_COS: return cos(x);
-    case CT_ERF: return erf(x);
-    case CT_SQRT: return sqrt(x);
-    case CT_RSQRT: return 1 / sqrt(x);
-    case CT_RECIPROCAL: return 1 / x;
-    case CT_SQUARE: return x * x;
-    case CT_SIGN: return (x > 0) - (x < 0);
-    case CT_FLOOR: return floor(x);
-    case CT_CEIL: return ceil(x);
-    case CT_ROUND: return nearbyint(x);
-    case CT_CLAMP: return fmin(fmax(x, p), q);
-    case CT_ADD_SCALAR: return x + p;
-    case CT_MUL_SCALAR: return x * p;
-    case CT_POW_SCALAR: return pow(x, p);
-    default: fail_msg("no reference"); return 0;
+    case CT_NEG:
+        return -x;
+    case CT_ABS:
+        return fabs(x);
+    case CT_EXP:
+        return exp(x);
+    case CT_LOG:
+        return log(x);
+    case CT_LOG1P:
+        return log1p(x);
+    case CT_EXPM1:
+        return expm1(x);
+    case CT_TANH:
+        return tanh(x);
+    case CT_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case CT_RELU:
+        return x > 0 ? x : 0;
+    case CT_LEAKY_RELU:
+        return x > 0 ? x : p * x;
+    case CT_GELU_ERF:
+        return gelu(x);
+    case CT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case CT_SILU:
+        return x / (1 + exp(-x));
+    case CT_SOFTPLUS:
+        return log1p(exp(x));
+    case CT_SIN:
+        return sin(x);
+    case CT_COS:
+        return cos(x);
+    case CT_ERF:
+        return erf(x);
+    case CT_SQRT:
+        return sqrt(x);
+    case CT_RSQRT:
+        return 1 / sqrt(x);
+    case CT_RECIPROCAL:
+        return 1 / x;
+    case CT_SQUARE:
+        return x * x;
+    case CT_SIGN:
+        return (x > 0) - (x < 0);
+    case CT_FLOOR:
+        return floor(x);
+    case CT_CEIL:
+        return ceil(x);
+    case CT_ROUND:
+        return nearbyint(x);
+    case CT_CLAMP:
+        return fmin(fmax(x, p), q);
+    case CT_ADD_SCALAR:
+        return x + p;
+    case CT_MUL_SCALAR:
+        return x * p;
+    case CT_POW_SCALAR:
+        return pow(x, p);
+    default:
+        fail_msg("no reference");
+        return 0;
     }
 }
 
 static double tolerance_of(ct_dtype dtype) {
-    return dtype == CT_F64 ? 1e-13 : dtype == CT_F32 ? 1e-6 : dtype == CT_F16 ? 1e-3 : dtype == CT_BF16 ? 8e-3 : 0;
+    return dtype == CT_F64    ? 1e-13
+           : dtype == CT_F32  ? 1e-6
+           : dtype == CT_F16  ? 1e-3
+           : dtype == CT_BF16 ? 8e-3
+                              : 0;
 }
 
 static void test_unary_against_loops(void **state) {
@@ -65,7 +103,8 @@ static void test_unary_against_loops(void **state) {
                 double p = op == CT_POW_SCALAR ? 3 : 0.25, q = 2.5;
                 ct_tensor *y = ct_raw_unary((ct_unary_op)op, x, p, q);
                 double *in = elements(x), *expected = elements(x);
-                for (int64_t i = 0; i < x->count; i++) expected[i] = reference((ct_unary_op)op, in[i], p, q);
+                for (int64_t i = 0; i < x->count; i++)
+                    expected[i] = reference((ct_unary_op)op, in[i], p, q);
                 assert_int_equal(y->dtype, types[type]);
                 expect_values(y, 3, x->shape, expected, tolerance_of(types[type]));
                 free(in);
@@ -111,25 +150,41 @@ static void test_unary_integers(void **state) {
     expect_error(context, CT_ERROR_TYPE, "mul_scalar: 0.5 is not a value for an integer tensor");
 }
 
-/* --------------------------------------------------------------------------------------------- binary ----- */
+/* --------------------------------------------------------------------------------------------- binary -----
+ */
 
 static double binary_reference(ct_binary_op op, double a, double b) {
     switch (op) {
-    case CT_ADD: return a + b;
-    case CT_SUB: return a - b;
-    case CT_MUL: return a * b;
-    case CT_DIV: return a / b;
-    case CT_POW: return pow(a, b);
-    case CT_MINIMUM: return a < b ? a : b;
-    case CT_MAXIMUM: return a > b ? a : b;
-    case CT_EQUAL: return a == b;
-    case CT_NOT_EQUAL: return a != b;
-    case CT_LESS: return a < b;
-    case CT_LESS_EQUAL: return a <= b;
-    case CT_GREATER: return a > b;
-    case CT_GREATER_EQUAL: return a >= b;
-    case CT_RELU_BACKWARD: return b > 0 ? a : 0;
-    case CT_GELU_ERF_BACKWARD: return a * (0.5 * erfc(-b * M_SQRT1_2) + b * exp(-b * b / 2) / sqrt(2 * M_PI));
+    case CT_ADD:
+        return a + b;
+    case CT_SUB:
+        return a - b;
+    case CT_MUL:
+        return a * b;
+    case CT_DIV:
+        return a / b;
+    case CT_POW:
+        return pow(a, b);
+    case CT_MINIMUM:
+        return a < b ? a : b;
+    case CT_MAXIMUM:
+        return a > b ? a : b;
+    case CT_EQUAL:
+        return a == b;
+    case CT_NOT_EQUAL:
+        return a != b;
+    case CT_LESS:
+        return a < b;
+    case CT_LESS_EQUAL:
+        return a <= b;
+    case CT_GREATER:
+        return a > b;
+    case CT_GREATER_EQUAL:
+        return a >= b;
+    case CT_RELU_BACKWARD:
+        return b > 0 ? a : 0;
+    case CT_GELU_ERF_BACKWARD:
+        return a * (0.5 * erfc(-b * M_SQRT1_2) + b * exp(-b * b / 2) / sqrt(2 * M_PI));
     case CT_GELU_TANH_BACKWARD: {
         double c = sqrt(2 / M_PI), t = tanh(c * (b + 0.044715 * b * b * b));
         return a * (0.5 * (1 + t) + 0.5 * b * (1 - t * t) * c * (1 + 3 * 0.044715 * b * b));
@@ -138,9 +193,13 @@ static double binary_reference(ct_binary_op op, double a, double b) {
         double s = 1 / (1 + exp(-b));
         return a * s * (1 + b * (1 - s));
     }
-    case CT_TANH_BACKWARD: return a * (1 - b * b);
-    case CT_SIGMOID_BACKWARD: return a * b * (1 - b);
-    default: fail_msg("no reference"); return 0;
+    case CT_TANH_BACKWARD:
+        return a * (1 - b * b);
+    case CT_SIGMOID_BACKWARD:
+        return a * b * (1 - b);
+    default:
+        fail_msg("no reference");
+        return 0;
     }
 }
 
@@ -162,7 +221,8 @@ static double broadcast_value(const ct_tensor *t, const double *values, int ndim
 static void check_binary(ct_binary_op op, ct_tensor *a, ct_tensor *b, double tolerance) {
     ct_tensor *y = ct_raw_binary(op, a, b);
     expect_fine(a->context);
-    double *left = elements(a), *right = elements(b), *expected = malloc((size_t)(y->count + 1) * sizeof(double));
+    double *left = elements(a), *right = elements(b),
+           *expected = malloc((size_t)(y->count + 1) * sizeof(double));
     for (int64_t i = 0; i < y->count; i++)
         expected[i] = binary_reference(op, broadcast_value(a, left, y->ndim, y->shape, i),
                                        broadcast_value(b, right, y->ndim, y->shape, i));
@@ -176,8 +236,8 @@ static const struct {
     int a_ndim, b_ndim;
     int64_t a[4], b[4];
 } broadcasts[] = {
-    {3, 3, {4, 5, 6}, {4, 5, 6}}, {2, 1, {70, 130}, {130}},     {2, 2, {9, 130}, {9, 1}},
-    {2, 2, {3, 5}, {1, 5}},       {3, 0, {2, 3, 4}, {0}},       {0, 2, {0}, {3, 3}},
+    {3, 3, {4, 5, 6}, {4, 5, 6}}, {2, 1, {70, 130}, {130}},        {2, 2, {9, 130}, {9, 1}},
+    {2, 2, {3, 5}, {1, 5}},       {3, 0, {2, 3, 4}, {0}},          {0, 2, {0}, {3, 3}},
     {1, 2, {7}, {5, 1}},          {4, 3, {2, 3, 4, 5}, {3, 1, 5}}, {2, 2, {1, 1}, {1, 1}},
     {2, 2, {0, 3}, {1, 3}},       {2, 2, {1, 200}, {30, 1}},
 };
@@ -190,12 +250,15 @@ static void test_binary_against_loops(void **state) {
             for (int type = 0; type < COUNT(types); type++)
                 for (int kind = 0; kind < RESTRIDE_KINDS; kind++) {
                     ct_scope scope = ct_scope_open(context);
-                    ct_tensor *a = sample(context, types[type], broadcasts[shape].a_ndim, broadcasts[shape].a, 3);
-                    ct_tensor *b = sample(context, types[type], broadcasts[shape].b_ndim, broadcasts[shape].b, 4);
-                    CHECKING("binary %d of %s, shapes %d, strides %d", op, ct_dtype_name(types[type]), shape, kind);
+                    ct_tensor *a =
+                        sample(context, types[type], broadcasts[shape].a_ndim, broadcasts[shape].a, 3);
+                    ct_tensor *b =
+                        sample(context, types[type], broadcasts[shape].b_ndim, broadcasts[shape].b, 4);
+                    CHECKING("binary %d of %s, shapes %d, strides %d", op, ct_dtype_name(types[type]), shape,
+                             kind);
                     if (op == CT_POW) a = ct_raw_unary(CT_ABS, a, 0, 0);
-                    check_binary((ct_binary_op)op, restride(a, kind), restride(b, (kind + shape) % RESTRIDE_KINDS),
-                                 tolerance_of(types[type]));
+                    check_binary((ct_binary_op)op, restride(a, kind),
+                                 restride(b, (kind + shape) % RESTRIDE_KINDS), tolerance_of(types[type]));
                     ct_scope_close(context, scope);
                 }
 }
@@ -203,8 +266,8 @@ static void test_binary_against_loops(void **state) {
 static void test_binary_integers(void **state) {
     ct_context *context = *state;
     static const ct_dtype types[] = {CT_I64, CT_I32, CT_U8, CT_I8};
-    static const ct_binary_op ops[] = {CT_MINIMUM, CT_MAXIMUM, CT_EQUAL, CT_NOT_EQUAL, CT_LESS, CT_LESS_EQUAL,
-                                       CT_GREATER, CT_GREATER_EQUAL};
+    static const ct_binary_op ops[] = {CT_MINIMUM, CT_MAXIMUM,    CT_EQUAL,   CT_NOT_EQUAL,
+                                       CT_LESS,    CT_LESS_EQUAL, CT_GREATER, CT_GREATER_EQUAL};
     for (int op = 0; op < COUNT(ops); op++)
         for (int type = 0; type < COUNT(types); type++)
             for (int kind = 0; kind < RESTRIDE_KINDS; kind++) {
@@ -269,12 +332,14 @@ static void test_where(void **state) {
     expect_error(context, CT_ERROR_TYPE, "where: the mask is f32, expected u8");
 }
 
-/* -------------------------------------------------------------------------------------- common demands ----- */
+/* -------------------------------------------------------------------------------------- common demands -----
+ */
 
 static void test_meta(void **state) {
     ct_context *context = *state;
     ct_context_set_device(context, CT_META);
-    ct_tensor *a = ct_empty(context, CT_F32, CT_DIMS(1000, 1, 4)), *b = ct_empty(context, CT_BF16, CT_DIMS(5, 1));
+    ct_tensor *a = ct_empty(context, CT_F32, CT_DIMS(1000, 1, 4)),
+              *b = ct_empty(context, CT_BF16, CT_DIMS(5, 1));
     ct_tensor *y = ct_raw_binary(CT_LESS, a, b);
     assert_int_equal(ct_device_of(y), CT_META);
     assert_int_equal(y->dtype, CT_U8);
@@ -323,7 +388,8 @@ static void test_threads(void **state) {
 
 static ct_tensor *make_few(ct_context *context) {
     ct_tensor *x = ct_full(context, CT_F32, CT_DIMS(3, 4), 0.5);
-    ct_tensor *y = ct_raw_binary(CT_ADD, ct_raw_unary(CT_EXP, x, 0, 0), ct_full(context, CT_F64, CT_DIMS(4), 1));
+    ct_tensor *y =
+        ct_raw_binary(CT_ADD, ct_raw_unary(CT_EXP, x, 0, 0), ct_full(context, CT_F64, CT_DIMS(4), 1));
     return ct_raw_where(ct_raw_binary(CT_LESS, x, y), x, y);
 }
 static void test_exhaustion(void **state) {
@@ -331,12 +397,64 @@ static void test_exhaustion(void **state) {
     expect_survives_exhaustion(make_few);
 }
 
+/* Large operands that stride across memory are transposed first; on meta the copies are counted alike. */
+static ct_tensor *across(ct_context *context) {
+    ct_random random = ct_random_make(4, 4);
+    ct_tensor *x = ct_random_normal_tensor(context, CT_F32, CT_DIMS(210, 130), 0, 1, &random);
+    return ct_view_strided(x, 2, (const int64_t[]){130, 210}, (const int64_t[]){1, 130}, 0);
+}
+static size_t peak_of(ct_context *context) {
+    ct_tensor *x = across(context);
+    ct_memory_counts counts;
+    ct_memory_reset_peak(context);
+    ct_raw_binary(CT_ADD, ct_raw_unary(CT_SQUARE, x, 0, 0), x);
+    ct_memory_read(context, &counts);
+    expect_fine(context);
+    return counts.peak_total;
+}
+static void test_across(void **state) {
+    ct_context *context = *state;
+    ct_tensor *x = across(context), *y = ct_raw_binary(CT_ADD, ct_raw_unary(CT_SQUARE, x, 0, 0), x);
+    double *in = elements(x);
+    for (int64_t i = 0; i < x->count; i++)
+        in[i] += (double)((float)in[i] * (float)in[i]);
+    expect_values(y, 2, x->shape, in, 1e-6);
+    free(in);
+    ct_context *real = ct_context_create(1), *planned = ct_context_create(1);
+    ct_context_set_device(planned, CT_META);
+    assert_int_equal(peak_of(real), peak_of(planned));
+    ct_context_destroy(real);
+    ct_context_destroy(planned);
+}
+
+/* One operand repeated for every row, in several pieces of work. */
+static void test_many_rows(void **state) {
+    ct_context *context = *state;
+    static const int64_t widths[] = {1, 2, 63, 64, 100, 256, 257, 1024, 40000};
+    for (int w = 0; w < COUNT(widths); w++)
+        for (int type = CT_F32; type <= CT_F64; type++) {
+            ct_scope scope = ct_scope_open(context);
+            int64_t rows = 100000 / widths[w] + 3;
+            CHECKING("width %lld", (long long)widths[w]);
+            ct_tensor *x = sample(context, (ct_dtype)type, CT_DIMS(rows, widths[w]), 1);
+            ct_tensor *row = sample(context, (ct_dtype)type, CT_DIMS(widths[w]), 2);
+            ct_tensor *column = sample(context, (ct_dtype)type, CT_DIMS(rows, 1), 3);
+            check_binary(CT_SUB, x, row, 0);
+            check_binary(CT_SUB, row, x, 0);
+            check_binary(CT_SUB, x, column, 0);
+            check_binary(CT_LESS, column, x, 0);
+            check_binary(CT_LESS, x, row, 0);
+            ct_scope_close(context, scope);
+        }
+}
+
 /* Results larger than the caches take another way of storing. */
 static void test_large(void **state) {
     ct_context *context = *state;
     int64_t n = ((int64_t)9 << 20) + 5;
     ct_tensor *x = ct_arange(context, CT_F32, n, 0, 1);
-    ct_tensor *y = ct_raw_binary(CT_SUB, ct_raw_unary(CT_MUL_SCALAR, x, 0.5, 0), ct_scalar(context, CT_F32, 3));
+    ct_tensor *y =
+        ct_raw_binary(CT_SUB, ct_raw_unary(CT_MUL_SCALAR, x, 0.5, 0), ct_scalar(context, CT_F32, 3));
     expect_fine(context);
     const float *values = ct_data(y);
     for (int64_t i = 0; i < n; i++)
@@ -356,6 +474,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_input, setup, teardown),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_exhaustion),
+        cmocka_unit_test_setup_teardown(test_across, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,14 +10,15 @@ static int teardown(void **state) {
     return 0;
 }
 
-static ct_tensor *random_index(ct_context *context, int ndim, const int64_t *shape, int64_t below, ct_dtype dtype) {
+static ct_tensor *random_index(ct_context *context, int ndim, const int64_t *shape, int64_t below,
+                               ct_dtype dtype) {
     ct_random random = ct_random_make(3, (uint64_t)below);
     return ct_random_integer_tensor(context, dtype, ndim, shape, 0, below, &random);
 }
 
 /* Row-major position in `shape` of the element at a position of `index_shape`, with axis coordinate `at`. */
-static int64_t position_with(int ndim, const int64_t *shape, const int64_t *index_shape, int64_t position, int axis,
-                             int64_t at) {
+static int64_t position_with(int ndim, const int64_t *shape, const int64_t *index_shape, int64_t position,
+                             int axis, int64_t at) {
     int64_t result = 0, step = 1;
     for (int i = ndim - 1; i >= 0; i--) {
         result += (i == axis ? at : position % index_shape[i]) * step;
@@ -38,14 +39,16 @@ static void test_gather_and_scatter(void **state) {
                 int64_t index_shape[3] = {5, 40, 9}; /* may be smaller along the other axes */
                 index_shape[axis] = 20;
                 ct_tensor *x = sample(context, (ct_dtype)type, 3, shape, 2);
-                ct_tensor *index = random_index(context, 3, index_shape, shape[axis], kind % 2 ? CT_I32 : CT_I64);
+                ct_tensor *index =
+                    random_index(context, 3, index_shape, shape[axis], kind % 2 ? CT_I32 : CT_I64);
                 ct_tensor *values = sample(context, (ct_dtype)type, 3, index_shape, 4);
                 double *in = elements(x), *at = elements(index), *add = elements(values);
                 double *gathered = elements(index), *put = elements(x), *sum = elements(x);
                 for (int64_t i = 0; i < index->count; i++) {
                     int64_t place = position_with(3, shape, index_shape, i, axis, (int64_t)at[i]);
                     gathered[i] = in[place];
-                    put[place] = add[i]; /* the axis is not last in row-major order: repeats are met in order */
+                    put[place] =
+                        add[i]; /* the axis is not last in row-major order: repeats are met in order */
                     sum[place] += add[i];
                 }
                 if (type == CT_U8 || type == CT_I8)
@@ -72,7 +75,8 @@ static void test_gather_and_scatter(void **state) {
 static void test_half_sums_round_once(void **state) {
     ct_context *context = *state;
     ct_tensor *target = ct_full(context, CT_BF16, CT_DIMS(2), 256);
-    ct_tensor *index = ct_zeros(context, CT_I64, CT_DIMS(4)), *ones = ct_full(context, CT_BF16, CT_DIMS(4), 1);
+    ct_tensor *index = ct_zeros(context, CT_I64, CT_DIMS(4)),
+              *ones = ct_full(context, CT_BF16, CT_DIMS(4), 1);
     ct_raw_scatter(target, 0, index, ones, true); /* one by one, 256 + 1 would round back to 256 each time */
     EXPECT_VALUES(target, 0, {2}, {260, 256});
     ct_raw_index_add(target, 0, index, ones);
@@ -92,7 +96,8 @@ static void test_select_and_add(void **state) {
                 ct_tensor *x = sample(context, (ct_dtype)type, 3, shape, 2);
                 ct_tensor *index = random_index(context, 1, &n, shape[axis], kind % 2 ? CT_I64 : CT_I32);
                 ct_tensor *values = sample(context, (ct_dtype)type, 3, result, 4);
-                double *in = elements(x), *at = elements(index), *add = elements(values), *selected = elements(values);
+                double *in = elements(x), *at = elements(index), *add = elements(values),
+                       *selected = elements(values);
                 double *sum = elements(x);
                 int64_t inner = axis == 0 ? 2400 : axis == 1 ? 80 : 1;
                 for (int64_t i = 0; i < values->count; i++) {
@@ -104,7 +109,8 @@ static void test_select_and_add(void **state) {
                 if (type == CT_U8 || type == CT_I8)
                     for (int64_t i = 0; i < x->count; i++)
                         sum[i] = type == CT_U8 ? (uint8_t)(int)sum[i] : (int8_t)(uint8_t)(int)sum[i];
-                expect_values(ct_raw_index_select(restride(x, kind), axis, restride(index, kind)), 3, result, selected, 0);
+                expect_values(ct_raw_index_select(restride(x, kind), axis, restride(index, kind)), 3, result,
+                              selected, 0);
                 ct_tensor *target = restride(ct_raw_cast(x, (ct_dtype)type), kind);
                 ct_raw_index_add(target, axis, index, restride(values, (kind + 1) % 4));
                 expect_values(target, 3, shape, sum, type == CT_BF16 ? 4e-3 : type == CT_F16 ? 1e-3 : 0);
@@ -130,15 +136,18 @@ static void test_bad_indices(void **state) {
     expect_error(context, CT_ERROR_ARGUMENT, "scatter_add: index -1 at position 39000");
     ct_raw_index_add(x, 0, index, values);
     expect_error(context, CT_ERROR_ARGUMENT, "index_add: index -1 at position 39000");
-    for (int i = 0; i < 65; i++) assert_true(element(x, i) == 0); /* nothing was written */
+    for (int i = 0; i < 65; i++)
+        assert_true(element(x, i) == 0); /* nothing was written */
     ct_raw_gather(x, 0, x);
     expect_error(context, CT_ERROR_TYPE, "gather: the index is f32, expected i64 or i32");
     ct_raw_gather(ct_zeros(context, CT_F32, CT_DIMS(2, 2)), 0, index);
     expect_error(context, CT_ERROR_SHAPE, "gather: an index i64[40000] does not fit f32[2, 2] along axis 0");
     ct_raw_index_select(x, 0, ct_zeros(context, CT_I64, CT_DIMS(1, 1)));
-    expect_error(context, CT_ERROR_SHAPE, "index_select: an index of one dimension is expected, found i64[1, 1]");
+    expect_error(context, CT_ERROR_SHAPE,
+                 "index_select: an index of one dimension is expected, found i64[1, 1]");
     ct_raw_index_add(x, 0, index, ct_zeros(context, CT_F32, CT_DIMS(3)));
-    expect_error(context, CT_ERROR_SHAPE, "index_add: values f32[3] do not fit 40000 indices along axis 0 of f32[65]");
+    expect_error(context, CT_ERROR_SHAPE,
+                 "index_add: values f32[3] do not fit 40000 indices along axis 0 of f32[65]");
     ct_raw_scatter(x, 0, index, ct_zeros(context, CT_F32, CT_DIMS(3)), false);
     expect_error(context, CT_ERROR_SHAPE, "scatter: an index");
     assert_int_equal(ct_raw_gather(x, 0, ct_zeros(context, CT_I64, CT_DIMS(0)))->count, 0);
@@ -147,14 +156,16 @@ static void test_bad_indices(void **state) {
 
 static void test_concat(void **state) {
     ct_context *context = *state;
-    ct_tensor *a = ct_full(context, CT_F32, CT_DIMS(2, 1), 1), *b = ct_full(context, CT_BF16, CT_DIMS(2, 2), 2);
+    ct_tensor *a = ct_full(context, CT_F32, CT_DIMS(2, 1), 1),
+              *b = ct_full(context, CT_BF16, CT_DIMS(2, 2), 2);
     ct_tensor *none = ct_zeros(context, CT_F32, CT_DIMS(2, 0));
     ct_tensor *y = ct_raw_concat((ct_tensor *const[]){a, none, b}, 3, -1);
     assert_int_equal(y->dtype, CT_F32);
     EXPECT_VALUES(y, 0, {2 COMMA 3}, {1, 2, 2, 1, 2, 2});
     EXPECT_VALUES(ct_raw_concat((ct_tensor *const[]){a, a}, 2, 0), 0, {4 COMMA 1}, {1, 1, 1, 1});
     ct_raw_concat((ct_tensor *const[]){a, b}, 2, 0);
-    expect_error(context, CT_ERROR_SHAPE, "concat: part 1, bf16[2, 2], does not fit part 0, f32[2, 1], along axis 0");
+    expect_error(context, CT_ERROR_SHAPE,
+                 "concat: part 1, bf16[2, 2], does not fit part 0, f32[2, 1], along axis 0");
     ct_tensor *large = ct_arange(context, CT_F32, 60000, 0, 1);
     large = ct_view_strided(large, 2, (const int64_t[]){300, 200}, (const int64_t[]){1, 300}, 0);
     ct_tensor *both = ct_raw_concat((ct_tensor *const[]){large, large}, 2, 1);
@@ -190,7 +201,8 @@ static void test_flip_and_triangles(void **state) {
 static void test_meta(void **state) {
     ct_context *context = *state;
     ct_context_set_device(context, CT_META);
-    ct_tensor *x = ct_empty(context, CT_BF16, CT_DIMS(1000, 64)), *ids = ct_empty(context, CT_I64, CT_DIMS(77));
+    ct_tensor *x = ct_empty(context, CT_BF16, CT_DIMS(1000, 64)),
+              *ids = ct_empty(context, CT_I64, CT_DIMS(77));
     ct_tensor *y = ct_raw_index_select(x, 0, ids);
     assert_true(ct_device_of(y) == CT_META && y->shape[0] == 77 && y->shape[1] == 64);
     assert_int_equal(ct_raw_index_add(x, 0, ids, y), CT_OK);
@@ -220,7 +232,8 @@ static void test_threads(void **state) {
     expect_same_for_threads(make_indexed);
 }
 static ct_tensor *make_few(ct_context *context) {
-    ct_tensor *x = ct_full(context, CT_BF16, CT_DIMS(3, 2), 0.5), *ids = ct_zeros(context, CT_I32, CT_DIMS(2));
+    ct_tensor *x = ct_full(context, CT_BF16, CT_DIMS(3, 2), 0.5),
+              *ids = ct_zeros(context, CT_I32, CT_DIMS(2));
     ct_tensor *y = ct_raw_index_select(x, 0, ids);
     ct_raw_index_add(x, 0, ids, y);
     ct_tensor *index = ct_zeros(context, CT_I32, CT_DIMS(3, 1));

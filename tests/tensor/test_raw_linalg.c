@@ -1,4 +1,5 @@
-/* test_raw_linalg.c - factorisations and linear systems: worked numbers, and the defining equations by plain loops. */
+/* test_raw_linalg.c - factorisations and linear systems: worked numbers, and the defining equations by plain
+ * loops. */
 #include "raw_check.h"
 
 static int setup(void **state) {
@@ -11,7 +12,8 @@ static int teardown(void **state) {
 }
 
 /* c [m, n] = a [m, k] b [k, n]; transposed operands are given as they are in memory. */
-static void multiply(int m, int k, int n, const double *a, bool a_turned, const double *b, bool b_turned, double *c) {
+static void multiply(int m, int k, int n, const double *a, bool a_turned, const double *b, bool b_turned,
+                     double *c) {
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             double sum = 0;
@@ -22,7 +24,8 @@ static void multiply(int m, int k, int n, const double *a, bool a_turned, const 
 }
 static void expect_near(int count, const double *a, const double *b, double tolerance) {
     for (int i = 0; i < count; i++)
-        if (!(fabs(a[i] - b[i]) <= tolerance)) fail_msg("%s: element %d is %g, expected %g", checking, i, a[i], b[i]);
+        if (!(fabs(a[i] - b[i]) <= tolerance))
+            fail_msg("%s: element %d is %g, expected %g", checking, i, a[i], b[i]);
 }
 static void expect_identity(int n, const double *a, double tolerance) {
     for (int i = 0; i < n; i++)
@@ -36,8 +39,8 @@ static ct_tensor *normal(ct_context *context, ct_dtype dtype, int ndim, const in
 }
 
 static const int64_t sizes[][3] = {{3, 5, 5}, {2, 7, 4}, {2, 4, 9}, {1, 1, 1}, {1, 40, 33}};
-#define EACH_TYPE_AND_STRIDES                                                                                     \
-    for (int type = CT_F32; type <= CT_F64; type++)                                                               \
+#define EACH_TYPE_AND_STRIDES                                                                                \
+    for (int type = CT_F32; type <= CT_F64; type++)                                                          \
         for (int kind = 0; kind < RESTRIDE_KINDS; kind++)
 #define TOLERANCE (type == CT_F32 ? 2e-5 : 1e-12)
 
@@ -58,7 +61,8 @@ static void test_qr(void **state) {
                 multiply(k, m, k, left + b * m * k, true, left + b * m * k, false, product);
                 expect_identity(k, product, TOLERANCE);
                 for (int i = 0; i < k; i++)
-                    for (int j = 0; j < i && j < n; j++) assert_true(right[b * k * n + i * n + j] == 0);
+                    for (int j = 0; j < i && j < n; j++)
+                        assert_true(right[b * k * n + i * n + j] == 0);
             }
             free(a), free(left), free(right);
             ct_scope_close(context, scope);
@@ -79,17 +83,20 @@ static void test_svd(void **state) {
             assert_int_equal(ct_raw_svd(restride(x, kind), &u, &s, &vh), CT_OK);
             assert_true(u->shape[1] == m && u->shape[2] == k && s->ndim == 2 && s->shape[1] == k);
             assert_true(vh->shape[1] == k && vh->shape[2] == n);
-            double *a = elements(x), *left = elements(u), *values = elements(s), *right = elements(vh), product[1600];
+            double *a = elements(x), *left = elements(u), *values = elements(s), *right = elements(vh),
+                   product[1600];
             for (int b = 0; b < sizes[size][0]; b++) {
                 multiply(k, m, k, left + b * m * k, true, left + b * m * k, false, product);
                 expect_identity(k, product, TOLERANCE);
                 multiply(k, n, k, right + b * k * n, false, right + b * k * n, true, product);
                 expect_identity(k, product, TOLERANCE);
                 for (int i = 0; i < m; i++)
-                    for (int j = 0; j < k; j++) left[b * m * k + i * k + j] *= values[b * k + j];
+                    for (int j = 0; j < k; j++)
+                        left[b * m * k + i * k + j] *= values[b * k + j];
                 multiply(m, k, n, left + b * m * k, false, right + b * k * n, false, product);
                 expect_near(m * n, product, a + b * m * n, TOLERANCE);
-                for (int i = 1; i < k; i++) assert_true(values[b * k + i] <= values[b * k + i - 1]);
+                for (int i = 1; i < k; i++)
+                    assert_true(values[b * k + i] <= values[b * k + i - 1]);
             }
             free(a), free(left), free(values), free(right);
             ct_scope_close(context, scope);
@@ -103,7 +110,8 @@ static ct_tensor *positive(ct_context *context, ct_dtype dtype, int64_t batch, i
     assert_non_null(product);
     for (int b = 0; b < batch; b++) {
         multiply(n, n, n, values + b * n * n, false, values + b * n * n, true, product + b * n * n);
-        for (int i = 0; i < n; i++) product[b * n * n + i * n + i] += n;
+        for (int i = 0; i < n; i++)
+            product[b * n * n + i * n + i] += n;
     }
     ct_tensor *t = ct_raw_cast(ct_from_data(context, CT_F64, CT_DIMS(batch, n, n), product), dtype);
     free(values), free(product);
@@ -123,7 +131,8 @@ static void test_cholesky(void **state) {
             multiply(n, n, n, lower + b * n * n, false, lower + b * n * n, true, product);
             expect_near(n * n, product, whole + b * n * n, TOLERANCE * 20);
             for (int i = 0; i < n; i++)
-                for (int j = i + 1; j < n; j++) assert_true(lower[b * n * n + i * n + j] == 0);
+                for (int j = i + 1; j < n; j++)
+                    assert_true(lower[b * n * n + i * n + j] == 0);
         }
         free(whole), free(lower);
     }
@@ -140,22 +149,26 @@ static void test_cholesky(void **state) {
 static void test_eigh(void **state) {
     ct_context *context = *state;
     ct_tensor *values, *vectors;
-    ct_raw_eigh(ct_from_data(context, CT_F64, CT_DIMS(2, 2), (const double[]){2, 1, 1, 2}), &values, &vectors);
+    ct_raw_eigh(ct_from_data(context, CT_F64, CT_DIMS(2, 2), (const double[]){2, 1, 1, 2}), &values,
+                &vectors);
     EXPECT_VALUES(values, 1e-15, {2}, {1, 3});
     EACH_TYPE_AND_STRIDES {
         int n = 17;
         ct_tensor *x = positive(context, (ct_dtype)type, 2, n);
         assert_int_equal(ct_raw_eigh(restride(x, kind), &values, &vectors), CT_OK);
-        double *a = elements(x), *w = elements(values), *v = elements(vectors), left[17 * 17], product[17 * 17];
+        double *a = elements(x), *w = elements(values), *v = elements(vectors), left[17 * 17],
+               product[17 * 17];
         for (int b = 0; b < 2; b++) {
             double *columns = v + b * n * n;
             multiply(n, n, n, columns, true, columns, false, product);
             expect_identity(n, product, TOLERANCE);
             multiply(n, n, n, a + b * n * n, false, columns, false, left); /* A V = V diag(w) */
             for (int i = 0; i < n; i++)
-                for (int j = 0; j < n; j++) product[i * n + j] = columns[i * n + j] * w[b * n + j];
+                for (int j = 0; j < n; j++)
+                    product[i * n + j] = columns[i * n + j] * w[b * n + j];
             expect_near(n * n, left, product, TOLERANCE * 50);
-            for (int i = 1; i < n; i++) assert_true(w[b * n + i] >= w[b * n + i - 1]);
+            for (int i = 1; i < n; i++)
+                assert_true(w[b * n + i] >= w[b * n + i - 1]);
         }
         free(a), free(w), free(v);
     }
@@ -220,8 +233,8 @@ static void test_solve_triangular(void **state) {
             free(matrix), free(expected), free(solution);
             ct_scope_close(context, scope);
         }
-    ct_raw_solve_triangular(ct_zeros(context, CT_F32, CT_DIMS(2, 2)), ct_zeros(context, CT_F32, CT_DIMS(2, 2)), true,
-                            false, false);
+    ct_raw_solve_triangular(ct_zeros(context, CT_F32, CT_DIMS(2, 2)),
+                            ct_zeros(context, CT_F32, CT_DIMS(2, 2)), true, false, false);
     expect_error(context, CT_ERROR_NUMERIC, "solve_triangular: matrix 0 is singular (pivot 1 is zero)");
 }
 
@@ -255,7 +268,9 @@ static void test_meta(void **state) {
     assert_true(a->shape[1] == 60 && b->ndim == 2 && c->shape[2] == 40);
     ct_raw_eigh(ct_empty(context, CT_F32, CT_DIMS(8, 8)), &a, &b);
     assert_true(a->ndim == 1 && b->count == 64);
-    assert_true(ct_raw_solve(ct_empty(context, CT_F32, CT_DIMS(8, 8)), ct_empty(context, CT_F32, CT_DIMS(2, 8, 3)))->count == 48);
+    assert_true(
+        ct_raw_solve(ct_empty(context, CT_F32, CT_DIMS(8, 8)), ct_empty(context, CT_F32, CT_DIMS(2, 8, 3)))
+            ->count == 48);
     assert_true(ct_raw_cholesky(b)->count == 64);
     expect_fine(context);
 }

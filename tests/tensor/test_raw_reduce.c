@@ -15,11 +15,16 @@ static double start(ct_reduce_op op) {
 }
 static double take(ct_reduce_op op, double held, double x) {
     switch (op) {
-    case CT_REDUCE_SUM_OP: return held + x;
-    case CT_REDUCE_MAX_OP: return x > held ? x : held;
-    case CT_REDUCE_MIN_OP: return x < held ? x : held;
-    case CT_REDUCE_SQUARES_OP: return held + x * x;
-    default: return held + exp(x);
+    case CT_REDUCE_SUM_OP:
+        return held + x;
+    case CT_REDUCE_MAX_OP:
+        return x > held ? x : held;
+    case CT_REDUCE_MIN_OP:
+        return x < held ? x : held;
+    case CT_REDUCE_SQUARES_OP:
+        return held + x * x;
+    default:
+        return held + exp(x);
     }
 }
 
@@ -27,10 +32,12 @@ static double take(ct_reduce_op op, double held, double x) {
 static double *reduce_loop(ct_reduce_op op, const ct_tensor *x, unsigned axes, int64_t *shape) {
     double *values = elements(x);
     int64_t count = 1;
-    for (int i = 0; i < x->ndim; i++) count *= shape[i] = axes >> i & 1 ? 1 : x->shape[i];
+    for (int i = 0; i < x->ndim; i++)
+        count *= shape[i] = axes >> i & 1 ? 1 : x->shape[i];
     double *out = malloc((size_t)(count + 1) * sizeof(double));
     assert_non_null(out);
-    for (int64_t i = 0; i < count; i++) out[i] = start(op);
+    for (int64_t i = 0; i < count; i++)
+        out[i] = start(op);
     for (int64_t i = 0; i < x->count; i++) {
         int64_t rest = i, at = 0, step = 1;
         for (int d = x->ndim - 1; d >= 0; d--) {
@@ -41,7 +48,8 @@ static double *reduce_loop(ct_reduce_op op, const ct_tensor *x, unsigned axes, i
         out[at] = take(op, out[at], values[i]);
     }
     if (op == CT_REDUCE_LOGSUMEXP_OP)
-        for (int64_t i = 0; i < count; i++) out[i] = log(out[i]);
+        for (int64_t i = 0; i < count; i++)
+            out[i] = log(out[i]);
     free(values);
     return out;
 }
@@ -49,11 +57,16 @@ static double *reduce_loop(ct_reduce_op op, const ct_tensor *x, unsigned axes, i
 static const struct {
     int ndim;
     int64_t shape[4];
-} shapes[] = {{0, {0}}, {1, {1}}, {1, {9000}}, {2, {5, 7}}, {2, {300, 70}}, {2, {3, 600}}, {3, {2, 3, 4}},
-              {3, {4, 1, 30}}, {3, {7, 150, 5}}, {4, {2, 3, 4, 5}}, {4, {3, 140, 2, 6}}, {3, {1, 5, 1}}};
+} shapes[] = {{0, {0}},         {1, {1}},          {1, {9000}},         {2, {5, 7}},
+              {2, {300, 70}},   {2, {3, 600}},     {3, {2, 3, 4}},      {3, {4, 1, 30}},
+              {3, {7, 150, 5}}, {4, {2, 3, 4, 5}}, {4, {3, 140, 2, 6}}, {3, {1, 5, 1}}};
 
 static double tolerance_of(ct_dtype dtype) {
-    return dtype == CT_F64 ? 1e-13 : dtype == CT_F32 ? 3e-6 : dtype == CT_F16 ? 1e-3 : dtype == CT_BF16 ? 8e-3 : 0;
+    return dtype == CT_F64    ? 1e-13
+           : dtype == CT_F32  ? 3e-6
+           : dtype == CT_F16  ? 1e-3
+           : dtype == CT_BF16 ? 8e-3
+                              : 0;
 }
 
 static void test_against_loops(void **state) {
@@ -66,8 +79,8 @@ static void test_against_loops(void **state) {
                     if (op == CT_REDUCE_LOGSUMEXP_OP && !real) continue;
                     ct_scope scope = ct_scope_open(context);
                     int kind = (int)(axes + (unsigned)op + (unsigned)type) % RESTRIDE_KINDS;
-                    CHECKING("op %d, shape %d, axes %x, %s, strides %d", op, s, axes, ct_dtype_name((ct_dtype)type),
-                             kind);
+                    CHECKING("op %d, shape %d, axes %x, %s, strides %d", op, s, axes,
+                             ct_dtype_name((ct_dtype)type), kind);
                     ct_tensor *x = sample(context, (ct_dtype)type, shapes[s].ndim, shapes[s].shape, 5);
                     if (type == CT_F16 && op == CT_REDUCE_SQUARES_OP) ct_scale_into(x, 0.25);
                     int64_t shape[CT_MAX_DIMS];
@@ -101,9 +114,11 @@ static void test_rows_stand_alone(void **state) {
             for (int dtype = CT_F32; dtype <= CT_BF16; dtype++) {
                 ct_scope scope = ct_scope_open(context);
                 CHECKING("op %d, length %lld", op, (long long)lengths[l]);
-                ct_tensor *x = ct_random_normal_tensor(context, (ct_dtype)dtype, CT_DIMS(5, lengths[l]), 0, 1, &random);
+                ct_tensor *x =
+                    ct_random_normal_tensor(context, (ct_dtype)dtype, CT_DIMS(5, lengths[l]), 0, 1, &random);
                 ct_tensor *all = ct_raw_reduce((ct_reduce_op)op, x, 2, false);
-                ct_tensor *row = ct_view_strided(x, 2, (const int64_t[]){1, lengths[l]}, x->stride, 3 * lengths[l]);
+                ct_tensor *row =
+                    ct_view_strided(x, 2, (const int64_t[]){1, lengths[l]}, x->stride, 3 * lengths[l]);
                 ct_tensor *one = ct_raw_reduce((ct_reduce_op)op, row, 2, false);
                 ct_tensor *third = ct_view_strided(all, 1, (const int64_t[]){1}, all->stride, 3);
                 expect_same_bits(third, one);
@@ -122,15 +137,17 @@ static void test_rows_stand_alone(void **state) {
 
 static void test_special_values(void **state) {
     ct_context *context = *state;
-    ct_tensor *x = ct_from_data(context, CT_F32, CT_DIMS(4, 3),
-                                (const float[]){1, NAN, 2, -INFINITY, -INFINITY, -INFINITY, 1, INFINITY, 3, NAN, INFINITY, 0});
+    ct_tensor *x = ct_from_data(
+        context, CT_F32, CT_DIMS(4, 3),
+        (const float[]){1, NAN, 2, -INFINITY, -INFINITY, -INFINITY, 1, INFINITY, 3, NAN, INFINITY, 0});
     EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_MAX_OP, x, 2, false), 0, {4}, {NAN, -INFINITY, INFINITY, NAN});
     EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_MIN_OP, x, 2, false), 0, {4}, {NAN, -INFINITY, 1, NAN});
-    EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_LOGSUMEXP_OP, x, 2, false), 0, {4}, {NAN, -INFINITY, INFINITY, NAN});
+    EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_LOGSUMEXP_OP, x, 2, false), 0, {4},
+                  {NAN, -INFINITY, INFINITY, NAN});
     EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_MAX_OP, x, 1, false), 0, {3}, {NAN, NAN, 3});
     /* logsumexp does not overflow: log(2 e^1000) = 1000 + log 2 */
-    EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_LOGSUMEXP_OP, ct_full(context, CT_F64, CT_DIMS(2), 1000), 1, true), 1e-15, {1},
-                  {1000.6931471805599});
+    EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_LOGSUMEXP_OP, ct_full(context, CT_F64, CT_DIMS(2), 1000), 1, true),
+                  1e-15, {1}, {1000.6931471805599});
     ct_tensor *none = ct_zeros(context, CT_F32, CT_DIMS(2, 0));
     EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_SUM_OP, none, 2, false), 0, {2}, {0, 0});
     EXPECT_VALUES(ct_raw_reduce(CT_REDUCE_LOGSUMEXP_OP, none, 2, false), 0, {2}, {-INFINITY, -INFINITY});
@@ -164,7 +181,8 @@ static void test_sum_to(void **state) {
     expect_error(context, CT_ERROR_SHAPE, "sum_to: f32[2, 4] does not broadcast to f32[2, 3, 4]");
 }
 
-/* ------------------------------------------------------------------------------------- argmax, cumsum ----- */
+/* ------------------------------------------------------------------------------------- argmax, cumsum -----
+ */
 
 static void test_argmax(void **state) {
     ct_context *context = *state;
@@ -177,7 +195,8 @@ static void test_argmax(void **state) {
                     ct_tensor *x = sample(context, (ct_dtype)type, 3, shape, 6);
                     int along = axis < 0 ? axis + 3 : axis;
                     int64_t inner = 1, length = shape[along];
-                    for (int i = along + 1; i < 3; i++) inner *= shape[i];
+                    for (int i = along + 1; i < 3; i++)
+                        inner *= shape[i];
                     double *values = elements(x), *expected = malloc((size_t)(x->count) * sizeof(double));
                     for (int64_t row = 0; row < x->count / length; row++) {
                         int64_t first = row / inner * length * inner + row % inner, best = 0;
@@ -218,7 +237,8 @@ static void test_cumsum(void **state) {
                 int64_t inner = axis == 0 ? 2600 : axis == 1 ? 2 : 1, length = shape[axis];
                 for (int64_t i = 0; i < x->count; i++) {
                     int64_t at = reverse ? x->count - 1 - i : i, place = at / inner % length;
-                    if (place != (reverse ? length - 1 : 0)) expected[at] += expected[reverse ? at + inner : at - inner];
+                    if (place != (reverse ? length - 1 : 0))
+                        expected[at] += expected[reverse ? at + inner : at - inner];
                 }
                 ct_tensor *y = ct_raw_cumsum(restride(x, axis + 1), axis, reverse);
                 bool real = ct_dtype_is_float((ct_dtype)type);
@@ -231,7 +251,8 @@ static void test_cumsum(void **state) {
     expect_error(context, CT_ERROR_SHAPE, "cumsum: axis 0 does not exist");
 }
 
-/* --------------------------------------------------------------------------------------- common demands ----- */
+/* --------------------------------------------------------------------------------------- common demands
+ * ----- */
 
 static void test_meta(void **state) {
     ct_context *context = *state;
@@ -253,7 +274,8 @@ static ct_tensor *make_reductions(ct_context *context) {
         for (unsigned axes = 1; axes < 8; axes++) {
             ct_tensor *y = ct_raw_reduce((ct_reduce_op)op, x, axes, true);
             total = ct_raw_binary(CT_ADD, total, ct_raw_unary(CT_SIN, y, 0, 0));
-            total = ct_raw_binary(CT_ADD, total, ct_raw_reduce((ct_reduce_op)op, ct_raw_cast(x, CT_BF16), axes, true));
+            total = ct_raw_binary(CT_ADD, total,
+                                  ct_raw_reduce((ct_reduce_op)op, ct_raw_cast(x, CT_BF16), axes, true));
         }
     return ct_raw_cumsum(total, 1, false);
 }

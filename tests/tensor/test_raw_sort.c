@@ -13,7 +13,8 @@ static int teardown(void **state) {
 static void test_worked(void **state) {
     ct_context *context = *state;
     ct_tensor *x = ct_from_data(context, CT_F32, CT_DIMS(8),
-                                (const float[]){3, NAN, -0.0f, 0, -INFINITY, INFINITY, 3, -1}), *index;
+                                (const float[]){3, NAN, -0.0f, 0, -INFINITY, INFINITY, 3, -1}),
+              *index;
     ct_tensor *y = ct_raw_sort(x, 0, false, &index);
     EXPECT_VALUES(y, 0, {8}, {-INFINITY, -1, 0, 0, 3, 3, INFINITY, NAN});
     EXPECT_VALUES(index, 0, {8}, {4, 7, 2, 3, 0, 6, 5, 1}); /* -0 and 0 are equal: as they stood */
@@ -36,15 +37,19 @@ static void test_worked(void **state) {
     expect_error(context, CT_ERROR_SHAPE, "sort: axis 1 does not exist in f32[8]");
 }
 
-/* Each line sorted and stable, the indices a permutation that gives the values; top k the head of the sorted line. */
-static void check_lines(ct_tensor *x, ct_tensor *y, ct_tensor *index, int axis, int64_t kept, bool descending) {
+/* Each line sorted and stable, the indices a permutation that gives the values; top k the head of the sorted
+ * line. */
+static void check_lines(ct_tensor *x, ct_tensor *y, ct_tensor *index, int axis, int64_t kept,
+                        bool descending) {
     int64_t inner = 1, length = x->shape[axis];
-    for (int i = axis + 1; i < x->ndim; i++) inner *= x->shape[i];
+    for (int i = axis + 1; i < x->ndim; i++)
+        inner *= x->shape[i];
     double *in = elements(x), *out = elements(y), *at = elements(index);
     char *seen = malloc((size_t)length);
     assert_non_null(seen);
     for (int64_t line = 0; line < x->count / length; line++) {
-        int64_t from = line / inner * length * inner + line % inner, to = line / inner * kept * inner + line % inner;
+        int64_t from = line / inner * length * inner + line % inner,
+                to = line / inner * kept * inner + line % inner;
         memset(seen, 0, (size_t)length);
         for (int64_t i = 0; i < kept; i++) {
             double value = out[to + i * inner];
@@ -54,7 +59,8 @@ static void check_lines(ct_tensor *x, ct_tensor *y, ct_tensor *index, int axis, 
             if (i == 0) continue;
             double before = out[to + (i - 1) * inner];
             if (descending ? before < value : before > value) fail_msg("%s: order", checking);
-            if (before == value && at[to + (i - 1) * inner] > (double)place) fail_msg("%s: not stable", checking);
+            if (before == value && at[to + (i - 1) * inner] > (double)place)
+                fail_msg("%s: not stable", checking);
         }
         double last = out[to + (kept - 1) * inner]; /* nothing left out goes before the last one kept */
         int64_t last_place = (int64_t)at[to + (kept - 1) * inner];
@@ -77,7 +83,8 @@ static void test_lines(void **state) {
                 for (int kind = 0; kind < RESTRIDE_KINDS; kind++)
                     for (int descending = 0; descending < 2; descending++) {
                         ct_scope scope = ct_scope_open(context);
-                        CHECKING("shape %d, %s, axis %d, strides %d", s, ct_dtype_name((ct_dtype)type), axis, kind);
+                        CHECKING("shape %d, %s, axis %d, strides %d", s, ct_dtype_name((ct_dtype)type), axis,
+                                 kind);
                         ct_tensor *x = sample(context, (ct_dtype)type, 3, shapes[s], 6), *index;
                         ct_tensor *y = ct_raw_sort(restride(x, kind), axis, descending, &index);
                         expect_fine(context);

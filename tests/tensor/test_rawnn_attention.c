@@ -1,5 +1,5 @@
-/* test_rawnn_attention.c - attention against loops with whole score matrices in f64: grouped heads, windows, biases,
- * masks, ALiBi, hidden rows, packed projections, decoding; bits; errors. */
+/* test_rawnn_attention.c - attention against loops with whole score matrices in f64: grouped heads, windows,
+ * biases, masks, ALiBi, hidden rows, packed projections, decoding; bits; errors. */
 #include "rawnn.h"
 
 typedef struct problem {
@@ -24,8 +24,10 @@ static operands operands_make(ct_context *context, const problem *p, ct_dtype dt
     if (p->mask) {
         ct_tensor *mask = make(context, CT_F32, SHAPE(p->batch, 1, p->queries, p->keys), 6, 1);
         double *m = values(mask);
-        for (int64_t i = 0; i < mask->count; i++) m[i] = m[i] > -0.4;
-        for (int64_t j = 0; p->hide_row && j < p->keys; j++) m[p->queries / 2 * p->keys + j] = 0;
+        for (int64_t i = 0; i < mask->count; i++)
+            m[i] = m[i] > -0.4;
+        for (int64_t j = 0; p->hide_row && j < p->keys; j++)
+            m[p->queries / 2 * p->keys + j] = 0;
         o.options.mask = ct_empty(context, CT_U8, mask->ndim, mask->shape);
         assert_int_equal(ct_write(o.options.mask, CT_F64, m), CT_OK);
         free(m);
@@ -50,9 +52,11 @@ static double score(const problem *p, const double *bias, const double *mask, co
 }
 
 static expected expected_make(const problem *p, const operands *o) {
-    int64_t T = p->queries, S = p->keys, C = p->channels, V = p->value_channels, group = p->heads / p->kv_heads;
+    int64_t T = p->queries, S = p->keys, C = p->channels, V = p->value_channels,
+            group = p->heads / p->kv_heads;
     double *q = values(o->q), *k = values(o->k), *v = values(o->v), *g = values(o->gradient);
-    double *bias = o->options.bias ? values(o->options.bias) : NULL, *mask = o->options.mask ? values(o->options.mask) : NULL;
+    double *bias = o->options.bias ? values(o->options.bias) : NULL,
+           *mask = o->options.mask ? values(o->options.mask) : NULL;
     double *slopes = o->options.alibi_slopes ? values(o->options.alibi_slopes) : NULL;
     expected e = {calloc((size_t)o->gradient->count + 1, 8), calloc((size_t)(p->batch * p->heads * T) + 1, 8),
                   calloc((size_t)o->q->count + 1, 8), calloc((size_t)o->k->count + 1, 8),
@@ -65,16 +69,19 @@ static expected expected_make(const problem *p, const operands *o) {
                 double sum = 0, along = 0;
                 for (int64_t j = 0; j < S; j++) {
                     double product = 0;
-                    for (int64_t c = 0; c < C; c++) product += q[row * C + c] * k[(kv * S + j) * C + c];
+                    for (int64_t c = 0; c < C; c++)
+                        product += q[row * C + c] * k[(kv * S + j) * C + c];
                     s[j] = score(p, bias, mask, slopes, b, h, i, j, product);
                     sum += exp(s[j]);
                 }
                 e.lse[row] = log(sum);
                 for (int64_t j = 0; j < S; j++) {
                     s[j] = sum > 0 ? exp(s[j]) / sum : 0;
-                    for (int64_t c = 0; c < V; c++) e.out[row * V + c] += s[j] * v[(kv * S + j) * V + c];
+                    for (int64_t c = 0; c < V; c++)
+                        e.out[row * V + c] += s[j] * v[(kv * S + j) * V + c];
                 }
-                for (int64_t c = 0; c < V; c++) along += g[row * V + c] * e.out[row * V + c];
+                for (int64_t c = 0; c < V; c++)
+                    along += g[row * V + c] * e.out[row * V + c];
                 for (int64_t j = 0; j < S; j++) {
                     double dp = 0;
                     for (int64_t c = 0; c < V; c++) {
@@ -92,7 +99,9 @@ static expected expected_make(const problem *p, const operands *o) {
     return e;
 }
 
-static void expected_free(expected *e) { free(e->out), free(e->lse), free(e->dq), free(e->dk), free(e->dv); }
+static void expected_free(expected *e) {
+    free(e->out), free(e->lse), free(e->dq), free(e->dk), free(e->dv);
+}
 
 static const double tolerances[] = {[CT_F32] = 5e-6, [CT_F64] = 1e-12, [CT_BF16] = 1.5e-2, [CT_F16] = 2e-3};
 
@@ -100,7 +109,8 @@ static void compare(ct_context *context, const problem *p, ct_dtype dtype) {
     ct_scope scope = ct_scope_open(context);
     operands o = operands_make(context, p, dtype);
     expected e = expected_make(p, &o);
-    ct_tensor *lse, *dq = NULL, *dk = NULL, *dv = NULL, *out = ct_raw_attention(o.q, o.k, o.v, &o.options, &lse);
+    ct_tensor *lse, *dq = NULL, *dk = NULL, *dv = NULL,
+                    *out = ct_raw_attention(o.q, o.k, o.v, &o.options, &lse);
     ct_raw_attention_backward(o.q, o.k, o.v, out, lse, o.gradient, &o.options, &dq, &dk, &dv);
     assert_fine(context);
     double exact = dtype == CT_F64 ? 1e-12 : 1e-5, tolerance = tolerances[dtype];
@@ -134,14 +144,16 @@ static void attention_against_loops(void **state) {
     };
     ct_context *context = ct_context_create(2);
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-        for (ct_dtype dtype = CT_F32; dtype <= CT_F16; dtype++) compare(context, &problems[i], dtype);
+        for (ct_dtype dtype = CT_F32; dtype <= CT_F16; dtype++)
+            compare(context, &problems[i], dtype);
     ct_context_destroy(context);
 }
 
 static void hidden_rows_give_zero(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
-    ct_tensor *q = make(context, CT_F32, SHAPE(1, 1, 5, 8), 1, 1), *k = make(context, CT_F32, SHAPE(1, 1, 6, 8), 2, 1);
+    ct_tensor *q = make(context, CT_F32, SHAPE(1, 1, 5, 8), 1, 1),
+              *k = make(context, CT_F32, SHAPE(1, 1, 6, 8), 2, 1);
     ct_attention_options options = {.bias = ct_full(context, CT_F32, SHAPE(5, 6), -INFINITY)};
     ct_tensor *lse, *dq = NULL, *dk = NULL, *dv = NULL, *out = ct_raw_attention(q, k, k, &options, &lse);
     ct_raw_attention_backward(q, k, k, out, lse, q, &options, &dq, &dk, &dv);
@@ -155,7 +167,8 @@ static void hidden_rows_give_zero(void **state) {
     ct_context_destroy(context);
 }
 
-/* q, k, v as slices of one [batch, time, 3, heads, channels] projection; gradients into a buffer of that shape. */
+/* q, k, v as slices of one [batch, time, 3, heads, channels] projection; gradients into a buffer of that
+ * shape. */
 static void packed_projection(void **state) {
     (void)state;
     enum { BATCH = 2, HEADS = 3, TIME = 70, CHANNELS = 16 };
@@ -181,8 +194,8 @@ static void packed_projection(void **state) {
         uint64_t version = ct_version(gradients);
         ct_raw_attention_backward(part[0], part[1], part[2], out, lse, swapped(g, 1, 2), &options, &target[0],
                                   &target[1], &target[2]);
-        ct_raw_attention_backward(copy[0], copy[1], copy[2], same, same_lse, swapped(g, 1, 2), &options, &made[0],
-                                  &made[1], &made[2]);
+        ct_raw_attention_backward(copy[0], copy[1], copy[2], same, same_lse, swapped(g, 1, 2), &options,
+                                  &made[0], &made[1], &made[2]);
         assert_fine(context);
         for (int i = 0; i < 3; i++) {
             assert_ptr_equal(target[i]->storage, gradients->storage);
@@ -203,27 +216,32 @@ static void bits_and_decoding(void **state) {
             contexts[t] = ct_context_create(1 << t);
             operands o = operands_make(contexts[t], &p, dtype);
             out[t] = ct_raw_attention(o.q, o.k, o.v, &o.options, &lse[t]);
-            ct_raw_attention_backward(o.q, o.k, o.v, out[t], lse[t], o.gradient, &o.options, &d[t][0], &d[t][1], &d[t][2]);
+            ct_raw_attention_backward(o.q, o.k, o.v, out[t], lse[t], o.gradient, &o.options, &d[t][0],
+                                      &d[t][1], &d[t][2]);
             assert_same_bits(out[0], out[t], "threads");
-            for (int i = 0; i < 3; i++) assert_same_bits(d[0][i], d[t][i], "threads, backward");
+            for (int i = 0; i < 3; i++)
+                assert_same_bits(d[0][i], d[t][i], "threads, backward");
             for (int64_t n = 1; n <= 150; n += 29) { /* one query over the first n keys of sequence 2 alone */
                 ct_tensor *q = rows_of(rows_of(o.q, 0, 2, 1), 2, n - 1, 1);
-                ct_tensor *k = rows_of(rows_of(o.k, 0, 2, 1), 2, 0, n), *v = rows_of(rows_of(o.v, 0, 2, 1), 2, 0, n);
+                ct_tensor *k = rows_of(rows_of(o.k, 0, 2, 1), 2, 0, n),
+                          *v = rows_of(rows_of(o.v, 0, 2, 1), 2, 0, n);
                 assert_same_bits(ct_raw_attention(q, k, v, &o.options, NULL),
                                  rows_of(rows_of(out[t], 0, 2, 1), 2, n - 1, 1), "decoding");
-                ct_tensor *several = ct_raw_attention(rows_of(o.q, 2, 0, n), rows_of(o.k, 2, 0, n), rows_of(o.v, 2, 0, n),
-                                                      &o.options, NULL);
+                ct_tensor *several = ct_raw_attention(rows_of(o.q, 2, 0, n), rows_of(o.k, 2, 0, n),
+                                                      rows_of(o.v, 2, 0, n), &o.options, NULL);
                 assert_same_bits(several, rows_of(out[t], 2, 0, n), "shorter sequence");
             }
         }
-        for (int t = 0; t < 3; t++) ct_context_destroy(contexts[t]);
+        for (int t = 0; t < 3; t++)
+            ct_context_destroy(contexts[t]);
     }
 }
 
 static void attention_errors(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
-    ct_tensor *q = make(context, CT_F32, SHAPE(1, 4, 5, 8), 1, 1), *k = make(context, CT_F32, SHAPE(1, 3, 6, 8), 2, 1);
+    ct_tensor *q = make(context, CT_F32, SHAPE(1, 4, 5, 8), 1, 1),
+              *k = make(context, CT_F32, SHAPE(1, 3, 6, 8), 2, 1);
     ct_tensor *lse, *d[3] = {NULL, NULL, NULL};
     ct_raw_attention(q, k, k, NULL, NULL);
     assert_error(context, CT_ERROR_SHAPE, "q f32[1, 4, 5, 8], k f32[1, 3, 6, 8]");
@@ -254,7 +272,8 @@ static void attention_errors(void **state) {
 
 static void some_work(ct_context *context) {
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *x = ct_empty(context, CT_BF16, SHAPE(2, 30, 3, 4, 8)), *mask = ct_empty(context, CT_U8, SHAPE(30, 30));
+    ct_tensor *x = ct_empty(context, CT_BF16, SHAPE(2, 30, 3, 4, 8)),
+              *mask = ct_empty(context, CT_U8, SHAPE(30, 30));
     if (ct_context_device(context) == CT_CPU && !ct_failed(context)) ct_fill(x, 0.5), ct_fill(mask, 1);
     const int64_t shape[] = {2, 4, 30, 8}, stride[] = {2880, 8, 96, 1};
     ct_tensor *q = ct_view_strided(x, 4, shape, stride, 0), *k = ct_view_strided(x, 4, shape, stride, 32);

@@ -8,16 +8,18 @@ typedef struct norm_result {
     double *y, *mean, *rstd, *dx, *dweight, *dbias;
 } norm_result;
 
-static norm_result norm_loops(const double *x, const double *weight, const double *bias, const double *gradient,
-                              int64_t rows, int64_t n, bool centred) {
+static norm_result norm_loops(const double *x, const double *weight, const double *bias,
+                              const double *gradient, int64_t rows, int64_t n, bool centred) {
     size_t all = (size_t)(rows * n);
-    norm_result e = {calloc(all, 8), calloc((size_t)rows, 8), calloc((size_t)rows, 8), calloc(all, 8), calloc((size_t)n, 8),
-                     calloc((size_t)n, 8)};
+    norm_result e = {calloc(all, 8), calloc((size_t)rows, 8), calloc((size_t)rows, 8),
+                     calloc(all, 8), calloc((size_t)n, 8),    calloc((size_t)n, 8)};
     for (int64_t r = 0; r < rows; r++) {
         const double *row = x + r * n, *g = gradient + r * n;
         double mean = 0, square = 0, sum = 0, along = 0;
-        for (int64_t i = 0; i < n && centred; i++) mean += row[i] / (double)n;
-        for (int64_t i = 0; i < n; i++) square += (row[i] - mean) * (row[i] - mean) / (double)n;
+        for (int64_t i = 0; i < n && centred; i++)
+            mean += row[i] / (double)n;
+        for (int64_t i = 0; i < n; i++)
+            square += (row[i] - mean) * (row[i] - mean) / (double)n;
         double rstd = 1 / sqrt(square + EPSILON);
         e.mean[r] = mean, e.rstd[r] = rstd;
         for (int64_t i = 0; i < n; i++) {
@@ -38,12 +40,15 @@ static void free_result(norm_result *e) {
     free(e->y), free(e->mean), free(e->rstd), free(e->dx), free(e->dweight), free(e->dbias);
 }
 
-static void compare_norm(ct_context *context, ct_dtype dtype, int64_t rows, int64_t n, bool centred, bool affine) {
+static void compare_norm(ct_context *context, ct_dtype dtype, int64_t rows, int64_t n, bool centred,
+                         bool affine) {
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *x = make(context, dtype, SHAPE(rows, 1, n), 1, 2), *g = make(context, dtype, SHAPE(rows, 1, n), 2, 1);
+    ct_tensor *x = make(context, dtype, SHAPE(rows, 1, n), 1, 2),
+              *g = make(context, dtype, SHAPE(rows, 1, n), 2, 1);
     ct_tensor *weight = affine ? make(context, dtype, SHAPE(n), 3, 1) : NULL;
     ct_tensor *bias = affine && centred ? make(context, dtype, SHAPE(n), 4, 1) : NULL;
-    double *vx = values(x), *vg = values(g), *vw = affine ? values(weight) : NULL, *vb = bias ? values(bias) : NULL;
+    double *vx = values(x), *vg = values(g), *vw = affine ? values(weight) : NULL,
+           *vb = bias ? values(bias) : NULL;
     norm_result e = norm_loops(vx, vw, vb, vg, rows, n, centred);
     ct_tensor *mean = NULL, *rstd, *dx, *dweight, *dbias = NULL, *y;
     if (centred) {
@@ -85,13 +90,16 @@ static void norm_bits(void **state) {
     ct_tensor *y[3], *dx[3], *dweight[3], *dbias[3];
     for (int t = 0; t < 3; t++) {
         ct_context *context = contexts[t] = ct_context_create(1 << t);
-        ct_tensor *x = make(context, CT_F32, SHAPE(640, 100), 1, 2), *g = make(context, CT_F32, SHAPE(640, 100), 2, 1);
-        ct_tensor *weight = make(context, CT_F32, SHAPE(100), 3, 1), *mean, *rstd, *one_mean, *one_rstd, *one_dx;
+        ct_tensor *x = make(context, CT_F32, SHAPE(640, 100), 1, 2),
+                  *g = make(context, CT_F32, SHAPE(640, 100), 2, 1);
+        ct_tensor *weight = make(context, CT_F32, SHAPE(100), 3, 1), *mean, *rstd, *one_mean, *one_rstd,
+                  *one_dx;
         y[t] = ct_raw_layer_norm(x, weight, NULL, EPSILON, &mean, &rstd);
         ct_raw_layer_norm_backward(x, weight, mean, rstd, g, &dx[t], &dweight[t], &dbias[t]);
         ct_tensor *row = rows_of(x, 0, 531, 1);
         ct_tensor *one = ct_raw_layer_norm(row, weight, NULL, EPSILON, &one_mean, &one_rstd);
-        ct_raw_layer_norm_backward(row, weight, one_mean, one_rstd, rows_of(g, 0, 531, 1), &one_dx, NULL, NULL);
+        ct_raw_layer_norm_backward(row, weight, one_mean, one_rstd, rows_of(g, 0, 531, 1), &one_dx, NULL,
+                                   NULL);
         assert_same_bits(one, rows_of(y[t], 0, 531, 1), "row alone");
         assert_same_bits(one_dx, rows_of(dx[t], 0, 531, 1), "row alone, backward");
         if (t == 0) continue;
@@ -100,7 +108,8 @@ static void norm_bits(void **state) {
         assert_same_bits(dweight[0], dweight[t], "dweight");
         assert_same_bits(dbias[0], dbias[t], "dbias");
     }
-    for (int t = 0; t < 3; t++) ct_context_destroy(contexts[t]);
+    for (int t = 0; t < 3; t++)
+        ct_context_destroy(contexts[t]);
 }
 
 static void norm_errors(void **state) {

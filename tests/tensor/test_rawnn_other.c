@@ -10,7 +10,8 @@ static void rotary_against_loops(void **state) {
     ct_context *context = ct_context_create(2);
     ct_tensor *angles = make(context, CT_F64, SHAPE(TIME, HALF), 5, 3), *cos_t, *sin_t;
     double *angle = values(angles);
-    cos_t = ct_empty(context, CT_F64, SHAPE(TIME, HALF)), sin_t = ct_empty(context, CT_F64, SHAPE(TIME, HALF));
+    cos_t = ct_empty(context, CT_F64, SHAPE(TIME, HALF)),
+    sin_t = ct_empty(context, CT_F64, SHAPE(TIME, HALF));
     for (int i = 0; i < TIME * HALF; i++) {
         ((double *)ct_data_mutable(cos_t))[i] = cos(angle[i]);
         ((double *)ct_data_mutable(sin_t))[i] = sin(angle[i]);
@@ -27,8 +28,10 @@ static void rotary_against_loops(void **state) {
                 for (int i = 0; i < HALF; i++) {
                     int one = interleaved ? 2 * i : i, two = interleaved ? 2 * i + 1 : i + HALF;
                     double a = angle[r % TIME * HALF + i] * (inverse ? -1 : 1);
-                    expected[r * CHANNELS + one] = vx[r * CHANNELS + one] * cos(a) - vx[r * CHANNELS + two] * sin(a);
-                    expected[r * CHANNELS + two] = vx[r * CHANNELS + one] * sin(a) + vx[r * CHANNELS + two] * cos(a);
+                    expected[r * CHANNELS + one] =
+                        vx[r * CHANNELS + one] * cos(a) - vx[r * CHANNELS + two] * sin(a);
+                    expected[r * CHANNELS + two] =
+                        vx[r * CHANNELS + one] * sin(a) + vx[r * CHANNELS + two] * cos(a);
                 }
             assert_values(y, expected, tolerances[dtype], "rotary");
             ct_tensor *strided = swapped(ct_raw_contiguous(swapped(x, 1, 2)), 1, 2);
@@ -63,7 +66,8 @@ static void dropout_keeps_its_promise(void **state) {
     assert_same_bits(part, rows_of(y, 0, 33333, 40000), "part");
     for (ct_dtype dtype = CT_F64; dtype <= CT_F16; dtype++) {
         double *other = values(ct_raw_dropout(ct_full(one, dtype, SHAPE(COUNT), 3), 0.25, 7, 8, 9));
-        for (int i = 0; i < COUNT; i++) assert_near(other[i], found[i], 1e-6, "type", i);
+        for (int i = 0; i < COUNT; i++)
+            assert_near(other[i], found[i], 1e-6, "type", i);
         free(other);
     }
     free(found);
@@ -121,7 +125,8 @@ static void shadow_follows_the_weight(void **state) {
 
 static void some_work(ct_context *context) {
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *x = ct_empty(context, CT_BF16, SHAPE(2, 3, 4, 8)), *table = ct_empty(context, CT_F32, SHAPE(4, 4));
+    ct_tensor *x = ct_empty(context, CT_BF16, SHAPE(2, 3, 4, 8)),
+              *table = ct_empty(context, CT_F32, SHAPE(4, 4));
     if (ct_context_device(context) == CT_CPU && !ct_failed(context)) ct_fill(x, 0.5), ct_fill(table, 0.5);
     ct_tensor *y = ct_raw_rotary(swapped(x, 0, 1), table, table, true, false);
     y = ct_raw_dropout(y, 0.5, 1, 2, 3);

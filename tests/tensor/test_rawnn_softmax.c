@@ -5,8 +5,10 @@ static const double tolerances[] = {[CT_F32] = 2e-6, [CT_F64] = 1e-13, [CT_BF16]
 
 static double log_sum(const double *x, int64_t n) {
     double most = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
-    for (int64_t i = 0; i < n; i++) sum += exp(x[i] - most);
+    for (int64_t i = 0; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp(x[i] - most);
     return most + log(sum);
 }
 
@@ -19,7 +21,8 @@ static void softmax_and_gradient(void **state) {
             for (int logarithm = 0; logarithm < 2; logarithm++) {
                 ct_scope scope = ct_scope_open(context);
                 int64_t rows = sizes[s][0], n = sizes[s][1];
-                ct_tensor *x = make(context, dtype, SHAPE(rows, n), 1, 5), *g = make(context, dtype, SHAPE(rows, n), 2, 1);
+                ct_tensor *x = make(context, dtype, SHAPE(rows, n), 1, 5),
+                          *g = make(context, dtype, SHAPE(rows, n), 2, 1);
                 ct_tensor *y = ct_raw_softmax(x, logarithm), *dx = ct_raw_softmax_backward(y, g, logarithm);
                 assert_fine(context);
                 double *vx = values(x), *vg = values(g), *vy = values(y);
@@ -32,7 +35,8 @@ static void softmax_and_gradient(void **state) {
                 assert_values(y, expected, tolerances[dtype], "softmax");
                 for (int64_t r = 0; r < rows; r++) {
                     double sum = 0;
-                    for (int64_t i = r * n; i < (r + 1) * n; i++) sum += logarithm ? vg[i] : vy[i] * vg[i];
+                    for (int64_t i = r * n; i < (r + 1) * n; i++)
+                        sum += logarithm ? vg[i] : vy[i] * vg[i];
                     for (int64_t i = r * n; i < (r + 1) * n; i++)
                         expected[i] = logarithm ? vg[i] - exp(vy[i]) * sum : vy[i] * (vg[i] - sum);
                 }
@@ -48,10 +52,12 @@ static void softmax_strided_and_masked(void **state) {
     ct_context *context = ct_context_create(2);
     ct_tensor *x = make(context, CT_F32, SHAPE(9, 4, 17), 1, 3);
     ct_tensor *turned = swapped(x, 0, 2);
-    assert_same_bits(ct_raw_softmax(turned, false), ct_raw_softmax(ct_raw_contiguous(turned), false), "strided");
+    assert_same_bits(ct_raw_softmax(turned, false), ct_raw_softmax(ct_raw_contiguous(turned), false),
+                     "strided");
     const float row[4] = {-INFINITY, 1, -INFINITY, 1};
     const double half[4] = {0, 0.5, 0, 0.5};
-    assert_values(ct_raw_softmax(ct_from_data(context, CT_F32, SHAPE(1, 4), row), false), half, 1e-7, "masked");
+    assert_values(ct_raw_softmax(ct_from_data(context, CT_F32, SHAPE(1, 4), row), false), half, 1e-7,
+                  "masked");
     assert_int_equal(ct_raw_softmax(ct_zeros(context, CT_F32, SHAPE(0, 4)), false)->count, 0);
     ct_raw_softmax(ct_scalar(context, CT_F32, 1), false);
     assert_error(context, CT_ERROR_SHAPE, "scalar");
@@ -60,11 +66,12 @@ static void softmax_strided_and_masked(void **state) {
     ct_context_destroy(context);
 }
 
-/* ------------------------------------------------------------------------------------- cross entropy ----- */
+/* ------------------------------------------------------------------------------------- cross entropy -----
+ */
 
 /* targets: [rows, n] probabilities. */
-static void expected_entropy(const double *x, const double *targets, const double *scale, int64_t rows, int64_t n,
-                             double smoothing, double *losses, double *gradient) {
+static void expected_entropy(const double *x, const double *targets, const double *scale, int64_t rows,
+                             int64_t n, double smoothing, double *losses, double *gradient) {
     for (int64_t r = 0; r < rows; r++) {
         double lse = log_sum(x + r * n, n), total = 0;
         losses[r] = 0;
@@ -82,11 +89,13 @@ static void expected_entropy(const double *x, const double *targets, const doubl
 
 enum { ROWS = 37, CLASSES = 501 };
 
-static void entropy_against_loops(ct_context *context, ct_dtype dtype, ct_dtype id_dtype, double smoothing, bool scaled) {
+static void entropy_against_loops(ct_context *context, ct_dtype dtype, ct_dtype id_dtype, double smoothing,
+                                  bool scaled) {
     static double one_hot[ROWS * CLASSES], losses[ROWS], gradient[ROWS * CLASSES], scale[ROWS];
     ct_scope scope = ct_scope_open(context);
     ct_dtype wide = dtype == CT_F64 ? CT_F64 : CT_F32;
-    ct_tensor *x = make(context, dtype, SHAPE(ROWS, CLASSES), 1, 4), *weights = make(context, wide, SHAPE(ROWS), 2, 2);
+    ct_tensor *x = make(context, dtype, SHAPE(ROWS, CLASSES), 1, 4),
+              *weights = make(context, wide, SHAPE(ROWS), 2, 2);
     double *vx = values(x), *vw = values(weights), ids[ROWS];
     memset(one_hot, 0, sizeof one_hot);
     for (int r = 0; r < ROWS; r++) {
@@ -95,7 +104,8 @@ static void entropy_against_loops(ct_context *context, ct_dtype dtype, ct_dtype 
         scale[r] = scaled ? vw[r] : 1;
     }
     expected_entropy(vx, one_hot, scale, ROWS, CLASSES, smoothing, losses, gradient);
-    for (int c = 0; c < CLASSES; c++) gradient[5 * CLASSES + c] = 0;
+    for (int c = 0; c < CLASSES; c++)
+        gradient[5 * CLASSES + c] = 0;
     losses[5] = 0;
     ids[5] = -100;
     ct_tensor *targets = ct_empty(context, id_dtype, SHAPE(ROWS)), *found = NULL;
@@ -106,7 +116,8 @@ static void entropy_against_loops(ct_context *context, ct_dtype dtype, ct_dtype 
     assert_int_equal(found->dtype, dtype);
     assert_values(loss, losses, wide == CT_F64 ? 1e-12 : 5e-6, "loss");
     assert_values(found, gradient, tolerances[dtype], "gradient");
-    assert_same_bits(ct_raw_cross_entropy(x, targets, scaled ? weights : NULL, smoothing, -100, NULL), loss, "alone");
+    assert_same_bits(ct_raw_cross_entropy(x, targets, scaled ? weights : NULL, smoothing, -100, NULL), loss,
+                     "alone");
     free(vx), free(vw);
     ct_scope_close(context, scope);
 }
@@ -134,9 +145,11 @@ static void cross_entropy_of_soft_targets(void **state) {
             ct_tensor *weights = make(context, wide, SHAPE(ROWS), 2, 2), *found = NULL;
             double *vx = values(x), *vt = values(targets), *vw = values(weights);
             if (!(mode & 2))
-                for (int r = 0; r < ROWS; r++) vw[r] = 1;
+                for (int r = 0; r < ROWS; r++)
+                    vw[r] = 1;
             expected_entropy(vx, vt, vw, ROWS, CLASSES, smoothing, losses, gradient);
-            ct_tensor *loss = ct_raw_cross_entropy(x, targets, mode & 2 ? weights : NULL, smoothing, -100, &found);
+            ct_tensor *loss =
+                ct_raw_cross_entropy(x, targets, mode & 2 ? weights : NULL, smoothing, -100, &found);
             assert_fine(context);
             assert_values(loss, losses, wide == CT_F64 ? 1e-12 : 5e-6, "loss");
             assert_values(found, gradient, tolerances[dtype], "gradient");
@@ -154,12 +167,13 @@ static void cross_entropy_bits(void **state) {
         ct_context *context = contexts[t] = ct_context_create(1 << t);
         ct_tensor *x = make(context, CT_F32, SHAPE(64, 5003), 1, 4);
         int64_t ids[64];
-        for (int r = 0; r < 64; r++) ids[r] = r * 7;
+        for (int r = 0; r < 64; r++)
+            ids[r] = r * 7;
         ct_tensor *targets = ct_from_data(context, CT_I64, SHAPE(64), ids);
         losses[t] = ct_raw_cross_entropy(x, targets, NULL, 0.1, -100, &gradients[t]);
         for (int r = 0; r < 64; r += 13) {
-            ct_tensor *gradient, *loss = ct_raw_cross_entropy(rows_of(x, 0, r, 1), rows_of(targets, 0, r, 1), NULL, 0.1,
-                                                              -100, &gradient);
+            ct_tensor *gradient, *loss = ct_raw_cross_entropy(rows_of(x, 0, r, 1), rows_of(targets, 0, r, 1),
+                                                              NULL, 0.1, -100, &gradient);
             assert_same_bits(loss, rows_of(losses[t], 0, r, 1), "row alone");
             assert_same_bits(gradient, rows_of(gradients[t], 0, r, 1), "row alone");
         }
@@ -167,7 +181,8 @@ static void cross_entropy_bits(void **state) {
         assert_same_bits(losses[0], losses[t], "threads");
         assert_same_bits(gradients[0], gradients[t], "threads");
     }
-    for (int t = 0; t < 3; t++) ct_context_destroy(contexts[t]);
+    for (int t = 0; t < 3; t++)
+        ct_context_destroy(contexts[t]);
 }
 
 static void cross_entropy_errors(void **state) {
@@ -175,10 +190,12 @@ static void cross_entropy_errors(void **state) {
     ct_context *context = ct_context_create(2);
     ct_tensor *x = make(context, CT_F32, SHAPE(300, 11), 1, 1);
     int64_t ids[300];
-    for (int i = 0; i < 300; i++) ids[i] = i % 11;
+    for (int i = 0; i < 300; i++)
+        ids[i] = i % 11;
     ids[7] = 11, ids[250] = -3;
     ct_raw_cross_entropy(x, ct_from_data(context, CT_I64, SHAPE(300), ids), NULL, 0, -100, NULL);
-    assert_error(context, CT_ERROR_ARGUMENT, "target 11 at position 7 is not a class: expected 0 to 10, or -100");
+    assert_error(context, CT_ERROR_ARGUMENT,
+                 "target 11 at position 7 is not a class: expected 0 to 10, or -100");
     ids[7] = 0;
     ct_raw_cross_entropy(x, ct_from_data(context, CT_I64, SHAPE(300), ids), NULL, 0, -100, NULL);
     assert_error(context, CT_ERROR_ARGUMENT, "target -3 at position 250");
@@ -186,7 +203,8 @@ static void cross_entropy_errors(void **state) {
     assert_error(context, CT_ERROR_SHAPE, "f32[300, 11] and targets i64[299]");
     ct_raw_cross_entropy(x, ct_zeros(context, CT_U8, SHAPE(300)), NULL, 0, -100, NULL);
     assert_error(context, CT_ERROR_TYPE, "u8[300]");
-    ct_raw_cross_entropy(x, ct_zeros(context, CT_I64, SHAPE(300)), ct_zeros(context, CT_F32, SHAPE(3)), 0, -100, NULL);
+    ct_raw_cross_entropy(x, ct_zeros(context, CT_I64, SHAPE(300)), ct_zeros(context, CT_F32, SHAPE(3)), 0,
+                         -100, NULL);
     assert_error(context, CT_ERROR_SHAPE, "weights f32[3]");
     ct_raw_cross_entropy(x, ct_zeros(context, CT_I64, SHAPE(300)), NULL, 1.5, -100, NULL);
     assert_error(context, CT_ERROR_ARGUMENT, "label smoothing is 1.5");
@@ -216,9 +234,9 @@ static void counts_and_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(softmax_and_gradient),  cmocka_unit_test(softmax_strided_and_masked),
-        cmocka_unit_test(cross_entropy_of_ids),  cmocka_unit_test(cross_entropy_of_soft_targets),
-        cmocka_unit_test(cross_entropy_bits),    cmocka_unit_test(cross_entropy_errors),
+        cmocka_unit_test(softmax_and_gradient), cmocka_unit_test(softmax_strided_and_masked),
+        cmocka_unit_test(cross_entropy_of_ids), cmocka_unit_test(cross_entropy_of_soft_targets),
+        cmocka_unit_test(cross_entropy_bits),   cmocka_unit_test(cross_entropy_errors),
         cmocka_unit_test(counts_and_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,6 +180,7 @@ typedef struct ct_random_range {
  * cache equals the row of a full forward pass. `scratch`: at least ct_attention_scratch(...) bytes, any
  * content, 64-byte aligned. */
 #define CT_ATTENTION_KEYS 64
+#define CT_ATTENTION_QUERIES 144 /* queries of one call in a forward pass that are best for speed; any number works */
 typedef struct ct_attention_head {
     int64_t queries, keys, head_dim, value_dim; /* head_dim of q and k, value_dim of v and out */
     const float *q, *k, *v;

@@ -6,7 +6,8 @@
  * from its neighbours. */
 
 #define KEYS CT_ATTENTION_KEYS
-#define QUERIES CT_ATTENTION_QUERIES
+#define ROWS CT_ATTENTION_ROWS
+#define GROUP CT_ATTENTION_GROUP
 #define KEY_VECTORS (KEYS / VF_LANES)
 
 static int64_t attention_padded(int64_t n) { return (n + VF_LANES - 1) / VF_LANES * VF_LANES; }
@@ -121,20 +122,24 @@ static float attention_row_scores(const ct_attention_head *a, bool plain, int64_
     return vf_highest(highest);
 }
 
+/* The state of a group of queries. The packed key block: kt [head_dim, KEYS], v [KEYS, padded], or v is in place. */
 typedef struct attention_state {
-    float *kt, *v, *q, *scores, *sums; /* packed keys [head_dim, KEYS], values; scaled queries; scores; outputs */
-    int64_t head_padded, value_padded;
-    float highest[QUERIES], total[QUERIES], factor[QUERIES], shift[QUERIES];
+    float *kt, *v_pack, *q, *scores, *sums; /* q [GROUP, padded] scaled, scores [ROWS, KEYS], sums [GROUP, padded] */
+    const float *v;
+    int64_t head_padded, value_padded, v_row;
+    float highest[GROUP], total[GROUP], factor[ROWS], shift[ROWS];
 } attention_state;
 
-/* Scores to exponentials: new maxima, factors for what was summed before, new sums. */
-static void attention_exponentials(const ct_attention_head *a, attention_state *t, int64_t i, int64_t rows, int64_t first,
-                                   int64_t count) {
-    bool plain = attention_is_plain(a);
+/* Scores to exponentials, of `rows` rows from row r0 of the group, which is query i: new maxima, factors for what was
+ * summed before, new sums. */
+static void attention_exponentials(const ct_attention_head *a, attention_state *t, int64_t r0, int64_t i, int64_t rows,
+                                   int64_t first, int64_t count) {
+    const bool plain = attention_is_plain(a);
+    float *highest = t->highest + r0, *total = t->total + r0;
     for (int64_t r = 0; r < rows; ++r) {
-        float highest = attention_row_scores(a, plain, i + r, first, count, t->scores + r * KEYS);
-        float before = t->highest[r], now = highest > before ? highest : before;
-        t->highest[r] = now;
+        float here = attention_row_scores(a, plain, i + r, first, count, t->scores + r * KEYS);
+        float before = highest[r], now = here > before ? here : before;
+        highest[r] = now;
         t->shift[r] = now == -INFINITY ? 0 : now;
         t->factor[r] = before - t->shift[r];
     }
@@ -149,31 +154,58 @@ static void attention_exponentials(const ct_attention_head *a, attention_state *
             vf_store(s + v * VF_LANES, sums[v]);
         }
         float sum = vf_sum(vf_add(vf_add(sums[0], sums[1]), vf_add(sums[2], sums[3])));
-        t->total[r] = fmaf(t->total[r], t->factor[r], sum);
+        total[r] = fmaf(total[r], t->factor[r], sum);
     }
 }
 
-static void attention_block(const ct_attention_head *a, attention_state *t, int64_t i, int64_t rows, int64_t first,
-                            int64_t count) {
-    attention_pack_transposed(count, a->head_dim, a->k + first * a->k_stride, a->k_stride, t->kt);
-    product scores = {.m = rows, .n = KEYS, .k = a->head_dim, .a = t->q, .a_row = t->head_padded, .a_column = 1,
-                      .b = t->kt, .b_row = KEYS, .c = t->scores, .c_row = KEYS};
+/* Rows r0 .. of the group, queries i .., against the packed key block. Keys that none of them sees are left out. */
+static void attention_rows(const ct_attention_head *a, attention_state *t, int64_t r0, int64_t i, int64_t rows,
+                           int64_t first, int64_t count) {
+    int64_t low, high, seen = count;
+    if (a->causal) {
+        attention_range(a, i + rows - 1, first, count, &low, &high);
+        seen = a->window > 0 ? count : high;
+    }
+    float *sums = t->sums + r0 * t->value_padded;
+    product scores = {.m = rows, .n = attention_padded(seen), .k = a->head_dim, .a = t->q + r0 * t->head_padded,
+                      .a_row = t->head_padded, .a_column = 1, .b = t->kt, .b_row = KEYS, .c = t->scores, .c_row = KEYS};
     product_set(&scores);
-    attention_exponentials(a, t, i, rows, first, count);
-    const float *v = a->v + first * a->v_stride;
-    bool direct = a->value_dim == t->value_padded && rows < 4;
-    if (!direct) attention_pack(count, a->value_dim, v, a->v_stride, 1, t->v, t->value_padded);
-    product output = {.m = rows, .n = t->value_padded, .k = count, .a = t->scores, .a_row = KEYS, .a_column = 1,
-                      .b = direct ? v : t->v, .b_row = direct ? a->v_stride : t->value_padded,
-                      .c = t->sums, .c_row = t->value_padded, .factor = t->factor};
+    attention_exponentials(a, t, r0, i, rows, first, count);
+    product output = {.m = rows, .n = t->value_padded, .k = seen, .a = t->scores, .a_row = KEYS, .a_column = 1,
+                      .b = t->v, .b_row = t->v_row, .c = sums, .c_row = t->value_padded, .factor = t->factor};
     product_rescale(&output);
 }
 
+/* Asks for the rows of the next block while this one is worked on. */
+static void attention_prefetch(const float *x, int64_t stride, int64_t rows, int64_t columns) {
+    for (int64_t r = 0; r < rows; ++r, x += stride)
+        for (int64_t c = 0; c < columns; c += 16) __builtin_prefetch(x + c, 0, 2);
+}
+
+/* Packs a key block and takes all rows of the group through it. */
+static void attention_block(const ct_attention_head *a, attention_state *t, int64_t i, int64_t group, int64_t first,
+                            int64_t count) {
+    const float *k = a->k + first * a->k_stride, *v = a->v + first * a->v_stride;
+    attention_pack_transposed(count, a->head_dim, k, a->k_stride, t->kt);
+    bool direct = a->value_dim == t->value_padded && group < 4;
+    if (!direct) attention_pack(count, a->value_dim, v, a->v_stride, 1, t->v_pack, t->value_padded);
+    t->v = direct ? v : t->v_pack;
+    t->v_row = direct ? a->v_stride : t->value_padded;
+    int64_t following = a->keys - first - count < KEYS ? a->keys - first - count : KEYS;
+    attention_prefetch(k + KEYS * a->k_stride, a->k_stride, following, a->head_dim);
+    attention_prefetch(v + KEYS * a->v_stride, a->v_stride, following, a->value_dim);
+    for (int64_t r = 0; r < group; r += ROWS) {
+        int64_t rows = group - r < ROWS ? group - r : ROWS, begin, end;
+        attention_blocks(a, i + r, rows, &begin, &end);
+        if (first >= begin && first < end) attention_rows(a, t, r, i + r, rows, first, count);
+    }
+}
+
 /* out = sums / total, lse = highest + log(total). */
-static void attention_finish(const ct_attention_head *a, attention_state *t, int64_t i, int64_t rows) {
-    float logarithm[QUERIES];
-    for (int64_t r = 0; r < rows; r += VF_LANES) vf_store(logarithm + r, vf_log(vf_load(t->total + r)));
-    for (int64_t r = 0; r < rows; ++r) {
+static void attention_finish(const ct_attention_head *a, attention_state *t, int64_t i, int64_t group) {
+    float logarithm[GROUP];
+    for (int64_t r = 0; r < group; r += VF_LANES) vf_store(logarithm + r, vf_log(vf_load(t->total + r)));
+    for (int64_t r = 0; r < group; ++r) {
         const vf factor = vf_set(t->total[r] == 0 ? 0 : 1 / t->total[r]);
         float *out = a->out + (i + r) * a->out_stride;
         for (int64_t c = 0; c < a->value_dim; c += VF_LANES)
@@ -183,23 +215,26 @@ static void attention_finish(const ct_attention_head *a, attention_state *t, int
 }
 
 static void attention(const ct_attention_head *a) {
-    attention_state t = {.head_padded = attention_padded(a->head_dim), .value_padded = attention_padded(a->value_dim)};
+    attention_state t;
+    t.head_padded = attention_padded(a->head_dim);
+    t.value_padded = attention_padded(a->value_dim);
     t.kt = a->scratch;
-    t.v = t.kt + t.head_padded * KEYS;
-    t.q = t.v + t.value_padded * KEYS;
-    t.scores = t.q + t.head_padded * QUERIES;
-    t.sums = t.scores + KEYS * QUERIES;
-    for (int64_t i = 0; i < a->queries; i += QUERIES) {
-        int64_t rows = a->queries - i < QUERIES ? a->queries - i : QUERIES, begin, end;
-        attention_pack(rows, a->head_dim, a->q + i * a->q_stride, a->q_stride, a->scale, t.q, t.head_padded);
-        for (int r = 0; r < QUERIES; ++r) {
+    t.v_pack = t.kt + t.head_padded * KEYS;
+    t.q = t.v_pack + t.value_padded * KEYS;
+    t.sums = t.q + t.head_padded * GROUP;
+    t.scores = t.sums + t.value_padded * GROUP;
+    for (int r = 0; r < ROWS; ++r) t.factor[r] = 0;
+    for (int64_t i = 0; i < a->queries; i += GROUP) {
+        int64_t group = a->queries - i < GROUP ? a->queries - i : GROUP, begin, end;
+        attention_pack(group, a->head_dim, a->q + i * a->q_stride, a->q_stride, a->scale, t.q, t.head_padded);
+        for (int r = 0; r < GROUP; ++r) {
             t.highest[r] = -INFINITY;
-            t.total[r] = t.factor[r] = 0;
+            t.total[r] = 0;
         }
-        memset(t.sums, 0, (size_t)(rows * t.value_padded) * sizeof(float));
-        attention_blocks(a, i, rows, &begin, &end);
+        memset(t.sums, 0, (size_t)(group * t.value_padded) * sizeof(float));
+        attention_blocks(a, i, group, &begin, &end);
         for (int64_t first = begin; first < end; first += KEYS)
-            attention_block(a, &t, i, rows, first, a->keys - first < KEYS ? a->keys - first : KEYS);
-        attention_finish(a, &t, i, rows);
+            attention_block(a, &t, i, group, first, a->keys - first < KEYS ? a->keys - first : KEYS);
+        attention_finish(a, &t, i, group);
     }
 }

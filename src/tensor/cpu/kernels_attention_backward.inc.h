@@ -7,7 +7,7 @@ typedef struct gradient_state {
     float *kt, *k, *vt;      /* the key block: transposed, times scale, values transposed */
     float *dk, *dv;          /* its gradients [KEYS, padded] */
     float *q, *dout, *dq;    /* a query block: scaled, gradient of the output, gradient of the query */
-    float *scores, *dscores; /* [QUERIES, KEYS] */
+    float *scores, *dscores; /* [ROWS, KEYS] */
     float *delta;            /* [queries] D */
     int64_t head_padded, value_padded;
 } gradient_state;
@@ -21,11 +21,11 @@ static void gradient_state_place(gradient_state *t, const ct_attention_head *a, 
     t->dk = t->vt + t->value_padded * KEYS;
     t->dv = t->dk + t->head_padded * KEYS;
     t->q = t->dv + t->value_padded * KEYS;
-    t->dout = t->q + t->head_padded * QUERIES;
-    t->dq = t->dout + t->value_padded * QUERIES;
-    t->scores = t->dq + t->head_padded * QUERIES;
-    t->dscores = t->scores + KEYS * QUERIES;
-    t->delta = t->dscores + KEYS * QUERIES;
+    t->dout = t->q + t->head_padded * ROWS;
+    t->dq = t->dout + t->value_padded * ROWS;
+    t->scores = t->dq + t->head_padded * ROWS;
+    t->dscores = t->scores + KEYS * ROWS;
+    t->delta = t->dscores + KEYS * ROWS;
 }
 
 /* Scores to probabilities P, and dP to dS, of one row. */
@@ -101,8 +101,8 @@ static void attention_backward(const ct_attention_head *a, const ct_attention_gr
         attention_pack(count, a->head_dim, k, a->k_stride, a->scale, t.k, t.head_padded);
         memset(t.dk, 0, (size_t)(t.head_padded * KEYS) * sizeof(float));
         memset(t.dv, 0, (size_t)(t.value_padded * KEYS) * sizeof(float));
-        for (int64_t i = 0; i < a->queries; i += QUERIES) {
-            int64_t rows = a->queries - i < QUERIES ? a->queries - i : QUERIES, begin, end;
+        for (int64_t i = 0; i < a->queries; i += ROWS) {
+            int64_t rows = a->queries - i < ROWS ? a->queries - i : ROWS, begin, end;
             attention_blocks(a, i, rows, &begin, &end);
             if (first < begin || first >= end) continue;
             gradient_block(a, g, &t, i, rows, first, count);
@@ -114,5 +114,6 @@ static void attention_backward(const ct_attention_head *a, const ct_attention_gr
     }
 }
 #undef KEYS
-#undef QUERIES
+#undef ROWS
+#undef GROUP
 #undef KEY_VECTORS

@@ -13,11 +13,12 @@ static const REAL *N(norm_input)(int64_t n, const REAL *x, const REAL *residual,
     return z;
 }
 
-/* y = (z - mean) rstd gamma + beta */
+/* y = (z - mean) rstd gamma + beta. The row after z is asked for meanwhile. */
 SIMD void N(norm_affine)(int64_t n, const REAL *z, REAL mean, REAL rstd, const REAL *gamma, const REAL *beta, REAL *y) {
     const VT m = V(set)(mean), s = V(set)(rstd);
     for (int64_t i = 0; i < n; i += LANES) {
         VT v = V(mul)(V(sub)(N(load_count)(z + i, n - i), m), s);
+        __builtin_prefetch(z + n + i, 0, 3);
         if (gamma && beta)
             v = V(fma)(v, N(load_count)(gamma + i, n - i), N(load_count)(beta + i, n - i));
         else if (gamma)

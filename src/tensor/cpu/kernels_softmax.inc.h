@@ -8,14 +8,19 @@
 /* What is subtracted before exp: the maximum, but 0 where that is -inf, so that -inf gives 0 and NaN stays. */
 SIMD REAL N(safe_shift)(REAL highest) { return highest == (REAL)-INFINITY ? 0 : highest; }
 
-/* Sum of exp(x - shift) over a block; the exponentials are written to e unless it is NULL (constant). */
-SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e) {
+/* Sum of exp(x - shift) over a block; the exponentials are written to e unless it is NULL. `ahead` (constant): ask for the
+ * next block meanwhile, which the search of its maximum would otherwise wait for. */
+SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e, bool ahead) {
     const VT m = V(set)(shift);
     VT a0 = ZERO, a1 = ZERO;
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
         VT v0 = V(exp_negative)(V(sub)(V(load)(x + i), m));
         VT v1 = V(exp_negative)(V(sub)(V(load)(x + i + LANES), m));
+        if (ahead) {
+            __builtin_prefetch((const char *)(x + i) + CT_REDUCE_BLOCK * sizeof(REAL), 0, 3);
+            __builtin_prefetch((const char *)(x + i) + CT_REDUCE_BLOCK * sizeof(REAL) + 64, 0, 3);
+        }
         if (e) {
             V(store)(e + i, v0);
             V(store)(e + i + LANES, v1);
@@ -35,10 +40,10 @@ SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e) {
     return V(sum)(V(add)(a0, a1));
 }
 static REAL N(block_exponential_sum)(int64_t n, const REAL *x, REAL shift) {
-    return N(block_exponentials)(n, x, shift, NULL);
+    return N(block_exponentials)(n, x, shift, NULL, false);
 }
 static REAL N(block_exponential_write)(int64_t n, const REAL *x, REAL shift, REAL *e) {
-    return N(block_exponentials)(n, x, shift, e);
+    return N(block_exponentials)(n, x, shift, e, false);
 }
 
 /* Maximum of a row, NaN passed over. */
@@ -54,7 +59,7 @@ static REAL N(row_highest)(int64_t n, const REAL *x) {
 static void N(softmax_part)(int64_t n, const REAL *x, ct_softmax_part *part) {
     REAL highest = N(block_highest)(n, x);
     part->max = (double)highest;
-    part->sum = (double)N(block_exponential_sum)(n, x, N(safe_shift)(highest));
+    part->sum = (double)N(block_exponentials)(n, x, N(safe_shift)(highest), NULL, true);
 }
 
 /* One group of parts, relative to their common maximum. */

@@ -49,14 +49,14 @@ double ct_reduce_combine(ct_reduce op, int64_t count, const double *partials) {
 static size_t padded(int64_t n) { return (size_t)((n + 15) / 16 * 16); }
 
 size_t ct_attention_scratch(int64_t head_dim, int64_t value_dim) {
-    size_t rows = CT_ATTENTION_KEYS + CT_ATTENTION_QUERIES;
-    return sizeof(float) * ((padded(head_dim) + padded(value_dim)) * rows + CT_ATTENTION_KEYS * CT_ATTENTION_QUERIES);
+    size_t rows = CT_ATTENTION_KEYS + CT_ATTENTION_GROUP;
+    return sizeof(float) * ((padded(head_dim) + padded(value_dim)) * rows + CT_ATTENTION_KEYS * CT_ATTENTION_ROWS);
 }
 
 size_t ct_attention_backward_scratch(int64_t queries, int64_t head_dim, int64_t value_dim) {
     size_t head = padded(head_dim), value = padded(value_dim);
     size_t keys_part = (3 * head + 2 * value) * CT_ATTENTION_KEYS;
-    size_t queries_part = (2 * head + value) * CT_ATTENTION_QUERIES;
-    size_t scores = 2 * (size_t)CT_ATTENTION_KEYS * CT_ATTENTION_QUERIES;
+    size_t queries_part = (2 * head + value) * CT_ATTENTION_ROWS;
+    size_t scores = 2 * (size_t)CT_ATTENTION_KEYS * CT_ATTENTION_ROWS;
     return sizeof(float) * (keys_part + queries_part + scores + padded(queries));
 }

@@ -1,0 +1,470 @@
+#!/usr/bin/env python3
+"""Measures Carat beside its peers: what `make bench [ONLY=name]` runs.
+
+    bench/run.py [--build DIR] [--only NAME] [--pairs N] [--prepare]
+
+Each figure alternates with its peer, pair by pair, with the same sizes and threads; values are medians over the pairs,
+the ratio is the median of the pairs' ratios, so that a busy moment of the machine touches both sides. One line a
+figure: name, ours, peer, ratio (larger is better for us), target; DIR/bench.json holds the same. `--only train` takes
+the figures whose names begin so. `--prepare` only makes DIR/peers, a virtual environment with PyTorch.
+"""
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PEERS = os.path.join(HERE, "peers")
+
+
+class Failed(Exception):
+    """A figure that could not be measured, and why."""
+
+
+# ------------------------------------------------------------------------------------------------- processes -----
+
+
+def environment(threads):
+    variables = dict(os.environ)
+    variables.update(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")
+    return variables
+
+
+def run(command, threads=1):
+    """(standard output, seconds) of a command that must succeed."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(threads),
+                               text=True)
+    out, error = process.communicate()
+    seconds = time.perf_counter() - start
+    if process.returncode != 0:
+        raise Failed(f"{' '.join(command)}: exit code {process.returncode}\n{error.strip()[-2000:]}")
+    return out, seconds
+
+
+def last_json(text):
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    if not lines:
+        raise Failed(f"no JSON in the output: {text[-500:]!r}")
+    return json.loads(lines[-1])
+
+
+class Peer:
+    """A program that speaks the protocol of bench/peers/serve.py: warm, it measures once for each line."""
+
+    def __init__(self, name, command, threads=1, preload=None):
+        self.name, self.peak_resident = name, 0
+        variables = environment(threads)
+        if preload:
+            variables["LD_PRELOAD"] = preload
+        self.log = open(os.path.join(BENCH.folder, "peer.log"), "ab")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+                                        env=variables, text=True, cwd=BENCH.folder)
+        self.command = " ".join(command)
+        self.read()
+
+    def read(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.process.wait()
+        raise Failed(f"{self.command}: ended with {self.process.returncode}; see {self.log.name}")
+
+    def measure(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        answer = self.read()
+        self.peak_resident = answer.get("peak_resident", 0)
+        return answer["value"]
+
+    def close(self):
+        try:
+            self.process.stdin.write("quit\n")
+            self.process.stdin.close()
+            self.process.wait(timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+
+
+# --------------------------------------------------------------------------------------------------- harness -----
+
+
+class Bench:
+    def __init__(self, build, pairs, only):
+        self.build, self.pairs, self.only = os.path.abspath(build), pairs, only
+        self.carat = os.path.join(self.build, "carat")
+        self.python = os.path.join(self.build, "peers", "bin", "python")
+        self.folder = os.path.join(self.build, "bench-work")
+        self.rows, self.failures = [], []
+        self.isa = isa()
+        os.makedirs(self.folder, exist_ok=True)
+
+    def wants(self, name):
+        return not self.only or name.startswith(self.only)
+
+    def path(self, *parts):
+        return os.path.join(self.folder, *parts)
+
+    def program(self, name):
+        path = os.path.join(self.build, "bench", name)
+        if not os.path.exists(path):
+            raise Failed(f"{path} is not there: built without the library it needs? (tools/setup.sh bench)")
+        return path
+
+    def row(self, name, ours, peer, peer_name, unit, ratio, target, holds=None):
+        holds = ratio >= target if holds is None else holds
+        self.rows.append({"name": name, "ours": ours, "peer": peer, "peer_name": peer_name, "unit": unit,
+                          "isa": self.isa, "ratio": round(ratio, 4), "target": target, "holds": bool(holds)})
+        print(f"{name:22} {show(ours):>12} {show(peer):>12} {ratio:8.2f} {target:8.2f}  {unit}; {peer_name}"
+              f"{'' if holds else '  BELOW TARGET'}", flush=True)
+        self.save()
+
+    def save(self):
+        """Figures of earlier runs that this one does not measure stay."""
+        path = os.path.join(self.build, "bench.json")
+        try:
+            with open(path, encoding="utf-8") as file:
+                kept = [row for row in json.load(file) if row["name"] not in {row["name"] for row in self.rows}]
+        except (OSError, ValueError, KeyError, TypeError):
+            kept = []
+        if not self.only:
+            kept = []
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            json.dump(kept + self.rows, file, indent=1)
+            file.write("\n")
+        os.replace(path + ".part", path)
+
+    def compare(self, name, ours, peer, target, unit, peer_name, better="larger", pairs=None):
+        """Alternates ours() and peer(), which give a value each, and adds the figure."""
+        pairs_of_values = []
+        for i in range(pairs or self.pairs):
+            order = (ours, peer) if i % 2 == 0 else (peer, ours)
+            values = {work: work() for work in order}
+            pairs_of_values.append((values[ours], values[peer]))
+        ratios = [a / b if better == "larger" else b / a for a, b in pairs_of_values]
+        self.row(name, statistics.median(a for a, _ in pairs_of_values),
+                 statistics.median(b for _, b in pairs_of_values), peer_name, unit, statistics.median(ratios), target)
+
+
+BENCH = None
+
+
+def show(value):
+    if value is None:
+        return "-"
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= factor:
+            return f"{value / (1e3 if suffix == 'k' else factor):.2f}{suffix}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def isa():
+    """The instruction set that Carat's kernels use here (src/tensor/cpu/isa.c)."""
+    names = ["plain", "avx2", "avx512"]
+    flags = set()
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("flags"):
+                flags = set(line.split(":", 1)[1].split())
+                break
+    best = 0
+    if {"avx2", "fma", "f16c"} <= flags:
+        best = 2 if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags else 1
+    cap = os.environ.get("CARAT_ISA")
+    return names[min(best, names.index(cap)) if cap in names else best]
+
+
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def prepare(build):
+    """The virtual environment with the newest PyTorch of PyPI."""
+    folder = os.path.join(os.path.abspath(build), "peers")
+    python = os.path.join(folder, "bin", "python")
+    if not os.path.exists(python):
+        print(f"bench: making the virtual environment {folder}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0:
+        print("bench: installing PyTorch with pip (some minutes)", flush=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "torch", "numpy", "setuptools"], check=True)
+
+
+def torch_name():
+    if not hasattr(torch_name, "value"):
+        torch_name.value = run([BENCH.python, "-c", "import torch; print(torch.__version__)"])[0].strip()
+    return "PyTorch " + torch_name.value
+
+
+def tcmalloc():
+    """PyTorch's guide to performance on CPUs advises tcmalloc or jemalloc."""
+    path = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"
+    return path if os.path.exists(path) else None
+
+
+def fastest_torch(script, arguments, threads):
+    """The faster of eager and torch.compile, warm and ready to measure."""
+    peers = []
+    for mode, extra in (("eager", []), ("torch.compile", ["--compile"])):
+        command = [BENCH.python, os.path.join(PEERS, script), "--threads", str(threads)] + arguments + extra
+        try:
+            peers.append(Peer(f"{torch_name()} {mode}", command, threads, tcmalloc()))
+        except Failed as problem:
+            print(f"bench: left out: {problem}", file=sys.stderr)
+    if not peers:
+        raise Failed(f"{script} runs neither eager nor compiled")
+    speeds = [max(peer.measure(), peer.measure()) for peer in peers]
+    best = peers[speeds.index(max(speeds))]
+    for peer in peers:
+        if peer is not best:
+            peer.close()
+    return best
+
+
+# ----------------------------------------------------------------------------------------------- Carat's side -----
+
+
+def text_of_65():
+    """A text with 65 different characters, as the training figures have."""
+    path = BENCH.path("text65.txt")
+    if not os.path.exists(path):
+        letters = "\n !$&',-.3:;?" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abcdefghijklmnopqrstuvwxyz"
+        source = random.Random(1)
+        with open(path + ".part", "w", encoding="ascii") as file:
+            file.write(letters)
+            for _ in range(40000):
+                file.write("".join(source.choices(letters, k=source.randint(1, 9))) + " ")
+        os.replace(path + ".part", path)
+    return path
+
+
+def recipe(name, *, width=384, layers=6, heads=6, context=256, batch=16, bf16=False, checkpointing=0, accumulation=1):
+    """A training run without evaluation, checkpoints or logs in between; JSON is YAML too."""
+    path = BENCH.path(name + ".yaml")
+    content = {
+        "model": {"model_type": "gpt2", "n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": context,
+                  "tie_word_embeddings": False, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0},
+        "tokenizer": {"kind": "characters"},
+        "data": {"train": text_of_65(), "validation_fraction": 0.02},
+        "output_dir": BENCH.path("out", name),
+        "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation,
+        "learning_rate": 1e-3, "lr_scheduler_type": "constant", "weight_decay": 0.1, "max_grad_norm": 1.0,
+        "bf16": bf16, "eval_batches": 1, "gradient_checkpointing": checkpointing,
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+    return path
+
+
+def train(path, steps, threads):
+    """The report of a run of carat train."""
+    shutil.rmtree(json.load(open(path, encoding="utf-8"))["output_dir"], ignore_errors=True)
+    command = [BENCH.carat, "train", path, f"max_steps={steps}", f"threads={threads}", "--json"]
+    return last_json(run(command, threads)[0])
+
+
+def model_folder():
+    """The GPT of the figures, as carat train leaves it after one step."""
+    folder = BENCH.path("out", "generate")
+    if not os.path.exists(os.path.join(folder, "model.safetensors")):
+        train(recipe("generate"), 1, 2)
+    return folder
+
+
+def generate(folder, tokens, threads, bf16):
+    command = [BENCH.carat, "generate", folder, "--prompt", "The quick brown ", f"max_new_tokens={tokens}",
+               "do_sample=false", "ignore_eos=true", f"threads={threads}", "--json"]
+    return run(command + (["--bf16"] if bf16 else []), threads)
+
+
+# --------------------------------------------------------------------------------------------------- figures -----
+
+
+def figure_gemm(threads):
+    """Geometric means of GFLOP/s over the GPT's shapes and the squares; bench_gemm alternates by itself."""
+    name = f"gemm-{threads}"
+    if not BENCH.wants(name):
+        return
+    out, _ = run([BENCH.program("bench_gemm"), str(threads), str(BENCH.pairs)], threads)
+    shapes, seen = [], 0
+    for line in out.splitlines():
+        if line.startswith("threads") and ":" in line and "mean" not in line:
+            seen = int(line.split()[1].rstrip(":"))
+        match = re.match(r"(forward|grad_input|grad_weight|square)\s+\S+\s+\d+\s+\d+\s+\d+\s+(\S+)\s+(\S+)\s+(\S+)$",
+                         line)
+        if match and seen == threads:
+            shapes.append([float(value) for value in match.groups()[1:]])
+    if len(shapes) < 20:
+        raise Failed(f"bench_gemm reported {len(shapes)} shapes, expected 24 or so")
+    ours, peer, ratio = (math.exp(statistics.fmean(math.log(shape[i]) for shape in shapes)) for i in range(3))
+    BENCH.row(name, ours, peer, "oneDNN sgemm", "GFLOP/s", ratio, 1.0)
+    worst = min(shapes, key=lambda shape: shape[2])
+    BENCH.row(f"gemm-least-{threads}", worst[0], worst[1], "oneDNN sgemm", "GFLOP/s of the worst shape", worst[2], 0.85)
+
+
+def figure_train(name, size, bf16, threads, target, steps, options):
+    if not BENCH.wants(name):
+        return
+    arguments = ["--size", size, "--seconds", "4" if size == "gpt" else "1"] + (["--bf16"] if bf16 else [])
+    path = recipe(name, bf16=bf16, **options)
+    train(path, steps, threads)
+    peer = fastest_torch("torch_train.py", arguments, threads)
+    try:
+        BENCH.compare(name, lambda: train(path, steps, threads)["tokens_per_second"], peer.measure, target,
+                      "tokens/s", peer.name)
+    finally:
+        peer.close()
+
+
+def figure_memory():
+    """Peak resident memory of whole processes that train the GPT in f32, libraries included."""
+    if not BENCH.wants("train-memory"):
+        return
+    path = recipe("train-memory")
+    command = [BENCH.python, os.path.join(PEERS, "torch_train.py"), "--threads", "2", "--seconds", "1"]
+
+    def peer():
+        # Without tcmalloc, which keeps more than malloc: the peer at its smallest.
+        process = Peer(torch_name(), command, 2)
+        process.measure()
+        process.close()
+        return process.peak_resident
+
+    BENCH.compare("train-memory", lambda: train(path, 2, 2)["peak_resident"], peer, round(1 / 0.6, 3), "bytes",
+                  torch_name() + " eager", better="smaller")
+
+
+def figure_generate(bf16, threads, target):
+    name = f"generate-{'bf16' if bf16 else 'f32'}-{threads}"
+    if not BENCH.wants(name):
+        return
+    folder = model_folder()
+    peer = fastest_torch("torch_generate.py", ["--bf16"] if bf16 else [], threads)
+    try:
+        BENCH.compare(name, lambda: last_json(generate(folder, 200, threads, bf16)[0])["tokens_per_second"],
+                      peer.measure, target, "tokens/s", peer.name)
+    finally:
+        peer.close()
+
+
+def figure_softmax():
+    if not BENCH.wants("softmax"):
+        return
+    ours = Peer("carat", [BENCH.program("bench_softmax")])
+    peers = [Peer(torch_name(), [BENCH.python, os.path.join(PEERS, "torch_softmax.py")])]
+    try:
+        peers.append(Peer("XNNPACK (Debian's)", [BENCH.program("peer_softmax_xnnpack")]))
+    except Failed as problem:
+        print(f"bench: left out: {problem}", file=sys.stderr)
+    try:
+        speeds = [max(peer.measure(), peer.measure()) for peer in peers]
+        best = peers[speeds.index(max(speeds))]
+        BENCH.compare("softmax", ours.measure, best.measure, 2.0, "elements/s", best.name)
+    finally:
+        for process in [ours] + peers:
+            process.close()
+
+
+def figure_first_token():
+    """From the start of the process to the end of the one that wrote a token, page cache warm."""
+    if not BENCH.wants("first-token"):
+        return
+    folder, weights = model_folder(), BENCH.path("first_token.pt")
+    script = os.path.join(PEERS, "torch_first_token.py")
+    run([BENCH.python, script, "--make", weights])
+
+    def ours():
+        return generate(folder, 1, 1, False)[1]
+
+    def peer():
+        return run([BENCH.python, script, weights])[1]
+
+    ours(), peer()
+    BENCH.compare("first-token", ours, peer, 20.0, "s", torch_name(), better="smaller")
+
+
+def figure_plan():
+    """Predicted against measured peak; the ratio is 1 where they agree, and the worst recipe must be within 10 %."""
+    recipes = {
+        "gpt": {}, "bf16": {"bf16": True}, "wide": {"width": 768, "layers": 4, "heads": 12, "batch": 4},
+        "long": {"context": 1024, "batch": 2, "layers": 3}, "recomputed": {"checkpointing": 2, "batch": 8},
+    }
+    for name, options in recipes.items():
+        if not BENCH.wants(f"plan-{name}"):
+            continue
+        report = train(recipe(f"plan-{name}", **options), 2, 2)
+        predicted, measured = report["plan"]["peak"], report["measured_peak"]
+        ratio = min(predicted, measured) / max(predicted, measured)
+        BENCH.row(f"plan-{name}", predicted, measured, "measured", "bytes at peak", ratio, 0.9,
+                  holds=abs(predicted / measured - 1) <= 0.1)
+
+
+SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
+FIGURES = [
+    lambda: figure_gemm(1),
+    lambda: figure_gemm(2),
+    lambda: figure_train("train-f32-1", "gpt", False, 1, 1.15, 2, {}),
+    lambda: figure_train("train-f32-2", "gpt", False, 2, 1.15, 3, {}),
+    lambda: figure_train("train-bf16-1", "gpt", True, 1, 1.2, 2, {}),
+    lambda: figure_train("train-bf16-2", "gpt", True, 2, 1.2, 3, {}),
+    lambda: figure_train("train-small-1", "small", False, 1, 2.5, 300, SMALL),
+    lambda: figure_train("train-small-2", "small", False, 2, 3.5, 300, SMALL),
+    figure_memory,
+    lambda: figure_generate(False, 1, 2.0),
+    lambda: figure_generate(False, 2, 3.0),
+    lambda: figure_generate(True, 1, 4.0),
+    lambda: figure_generate(True, 2, 4.0),
+    figure_softmax,
+    figure_first_token,
+    figure_plan,
+]
+
+
+def main():
+    global BENCH
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--build", default="build")
+    arguments.add_argument("--only", default="")
+    arguments.add_argument("--pairs", type=int, default=5)
+    arguments.add_argument("--prepare", action="store_true")
+    options = arguments.parse_args()
+    prepare(options.build)
+    if options.prepare:
+        return 0
+    BENCH = Bench(options.build, max(1, options.pairs), options.only)
+    if not os.path.exists(BENCH.carat):
+        sys.exit(f"bench: {BENCH.carat} is not there; run make")
+    print(f"{processor()}, {os.cpu_count()} processors, {BENCH.isa}; medians of {BENCH.pairs} pairs")
+    print(f"{'name':22} {'ours':>12} {'peer':>12} {'ratio':>8} {'target':>8}")
+    for figure in FIGURES:
+        try:
+            figure()
+        except Failed as problem:
+            BENCH.failures.append(problem)
+            print(f"bench: {problem}", file=sys.stderr)
+    if not BENCH.rows and not BENCH.failures:
+        sys.exit(f"bench: no figure's name begins with {options.only!r}")
+    below = [row["name"] for row in BENCH.rows if not row["holds"]]
+    print(f"{len(BENCH.rows)} figures, {len(below)} below target{': ' + ', '.join(below) if below else ''}; "
+          f"in {os.path.join(options.build, 'bench.json')}")
+    return 1 if BENCH.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
