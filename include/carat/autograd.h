@@ -107,6 +107,11 @@ typedef struct ct_rule {
     void (*vjp)(const ct_vjp *call, ct_tensor **input_gradients);
     size_t attribute_size;
     void (*release)(void *attributes); /* frees what attributes point to; may be NULL */
+    /* Both or none: whether output 0 can be made again, to the same bits, from what this node saves, at the cost of
+     * about one pass over it; and making it. Later operations then save nothing when they save a large output of
+     * this one. */
+    bool (*can_repeat)(const void *attributes);
+    ct_tensor *(*repeat)(const ct_vjp *call);
 } ct_rule;
 
 /* Gives `outputs` (fresh tensors) a node if gradients are on and an operand requires one; returns it, or NULL when

@@ -85,7 +85,7 @@ static bool pass_discover(pass *p, ct_tensor *const *outputs, int output_count) 
         p->gradient_count += node->output_count;
         if (node->operand_count > p->most_operands) p->most_operands = node->operand_count;
     }
-    qsort(p->entries, (size_t)p->count, sizeof(entry), by_falling_sequence);
+    if (p->count) qsort(p->entries, (size_t)p->count, sizeof(entry), by_falling_sequence);
     for (int64_t i = 0; i < p->count; i++) p->entries[i].node->entry = i;
     return true;
 }

@@ -212,6 +212,15 @@ ct_node *ct_record(ct_context *context, const ct_rule *rule, ct_tensor *const *o
     return node;
 }
 
+enum { REPEAT_BYTES = 1 << 20 }; /* smaller values are cheaper kept than made again */
+
+static bool is_repeated(const ct_node *node, const ct_tensor *value, ct_saved_kind kind, int index) {
+    if (kind != CT_SAVED_OPERAND || !node->operands[index].node || node->operands[index].output != 0) return false;
+    const ct_node *producer = node->operands[index].node;
+    if (value->node != producer || value->count * (int64_t)ct_dtype_size(ct_dtype_of(value)) < REPEAT_BYTES) return false;
+    return producer->rule->can_repeat && producer->rule->can_repeat(producer->attributes);
+}
+
 static void save(ct_node *node, ct_tensor *value, ct_saved_kind kind, int index) {
     if (!node) return;
     ct_context *context = node->context;
@@ -225,6 +234,8 @@ static void save(ct_node *node, ct_tensor *value, ct_saved_kind kind, int index)
     slot->kind = (uint8_t)kind;
     slot->index = index;
     if (!value) return;
+    slot->repeated = is_repeated(node, value, kind, index);
+    if (slot->repeated) return;
     slot->version = ct_version(value);
     ct_scope scope = ct_scope_open(context);
     ct_tensor *alias = ct_alias(value);
@@ -252,6 +263,21 @@ static ct_tensor *connected(ct_tensor *value, ct_node *node, int output) {
     return alias;
 }
 
+/* The producer's own backward pass comes later, so its saved values are still there. */
+static ct_tensor *repeat(ct_node *producer) {
+    ct_context *context = producer->context;
+    if (producer->freed) {
+        ct_fail(context, CT_ERROR_STATE, "%s: its saved values were freed by an earlier backward pass",
+                producer->rule->name);
+        return ct_inert(context, CT_F32, 0, NULL);
+    }
+    bool before = ct_grad_mode_set(context, false);
+    ct_vjp call = {context, producer, producer->attributes, NULL, NULL, false, NULL};
+    ct_tensor *value = producer->rule->repeat(&call);
+    ct_grad_mode_set(context, before);
+    return value;
+}
+
 ct_tensor *ct_saved(const ct_vjp *call, int position) {
     ct_node *node = call->node;
     ct_context *context = call->context;
@@ -262,7 +288,9 @@ ct_tensor *ct_saved(const ct_vjp *call, int position) {
     }
     ct_saved_slot *slot = &node->saved[position];
     ct_tensor *value = slot->alias;
-    if (slot->hooks.unpack) {
+    if (slot->repeated) {
+        value = repeat(node->operands[slot->index].node);
+    } else if (slot->hooks.unpack) {
         value = slot->hooks.unpack(slot->hooks.user, slot->token);
         if (!value) return ct_inert(context, CT_F32, 0, NULL);
     } else if (!value) {

@@ -24,6 +24,7 @@ typedef struct ct_saved_slot {
     void *token;
     ct_saved_hooks hooks; /* hooks.unpack NULL: none */
     uint8_t kind;
+    bool repeated; /* an operand that its producer's rule makes again */
     int32_t index; /* which operand or output */
 } ct_saved_slot;
 

@@ -89,6 +89,7 @@ typedef struct linear_attributes {
     bool transposed;
     ct_activation activation;
     int8_t x, weight, middle; /* where they were saved; -1: not */
+    bool repeats; /* the result can be made again: not from a value that was rounded to fewer bits */
 } linear_attributes;
 
 static ct_tensor *fused_activation_backward(ct_activation activation, ct_tensor *g, ct_tensor *middle) {
@@ -153,7 +154,22 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
         dx[2] = call->recording ? ct_sum_to_operand(call, 2, g)
                                 : ct_raw_bias_gradient(g, ct_operand_dtype(call, 2), call->accumulate[2]);
 }
-static const ct_rule linear_rule = {"linear", linear_vjp, sizeof(linear_attributes), NULL};
+
+/* The result behind an activation, from the value before it. */
+static bool linear_can_repeat(const void *attributes) {
+    const linear_attributes *a = attributes;
+    return a->repeats;
+}
+
+static ct_tensor *linear_repeat(const ct_vjp *call) {
+    const linear_attributes *a = call->attributes;
+    ct_tensor *middle = ct_saved(call, a->middle);
+    if (a->activation == CT_ACT_GELU) return ct_raw_unary(CT_GELU_ERF, middle, 0, 0);
+    if (a->activation == CT_ACT_GELU_TANH) return ct_raw_unary(CT_GELU_TANH, middle, 0, 0);
+    return ct_raw_unary(CT_SILU, middle, 0, 0);
+}
+static const ct_rule linear_rule = {"linear",          linear_vjp,   sizeof(linear_attributes), NULL,
+                                    linear_can_repeat, linear_repeat};
 
 static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor *middle,
                           linear_attributes *a) {
@@ -163,6 +179,7 @@ static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor 
     a->weight = keep_weight ? at++ : -1;
     a->x = keep_x ? at++ : -1;
     a->middle = a->activation != CT_ACT_NONE ? at : -1;
+    a->repeats = middle && (middle->dtype == CT_F32 || middle->dtype == CT_F64);
     ct_node *node = ct_record(x->context, &linear_rule, operands, 3, outputs, middle ? 2 : 1, a);
     if (!node) return;
     if (keep_weight) ct_save_operand(node, 1, weight);

@@ -90,6 +90,11 @@ static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
     ct_kv_cache *cache = ct_run_cache(run);
     bool drops = ct_run_options_of(run)->training && o->attn_pdrop > 0;
     bool in_sight = drops || ct_run_tapped(run, module, "probs");
+    if (cache && in_sight) {
+        ct_fail(module->context, CT_ERROR_UNSUPPORTED, "%s.probs: attention probabilities are %s only in a run without a "
+                "key-value cache", ct_module_path(module), drops ? "dropped" : "tapped");
+        return qkv;
+    }
     ct_attention_options options = {.causal = true, .scale = o->scaled ? 0 : 1};
     if (!cache && !in_sight) return ct_attention_packed(qkv, o->heads, o->heads, &options);
     ct_tensor *parts[3];
@@ -100,8 +105,17 @@ static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
     return ct_reshape(ct_transpose(mixed, 1, 2), CT_DIMS(ct_dim(qkv, 0), ct_dim(qkv, 1), o->width));
 }
 
+/* Trees from files and surgery may lack what the code of a kind runs. */
+static bool has_children(const ct_module *module, int count) {
+    if (module->child_count >= count) return true;
+    ct_fail(module->context, CT_ERROR_STATE, "%s \"%s\": it has %d children, expected %d", module->kind->name,
+            ct_module_path(module), module->child_count, count);
+    return false;
+}
+
 static ct_tensor *attention_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
+    if (!has_children(module, 2)) return inputs[0];
     const attention_options *o = ct_module_options(module);
     ct_tensor *qkv = ct_run_point(run, module, "qkv", ct_forward1(run, module->children[0], inputs[0]));
     ct_tensor *mixed = ct_run_point(run, module, "mixed", attend(run, module, qkv));
@@ -141,6 +155,7 @@ static ct_status perceptron_build(ct_module *module) {
 
 static ct_tensor *perceptron_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
+    if (!has_children(module, 2)) return inputs[0];
     const perceptron_options *o = ct_module_options(module);
     ct_tensor *inner = ct_forward_activated(run, module->children[0], inputs[0], activations[o->activation]);
     inner = ct_run_point(run, module, "act", inner);
@@ -153,14 +168,19 @@ static const ct_module_kind perceptron_kind = {
 
 /* ------------------------------------------------------------------------------------------- blocks */
 
+/* x + sublayer(norm(x)) */
+static ct_tensor *residual(ct_run *run, ct_module *norm, ct_module *sublayer, ct_tensor *x) {
+    ct_scope scope = ct_scope_open(norm->context);
+    ct_tensor *added = ct_forward1(run, sublayer, ct_forward1(run, norm, x));
+    return ct_scope_return(norm->context, scope, ct_add(x, added));
+}
+
 /* Children ln_1, attn, ln_2, mlp; any of them may have been replaced. */
 static ct_tensor *block_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
     ct_tensor *x = inputs[0];
-    for (int i = 0; i + 1 < module->child_count; i += 2) {
-        ct_tensor *normed = ct_forward1(run, module->children[i], x);
-        x = ct_add(x, ct_forward1(run, module->children[i + 1], normed));
-    }
+    for (int i = 0; i + 1 < module->child_count; i += 2)
+        x = residual(run, module->children[i], module->children[i + 1], x);
     return ct_run_point(run, module, "output", x);
 }
 
@@ -196,20 +216,21 @@ static void segment_free(void *user) {
 
 static ct_tensor *list_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
-    ct_tensor *x = inputs[0];
+    ct_context *context = module->context;
     int64_t every = ct_run_options_of(run)->checkpoint_every;
-    bool checkpoint = every > 0 && ct_grad_mode(module->context);
-    int step = checkpoint ? (int)(every < module->child_count ? every : module->child_count) : 1;
+    if (every <= 0 || !ct_grad_mode(context)) {
+        ct_tensor *x = ct_hold(inputs[0]);
+        for (int i = 0; i < module->child_count; i++) ct_forward_into(run, module->children[i], &x);
+        return ct_give_to_scope(context, x);
+    }
+    ct_tensor *x = inputs[0];
+    int step = (int)(every < module->child_count ? every : module->child_count);
     for (int i = 0; i < module->child_count; i += step) {
-        if (!checkpoint) {
-            x = ct_forward1(run, module->children[i], x);
-            continue;
-        }
-        block_segment *s = ct_alloc(module->context, sizeof(*s), CT_MEMORY_OTHER);
+        block_segment *s = ct_alloc(context, sizeof(*s), CT_MEMORY_OTHER);
         if (!s) return x;
         int left = module->child_count - i;
-        *s = (block_segment){module->context, run, module, i, step < left ? step : left, *ct_run_position_of(run)};
-        x = ct_checkpoint(module->context, segment_run, s, segment_free, &x, 1);
+        *s = (block_segment){context, run, module, i, step < left ? step : left, *ct_run_position_of(run)};
+        x = ct_checkpoint(context, segment_run, s, segment_free, &x, 1);
     }
     return x;
 }
@@ -238,21 +259,27 @@ static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
     return result;
 }
 
+static ct_tensor *embed(ct_run *run, ct_module *module, ct_tensor *ids) {
+    const gpt2_options *o = ct_module_options(module);
+    ct_scope scope = ct_scope_open(module->context);
+    ct_tensor *x = ct_add(ct_forward1(run, module->children[0], ids),
+                          ct_forward1(run, module->children[1], positions(run, ids, o->n_positions)));
+    x = ct_run_point(run, module, "embedded", ct_run_dropout(run, x, o->embd_pdrop));
+    return ct_scope_return(module->context, scope, x);
+}
+
 /* Children: wte, wpe, h, ln_f, lm_head. */
 static ct_tensor *root_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
     ct_tensor *ids = inputs[0];
+    if (!has_children(module, 5)) return ids;
     if (ct_ndim(ids) != 2) {
         char text[160];
         ct_fail(module->context, CT_ERROR_SHAPE, "gpt2: input %s, expected ids [batch, time]",
                 ct_describe(ids, text, sizeof(text)));
         return ids;
     }
-    const gpt2_options *o = ct_module_options(module);
-    ct_tensor *x = ct_add(ct_forward1(run, module->children[0], ids),
-                          ct_forward1(run, module->children[1], positions(run, ids, o->n_positions)));
-    x = ct_run_dropout(run, x, o->embd_pdrop);
-    x = ct_forward1(run, module->children[2], ct_run_point(run, module, "embedded", x));
+    ct_tensor *x = ct_forward1(run, module->children[2], embed(run, module, ids));
     if (ct_run_position_of(run)->last_only) x = ct_slice(x, 1, ct_dim(x, 1) - 1, ct_dim(x, 1), 1);
     x = ct_run_point(run, module, "final", ct_forward1(run, module->children[3], x));
     return ct_run_point(run, module, "logits", ct_forward1(run, module->children[4], x));

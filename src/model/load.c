@@ -55,6 +55,9 @@ static bool is_kept(const ct_model *model, const char *name) {
     return a->is_buffer && a->is_buffer(name);
 }
 
+/* Parameters that only overlays use: ct_model_add_parameter made them, ct_model_save wrote them. */
+static bool is_extra_parameter(const char *name) { return strncmp(name, "carat.", 6) == 0; }
+
 static ct_status check_names(ct_model *model, ct_safetensors *file) {
     ct_context *context = model->context;
     name_list missing = {{0}, 0}, extra = {{0}, 0};
@@ -66,6 +69,7 @@ static ct_status check_names(ct_model *model, ct_safetensors *file) {
         bool known = false;
         for (int64_t p = 0; p < model->count && !known; p++) known = strcmp(model->parameters[p]->name, name) == 0;
         if (known) continue;
+        if (is_extra_parameter(name)) continue;
         if (is_kept(model, name)) ct_value_append(model->kept, ct_value_string(context, name));
         else list_name(&extra, name);
     }
@@ -126,9 +130,11 @@ static ct_status check_finite(ct_model *model, ct_safetensors *file, const ct_sa
     bool before = ct_grad_mode_set(context, false);
     ct_item(ct_sum_all(tensor), &sum);
     if (!isfinite(sum) && !ct_failed(context)) {
-        double bad = 0;
-        ct_tensor *finite = ct_less_equal(ct_abs(tensor), ct_scalar(context, ct_dtype_of(tensor), 3e38));
-        ct_item(ct_sum_all(ct_equal(finite, ct_scalar(context, CT_U8, 0))), &bad);
+        double bad = 0; /* infinity converts to any float type, and |x| < infinity is false for NaN too */
+        ct_tensor *infinity = ct_scalar(context, ct_dtype_of(tensor), INFINITY);
+        ct_tensor *finite = ct_cast(ct_less(ct_abs(tensor), infinity), CT_I64);
+        ct_item(ct_sum_all(finite), &bad);
+        bad = (double)ct_count(tensor) - bad;
         if (bad > 0)
             ct_fail(context, CT_ERROR_NUMERIC, "%s: tensor \"%s\" holds %.0f values that are NaN or infinite",
                     ct_safetensors_file_path(file, (size_t)entry->shard), entry->name, bad);
@@ -163,6 +169,38 @@ static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parame
     return ct_context_status(context);
 }
 
+/* Its shape is the file's; what is no number of a float type (a mask, ids) keeps its type and is not trained. */
+static ct_status load_extra(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry, ct_dtype dtype) {
+    ct_context *context = model->context;
+    ct_dtype stored;
+    if (ct_safetensors_loadable(file, entry, &stored) != CT_OK) return ct_context_status(context);
+    bool is_float = ct_dtype_is_float(stored);
+    if (dtype == CT_DTYPES || !is_float) dtype = stored;
+    ct_scope scope = ct_scope_open(context);
+    ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
+    ct_tensor *tensor = ct_empty(context, dtype, entry->rank, entry->shape);
+    ct_context_set_memory_class(context, before);
+    ct_parameter *parameter = ct_failed(context) ? NULL : ct_model_add_parameter(model, entry->name, tensor);
+    if (parameter) parameter->trainable = is_float;
+    if (parameter && ct_device_of(tensor) == CT_CPU && read_tensor(model, file, entry, stored, tensor) == CT_OK &&
+        is_float)
+        check_finite(model, file, entry, tensor);
+    ct_scope_close(context, scope);
+    return ct_context_status(context);
+}
+
+static ct_status load_weights(ct_model *model, ct_safetensors *file, ct_dtype dtype) {
+    ct_context *context = model->context;
+    model->metadata = ct_value_copy(ct_safetensors_metadata(file));
+    for (int64_t i = 0; i < model->count && !ct_failed(context); i++)
+        load_parameter(model, file, model->parameters[i], dtype);
+    for (size_t i = 0; i < ct_safetensors_count(file) && !ct_failed(context); i++) {
+        const ct_safetensors_tensor *entry = ct_safetensors_at(file, i);
+        if (is_extra_parameter(entry->name)) load_extra(model, file, entry, dtype);
+    }
+    return ct_context_status(context);
+}
+
 ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (ct_failed(context)) return NULL;
     ct_model_folder *folder = ct_model_folder_open(context, path);
@@ -175,11 +213,8 @@ ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (model) model->folder = ct_strdup(context, folder->path);
     ct_model_folder_close(context, folder);
     ct_safetensors *file = model ? ct_safetensors_open(context, model->folder) : NULL;
-    if (file && choose_names(model, file) == CT_OK && check_names(model, file) == CT_OK) {
-        model->metadata = ct_value_copy(ct_safetensors_metadata(file));
-        for (int64_t i = 0; i < model->count && !ct_failed(context); i++)
-            load_parameter(model, file, model->parameters[i], dtype);
-    }
+    if (file && choose_names(model, file) == CT_OK && check_names(model, file) == CT_OK)
+        load_weights(model, file, dtype);
     ct_safetensors_close(file);
     if (!ct_failed(context)) return model;
     ct_model_destroy(model);

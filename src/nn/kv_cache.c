@@ -16,6 +16,11 @@ struct ct_kv_cache {
 };
 
 ct_kv_cache *ct_kv_cache_create(ct_context *context, int64_t layers, int64_t rows, int64_t capacity) {
+    if (layers < 1 || rows < 1 || capacity < 1 || layers > INT32_MAX || rows > INT32_MAX) {
+        ct_fail(context, CT_ERROR_ARGUMENT, "kv_cache: %lld layers, %lld rows and %lld positions; each must be at least 1",
+                (long long)layers, (long long)rows, (long long)capacity);
+        return NULL;
+    }
     ct_kv_cache *cache = ct_alloc_zero(context, sizeof(*cache), CT_MEMORY_OTHER);
     if (!cache) return NULL;
     cache->context = context;
@@ -73,11 +78,23 @@ ct_status ct_kv_cache_swap_rows(ct_kv_cache *cache, int64_t a, int64_t b) {
 }
 
 void ct_kv_cache_select(ct_kv_cache *cache, const int64_t *rows, int64_t count) {
-    cache->selected_count = rows ? count : 0;
-    for (int64_t i = 0; rows && i < count && i < cache->rows; i++) cache->selected[i] = rows[i];
+    cache->selected_count = 0;
+    if (!rows) return;
+    bool fits = count >= 1 && count <= cache->rows;
+    for (int64_t i = 0; fits && i < count; i++) fits = rows[i] >= 0 && rows[i] < cache->rows;
+    if (!fits) {
+        ct_fail(cache->context, CT_ERROR_ARGUMENT, "kv_cache: %lld rows were selected that are not among its %lld",
+                (long long)count, (long long)cache->rows);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) cache->selected[i] = rows[i];
+    cache->selected_count = count;
 }
 
+/* -1 for an entry that has no row. */
 int64_t ct_kv_cache_row(const ct_kv_cache *cache, int64_t entry) {
+    int64_t limit = cache->selected_count ? cache->selected_count : cache->rows;
+    if (entry < 0 || entry >= limit) return -1;
     return cache->selected_count ? cache->selected[entry] : entry;
 }
 

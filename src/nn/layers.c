@@ -201,12 +201,31 @@ static const ct_module_kind dropout_kind = {
     .name = "dropout", .summary = "Srivastava et al., JMLR 2014; only in training", .options = dropout_table,
     .options_size = sizeof(dropout_options), .forward = dropout_forward};
 
+ct_tensor *ct_give_to_scope(ct_context *context, ct_tensor *held) {
+    ct_scope scope = ct_scope_open(context);
+    ct_scope_return(context, scope, held);
+    ct_drop(held);
+    return held;
+}
+
+void ct_forward_into(ct_run *run, ct_module *child, ct_tensor **x) {
+    ct_scope scope = ct_scope_open(child->context);
+    ct_tensor *next = ct_hold(ct_forward1(run, child, *x));
+    ct_scope_close(child->context, scope);
+    ct_drop(*x);
+    *x = next;
+}
+
 static ct_tensor *sequential_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
-    ct_tensor *x = inputs[0];
-    for (int i = 0; i < module->child_count; i++)
-        x = ct_run_point(run, module->children[i], "output", ct_forward1(run, module->children[i], x));
-    return x;
+    ct_tensor *x = ct_hold(inputs[0]);
+    for (int i = 0; i < module->child_count; i++) {
+        ct_forward_into(run, module->children[i], &x);
+        ct_tensor *seen = ct_hold(ct_run_point(run, module->children[i], "output", x));
+        ct_drop(x);
+        x = seen;
+    }
+    return ct_give_to_scope(module->context, x);
 }
 
 static const ct_module_kind sequential_kind = {

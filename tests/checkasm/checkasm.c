@@ -1,6 +1,7 @@
-/* checkasm.c - runs every kernel of every variant that this processor has against its plain C twin, on random and special
- * values and on lengths with tails, and compares what they write bit for bit (any NaN equals any NaN). With --bench it
- * times them. The last line is "N passed, N failed"; the exit status is 1 if a kernel differs. */
+/* checkasm.c - runs every kernel of every variant that this processor has against its plain C twin, on random
+ * and special values and on lengths with tails, and compares what they write bit for bit (any NaN equals any
+ * NaN). With --bench it times them. The last line is "N passed, N failed"; the exit status is 1 if a kernel
+ * differs. */
 #include "checkasm.h"
 
 #include <math.h>
@@ -21,9 +22,15 @@ static void record(recorder *out, char type, size_t size, const void *x, int64_t
     out->parts[out->count].type = type;
     out->parts[out->count++].count = (size_t)n;
 }
-void record_f32(recorder *out, const float *x, int64_t n) { record(out, 'f', sizeof(float), x, n); }
-void record_f64(recorder *out, const double *x, int64_t n) { record(out, 'd', sizeof(double), x, n); }
-void record_bytes(recorder *out, const void *x, int64_t n) { record(out, 'b', 1, x, n); }
+void record_f32(recorder *out, const float *x, int64_t n) {
+    record(out, 'f', sizeof(float), x, n);
+}
+void record_f64(recorder *out, const double *x, int64_t n) {
+    record(out, 'd', sizeof(double), x, n);
+}
+void record_bytes(recorder *out, const void *x, int64_t n) {
+    record(out, 'b', 1, x, n);
+}
 
 /* Where two records differ: part and element, false if nowhere. */
 static bool differs(const recorder *a, const recorder *b, int *part, size_t *element) {
@@ -59,12 +66,15 @@ static uint64_t next(void) {
     state ^= state << 17;
     return state;
 }
-static double uniform(void) { return (double)(next() >> 11) * 0x1p-53; }
+static double uniform(void) {
+    return (double)(next() >> 11) * 0x1p-53;
+}
 
-static const double special_values[] = {0.0,    -0.0,   1,       -1,      INFINITY, -INFINITY, NAN,     1e-40,  -1e-40, 3e38,
-                                        -3e38,  88.7,   -87.3,   709.7,   -708.4,   1e-310,    1e300,   -1e300, 0.5,    1.5,
-                                        2.5,    -2.5,   1e5,     1e10,    -1e15,    1e22,      16777217, 127.5, 255.5, -128.5,
-                                        2.2e9,  -2.2e9, 9.3e18,  -9.3e18, 65504,    65520,     6e-8,    -745.1, 100.25, 0.9999999};
+static const double special_values[] = {
+    0.0,   -0.0,   1,      -1,      INFINITY, -INFINITY, NAN,      1e-40,  -1e-40, 3e38,
+    -3e38, 88.7,   -87.3,  709.7,   -708.4,   1e-310,    1e300,    -1e300, 0.5,    1.5,
+    2.5,   -2.5,   1e5,    1e10,    -1e15,    1e22,      16777217, 127.5,  255.5,  -128.5,
+    2.2e9, -2.2e9, 9.3e18, -9.3e18, 65504,    65520,     6e-8,     -745.1, 100.25, 0.9999999};
 
 static void fill_inputs(inputs *in, bool special) {
     const int count = sizeof special_values / sizeof special_values[0];
@@ -119,8 +129,8 @@ static void free_inputs(inputs *in) {
 static int passed, failed;
 
 /* One check, one way, all lengths: plain against `variant`. */
-static void compare_one(const ct_kernels *plain, const ct_kernels *variant, const check *c, const char *type, int way,
-                        inputs *in, recorder records[2]) {
+static void compare_one(const ct_kernels *plain, const ct_kernels *variant, const check *c, const char *type,
+                        int way, inputs *in, recorder records[2]) {
     static const int64_t lengths[] = {0,  1,  3,  7,   8,   9,   15,  16,   17,   31,   33,   48,   63,
                                       64, 65, 81, 100, 255, 257, 777, 1023, 4095, 4097, 8200, 12345};
     for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; ++l) {
@@ -133,8 +143,9 @@ static void compare_one(const ct_kernels *plain, const ct_kernels *variant, cons
         int part;
         size_t element;
         if (!differs(&records[0], &records[1], &part, &element)) continue;
-        printf("FAIL %s %s%s way %d (%s), n = %lld: output %d differs at %zu\n", variant->name, c->name, type, way,
-               c->way_names && c->way_names[way] ? c->way_names[way] : "", (long long)lengths[l], part, element);
+        printf("FAIL %s %s%s way %d (%s), n = %lld: output %d differs at %zu\n", variant->name, c->name, type,
+               way, c->way_names && c->way_names[way] ? c->way_names[way] : "", (long long)lengths[l], part,
+               element);
         ++failed;
         return;
     }
@@ -166,16 +177,19 @@ static double time_one(const ct_kernels *kernels, const check *c, int way, input
     return best * 1e9 / (double)n;
 }
 
-static void bench(const ct_kernels *variants[], const check *checks, const char *type, const char *only, size_t size) {
+static void bench(const ct_kernels *variants[], const check *checks, const char *type, const char *only,
+                  size_t size) {
     inputs in = make_inputs(INT64_C(4) << 20, (size_t)256 << 20);
     fill_inputs(&in, false);
     for (const check *c = checks; c->name; ++c) {
         if (only && !strstr(c->name, only)) continue;
         for (int way = 0; way < c->ways; ++way)
             for (int v = 0; variants[v]; ++v) {
-                double near = time_one(variants[v], c, way, &in, 16384), far = time_one(variants[v], c, way, &in, in.capacity);
-                printf("%-7s %-16s%s %-3d %-22s %8.3f ns/element in cache, %8.3f from memory (%.1f GB/s)\n", variants[v]->name,
-                       c->name, type, way, c->way_names && c->way_names[way] ? c->way_names[way] : "", near, far,
+                double near = time_one(variants[v], c, way, &in, 16384),
+                       far = time_one(variants[v], c, way, &in, in.capacity);
+                printf("%-7s %-16s%s %-3d %-22s %8.3f ns/element in cache, %8.3f from memory (%.1f GB/s)\n",
+                       variants[v]->name, c->name, type, way,
+                       c->way_names && c->way_names[way] ? c->way_names[way] : "", near, far,
                        c->traffic * (double)size / far);
             }
     }
@@ -219,7 +233,8 @@ int main(int argc, char **argv) {
     free(records[0].data);
     free(records[1].data);
     if (timing)
-        for (size_t g = 0; g < 3; ++g) bench(variants, groups[g].checks, groups[g].type, only, groups[g].size);
+        for (size_t g = 0; g < 3; ++g)
+            bench(variants, groups[g].checks, groups[g].type, only, groups[g].size);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }

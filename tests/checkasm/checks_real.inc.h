@@ -1,7 +1,9 @@
-/* checks_real.inc.h - the checks of kernels that exist for f32 and f64. REAL, K(kernels) the part of the table, X(in, i)
- * input array i, RECORD the recorder, NAME the suffix. */
+/* checks_real.inc.h - the checks of kernels that exist for f32 and f64. REAL, K(kernels) the part of the
+ * table, X(in, i) input array i, RECORD the recorder, NAME the suffix. */
 
-static REAL *NAME(room)(const inputs *in, int which) { return (REAL *)in->scratch + which * (in->capacity + 64); }
+static REAL *NAME(room)(const inputs *in, int which) {
+    return (REAL *)in->scratch + which * (in->capacity + 64);
+}
 static REAL *NAME(copy)(const inputs *in, int which, const REAL *x) {
     REAL *y = NAME(room)(in, which);
     memcpy(y, x, (size_t)in->n * sizeof(REAL));
@@ -30,7 +32,8 @@ static void NAME(run_unary_backward)(const ct_kernels *kernels, const inputs *in
 static void NAME(run_binary)(const ct_kernels *kernels, const inputs *in, int way, recorder *out) {
     REAL *y = NAME(room)(in, 0);
     for (int steps = 3; steps >= 0; --steps) {
-        K(kernels).binary(way | (steps & 1 ? CT_KERNEL_STREAM : 0), in->n, X(in, 0), steps & 1, X(in, 1), steps >> 1, y);
+        K(kernels).binary(way | (steps & 1 ? CT_KERNEL_STREAM : 0), in->n, X(in, 0), steps & 1, X(in, 1),
+                          steps >> 1, y);
         RECORD(out, y, in->n);
         if (!out->data) return;
     }
@@ -51,11 +54,21 @@ static void NAME(run_where)(const ct_kernels *kernels, const inputs *in, int way
 static void NAME(run_update)(const ct_kernels *kernels, const inputs *in, int way, recorder *out) {
     REAL *y = NAME(copy)(in, 0, X(in, 1));
     switch (way) {
-    case 0: K(kernels).fill(in->n, (REAL)1.5, y); break;
-    case 1: K(kernels).axpy(in->n, (REAL)0.3, X(in, 0), y); break;
-    case 2: K(kernels).axpby(in->n, (REAL)0.3, X(in, 0), (REAL)0.7, y); break;
-    case 3: K(kernels).addcmul(in->n, (REAL)0.3, X(in, 0), X(in, 2), y, y); break;
-    default: K(kernels).lerp(in->n, (REAL)0.3, X(in, 0), X(in, 2), y); break;
+    case 0:
+        K(kernels).fill(in->n, (REAL)1.5, y);
+        break;
+    case 1:
+        K(kernels).axpy(in->n, (REAL)0.3, X(in, 0), y);
+        break;
+    case 2:
+        K(kernels).axpby(in->n, (REAL)0.3, X(in, 0), (REAL)0.7, y);
+        break;
+    case 3:
+        K(kernels).addcmul(in->n, (REAL)0.3, X(in, 0), X(in, 2), y, y);
+        break;
+    default:
+        K(kernels).lerp(in->n, (REAL)0.3, X(in, 0), X(in, 2), y);
+        break;
     }
     RECORD(out, y, in->n);
 }
@@ -74,7 +87,8 @@ static void NAME(run_reduce)(const ct_kernels *kernels, const inputs *in, int wa
     record_f64(out, results, 3);
 }
 static void NAME(run_dot)(const ct_kernels *kernels, const inputs *in, int way, recorder *out) {
-    double results[2] = {K(kernels).dot(in->n, X(in, 0), X(in, 1)), K(kernels).dot(in->n, X(in, 2), X(in, 3))};
+    double results[2] = {K(kernels).dot(in->n, X(in, 0), X(in, 1)),
+                         K(kernels).dot(in->n, X(in, 2), X(in, 3))};
     (void)way;
     record_f64(out, results, 2);
 }
@@ -98,12 +112,24 @@ static void NAME(run_softmax)(const ct_kernels *kernels, const inputs *in, int w
     if (in->n == 0) return;
     int64_t rows = in->n >= 60 && in->n < 4000 ? 3 : 1, n = in->n / rows;
     switch (way) {
-    case 0: K(kernels).softmax(rows, n, X(in, 0), n, y, n); break;
-    case 1: K(kernels).log_softmax(rows, n, X(in, 3), n, y, n); break;
-    case 2: K(kernels).softmax_backward(rows, n, X(in, 2), n, X(in, 1), n, y, n); break;
-    case 3: K(kernels).log_softmax_backward(rows, n, X(in, 3), n, X(in, 1), n, y, n); break;
-    case 4: K(kernels).logsumexp(rows, n, X(in, 0), n, y); break;
-    default: K(kernels).softmax(rows, n, X(in, 3), n, y, n); break;
+    case 0:
+        K(kernels).softmax(rows, n, X(in, 0), n, y, n);
+        break;
+    case 1:
+        K(kernels).log_softmax(rows, n, X(in, 3), n, y, n);
+        break;
+    case 2:
+        K(kernels).softmax_backward(rows, n, X(in, 2), n, X(in, 1), n, y, n);
+        break;
+    case 3:
+        K(kernels).log_softmax_backward(rows, n, X(in, 3), n, X(in, 1), n, y, n);
+        break;
+    case 4:
+        K(kernels).logsumexp(rows, n, X(in, 0), n, y);
+        break;
+    default:
+        K(kernels).softmax(rows, n, X(in, 3), n, y, n);
+        break;
     }
     RECORD(out, y, way == 4 ? rows : rows * n);
 }
@@ -134,13 +160,14 @@ static void NAME(run_cross_entropy)(const ct_kernels *kernels, const inputs *in,
         dtype = CT_BF16;
         logits = in->halves;
     }
-    K(kernels).cross_entropy(rows, n, dtype, logits, n, in->indices, 3, way ? (REAL)0.1 : 0, loss, lse, false, scale, 1,
-                             dlogits, n);
+    K(kernels).cross_entropy(rows, n, dtype, logits, n, in->indices, 3, way ? (REAL)0.1 : 0, loss, lse, false,
+                             scale, 1, dlogits, n);
     RECORD(out, loss, rows);
     RECORD(out, lse, rows);
     if (dtype == CT_BF16) { /* as f32, where any NaN equals any */
         float *wide = (float *)NAME(room)(in, 1);
-        for (int64_t i = 0; i < rows * n; ++i) wide[i] = ct_bf16_to_f32(((const uint16_t *)dlogits)[i]);
+        for (int64_t i = 0; i < rows * n; ++i)
+            wide[i] = ct_bf16_to_f32(((const uint16_t *)dlogits)[i]);
         record_f32(out, wide, rows * n);
     } else {
         RECORD(out, dlogits, rows * n);
@@ -154,16 +181,19 @@ static void NAME(run_norm)(const ct_kernels *kernels, const inputs *in, int way,
     REAL *mean = NAME(room)(in, 2), *rstd = mean + rows, *dgamma = mean + 2 * rows, *dbeta = dgamma + n;
     const REAL *gamma = way & 1 ? X(in, 1) : NULL, *beta = way & 1 ? X(in, 2) : NULL;
     if (way < 2)
-        K(kernels).layer_norm(rows, n, X(in, 0), way ? X(in, 3) : NULL, way ? sum : NULL, gamma, beta, 1e-5, y, mean, rstd);
+        K(kernels).layer_norm(rows, n, X(in, 0), way ? X(in, 3) : NULL, way ? sum : NULL, gamma, beta, 1e-5,
+                              y, mean, rstd);
     else
-        K(kernels).rms_norm(rows, n, X(in, 0), way & 1 ? X(in, 3) : NULL, way & 1 ? sum : NULL, gamma, 1, 1e-5, y, rstd);
+        K(kernels).rms_norm(rows, n, X(in, 0), way & 1 ? X(in, 3) : NULL, way & 1 ? sum : NULL, gamma, 1,
+                            1e-5, y, rstd);
     RECORD(out, y, rows * n);
     RECORD(out, rstd, rows);
     if (way & 1) RECORD(out, sum, rows * n);
     if (!out->data) return;
     const REAL *z = way & 1 ? sum : X(in, 0);
     if (way < 2)
-        K(kernels).layer_norm_backward(rows, n, z, gamma, mean, rstd, X(in, 3), beta ? X(in, 2) : NULL, y, dgamma, dbeta);
+        K(kernels).layer_norm_backward(rows, n, z, gamma, mean, rstd, X(in, 3), beta ? X(in, 2) : NULL, y,
+                                       dgamma, dbeta);
     else
         K(kernels).rms_norm_backward(rows, n, z, gamma, 0, rstd, X(in, 3), NULL, y, dgamma);
     RECORD(out, y, rows * n);
@@ -174,7 +204,8 @@ static void NAME(run_norm_backward)(const ct_kernels *kernels, const inputs *in,
     if (rows == 0) return;
     REAL *dx = NAME(room)(in, 0), *dgamma = NAME(room)(in, 1);
     (void)way;
-    K(kernels).layer_norm_backward(rows, n, X(in, 0), X(in, 3), X(in, 1), X(in, 2), X(in, 3), NULL, dx, dgamma, dgamma + n);
+    K(kernels).layer_norm_backward(rows, n, X(in, 0), X(in, 3), X(in, 1), X(in, 2), X(in, 3), NULL, dx,
+                                   dgamma, dgamma + n);
     RECORD(out, dx, rows * n);
     RECORD(out, dgamma, 2 * n);
 }
@@ -186,10 +217,23 @@ static void NAME(run_optimizer)(const ct_kernels *kernels, const inputs *in, int
         NAME(copy)(in, 1, X(in, 3));
         NAME(copy)(in, 2, X(in, 2));
     }
-    ct_adamw adamw = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1,
-                      .bias_correction1 = 0.3, .bias_correction2 = 0.2, .gradient_scale = 0.5, .coupled = way == 1};
-    ct_sgd sgd = {.learning_rate = 0.1, .momentum = way == 2 ? 0 : 0.9, .dampening = 0.1, .weight_decay = 0.01,
-                  .gradient_scale = 2, .nesterov = way == 4, .first = way == 3, .maximize = way == 5};
+    ct_adamw adamw = {.learning_rate = 1e-3,
+                      .beta1 = 0.9,
+                      .beta2 = 0.95,
+                      .epsilon = 1e-8,
+                      .weight_decay = 0.1,
+                      .bias_correction1 = 0.3,
+                      .bias_correction2 = 0.2,
+                      .gradient_scale = 0.5,
+                      .coupled = way == 1};
+    ct_sgd sgd = {.learning_rate = 0.1,
+                  .momentum = way == 2 ? 0 : 0.9,
+                  .dampening = 0.1,
+                  .weight_decay = 0.01,
+                  .gradient_scale = 2,
+                  .nesterov = way == 4,
+                  .first = way == 3,
+                  .maximize = way == 5};
     if (way < 2)
         K(kernels).adamw(in->n, w, X(in, 1), m, v, &adamw, out->data ? shadow : NULL);
     else
@@ -201,15 +245,22 @@ static void NAME(run_optimizer)(const ct_kernels *kernels, const inputs *in, int
 }
 static void NAME(run_random)(const ct_kernels *kernels, const inputs *in, int way, recorder *out) {
     REAL *y = NAME(room)(in, 0);
-    ct_random_range range = {0x123456789abcdefu, 0xfedcba987654321u, (uint64_t)in->n * 0x12345677u + (uint64_t)way};
+    ct_random_range range = {0x123456789abcdefu, 0xfedcba987654321u,
+                             (uint64_t)in->n * 0x12345677u + (uint64_t)way};
     switch (way) {
-    case 0: K(kernels).random_uniform(in->n, y, -1.5, 2.5, range); break;
-    case 1: K(kernels).random_normal(in->n, y, 0.5, 2, range); break;
+    case 0:
+        K(kernels).random_uniform(in->n, y, -1.5, 2.5, range);
+        break;
+    case 1:
+        K(kernels).random_normal(in->n, y, 0.5, 2, range);
+        break;
     case 2:
         NAME(copy)(in, 0, X(in, 0));
         K(kernels).random_perturb(in->n, y, 0.1, range);
         break;
-    default: K(kernels).dropout(in->n, X(in, 0), y, 0.3, range); break;
+    default:
+        K(kernels).dropout(in->n, X(in, 0), y, 0.3, range);
+        break;
     }
     RECORD(out, y, in->n);
 }

@@ -1,5 +1,5 @@
-/* test_kernels.c - the CPU kernels against straightforward mathematics in double precision, and the promises of
- * kernels.h: what may be cut where, what may be in place, which rows equal which. */
+/* test_kernels.c - the CPU kernels against straightforward mathematics in double precision, and the promises
+ * of kernels.h: what may be cut where, what may be in place, which rows equal which. */
 #include "base/random_internal.h"
 #include "tensor/cpu/kernels.h"
 
@@ -19,25 +19,30 @@ static double uniform(void) {
     state ^= state << 17;
     return (double)(state >> 11) * 0x1p-53;
 }
-static double normal(void) { return uniform() + uniform() + uniform() + uniform() + uniform() + uniform() - 3; }
+static double normal(void) {
+    return uniform() + uniform() + uniform() + uniform() + uniform() + uniform() - 3;
+}
 static float *floats(int64_t n) {
     float *x = test_malloc((size_t)(n + 1) * sizeof(float));
-    for (int64_t i = 0; i < n; ++i) x[i] = (float)(2 * normal());
+    for (int64_t i = 0; i < n; ++i)
+        x[i] = (float)(2 * normal());
     return x;
 }
 static double *doubles(int64_t n) {
     double *x = test_malloc((size_t)(n + 1) * sizeof(double));
-    for (int64_t i = 0; i < n; ++i) x[i] = 2 * normal();
+    for (int64_t i = 0; i < n; ++i)
+        x[i] = 2 * normal();
     return x;
 }
-#define NEAR(got, want, tolerance)                                                                               \
-    do {                                                                                                         \
-        double got_ = (got), want_ = (want);                                                                     \
-        if (!(fabs(got_ - want_) <= (tolerance) * (1 + fabs(want_))))                                            \
-            fail_msg("line %d: got %.17g, expected %.17g", __LINE__, got_, want_);                               \
+#define NEAR(got, want, tolerance)                                                                           \
+    do {                                                                                                     \
+        double got_ = (got), want_ = (want);                                                                 \
+        if (!(fabs(got_ - want_) <= (tolerance) * (1 + fabs(want_))))                                        \
+            fail_msg("line %d: got %.17g, expected %.17g", __LINE__, got_, want_);                           \
     } while (0)
 
-/* ----------------------------------------------------------------------------------------------- elementwise --- */
+/* ----------------------------------------------------------------------------------------------- elementwise
+ * --- */
 
 static void unary_values(void **unused) {
     (void)unused;
@@ -79,10 +84,14 @@ static void unary_gradients(void **unused) {
         ct_unary_gradient gradient;
         ct_unary op;
         bool from_result;
-    } pairs[] = {{CT_GRADIENT_RELU, CT_UNARY_RELU, false},         {CT_GRADIENT_LEAKY_RELU, CT_UNARY_LEAKY_RELU, false},
-                 {CT_GRADIENT_ELU, CT_UNARY_ELU, false},           {CT_GRADIENT_GELU_ERF, CT_UNARY_GELU_ERF, false},
-                 {CT_GRADIENT_GELU_TANH, CT_UNARY_GELU_TANH, false}, {CT_GRADIENT_SILU, CT_UNARY_SILU, false},
-                 {CT_GRADIENT_SOFTPLUS, CT_UNARY_SOFTPLUS, false}, {CT_GRADIENT_TANH, CT_UNARY_TANH, true},
+    } pairs[] = {{CT_GRADIENT_RELU, CT_UNARY_RELU, false},
+                 {CT_GRADIENT_LEAKY_RELU, CT_UNARY_LEAKY_RELU, false},
+                 {CT_GRADIENT_ELU, CT_UNARY_ELU, false},
+                 {CT_GRADIENT_GELU_ERF, CT_UNARY_GELU_ERF, false},
+                 {CT_GRADIENT_GELU_TANH, CT_UNARY_GELU_TANH, false},
+                 {CT_GRADIENT_SILU, CT_UNARY_SILU, false},
+                 {CT_GRADIENT_SOFTPLUS, CT_UNARY_SOFTPLUS, false},
+                 {CT_GRADIENT_TANH, CT_UNARY_TANH, true},
                  {CT_GRADIENT_SIGMOID, CT_UNARY_SIGMOID, true}};
     enum { n = 101 };
     for (size_t c = 0; c < sizeof pairs / sizeof pairs[0]; ++c) {
@@ -105,7 +114,8 @@ static void unary_gradients(void **unused) {
             dy32[i] = (float)dy[i];
         }
         k->f32.unary_backward(pairs[c].gradient, n, x32, dy32, dx32, 0.3f, 0);
-        for (int i = 0; i < n; ++i) NEAR(dx32[i], dx[i], 2e-6);
+        for (int i = 0; i < n; ++i)
+            NEAR(dx32[i], dx[i], 2e-6);
     }
 }
 
@@ -118,20 +128,28 @@ static void binary_and_compare(void **unused) {
     b[4] = NAN;
     a[5] = b[5];
     k->f32.binary(CT_BINARY_MAX, n, a, 1, b, 1, y);
-    for (int i = 0; i < n; ++i) assert_true(i == 3 || i == 4 ? isnan(y[i]) : y[i] == fmaxf(a[i], b[i]));
+    for (int i = 0; i < n; ++i)
+        assert_true(i == 3 || i == 4 ? isnan(y[i]) : y[i] == fmaxf(a[i], b[i]));
     k->f32.binary(CT_BINARY_MIN, n, a, 1, b, 1, y);
-    for (int i = 0; i < n; ++i) assert_true(i == 3 || i == 4 ? isnan(y[i]) : y[i] == fminf(a[i], b[i]));
+    for (int i = 0; i < n; ++i)
+        assert_true(i == 3 || i == 4 ? isnan(y[i]) : y[i] == fminf(a[i], b[i]));
     k->f32.binary(CT_BINARY_SUB, n, a, 0, b, 1, y);
-    for (int i = 0; i < n; ++i) assert_true(i == 4 || y[i] == a[0] - b[i]);
+    for (int i = 0; i < n; ++i)
+        assert_true(i == 4 || y[i] == a[0] - b[i]);
     k->f32.binary(CT_BINARY_DIV, n, a, 1, b, 0, y);
-    for (int i = 0; i < n; ++i) assert_true(i == 3 || y[i] == a[i] / b[0]);
+    for (int i = 0; i < n; ++i)
+        assert_true(i == 3 || y[i] == a[i] / b[0]);
     k->f32.compare(CT_COMPARE_GE, n, a, 1, b, 1, mask);
-    for (int i = 0; i < n; ++i) assert_int_equal(mask[i], a[i] >= b[i]);
+    for (int i = 0; i < n; ++i)
+        assert_int_equal(mask[i], a[i] >= b[i]);
     k->f32.compare(CT_COMPARE_NE, n, a, 1, b, 1, mask);
-    for (int i = 0; i < n; ++i) assert_int_equal(mask[i], a[i] != b[i]);
-    for (int i = 0; i < n; ++i) mask[i] = i % 3 == 0 ? 7 : 0;
+    for (int i = 0; i < n; ++i)
+        assert_int_equal(mask[i], a[i] != b[i]);
+    for (int i = 0; i < n; ++i)
+        mask[i] = i % 3 == 0 ? 7 : 0;
     k->f32.where(n, mask, a, 1, b, 0, y);
-    for (int i = 0; i < n; ++i) assert_true(i == 3 || y[i] == (mask[i] ? a[i] : b[0]));
+    for (int i = 0; i < n; ++i)
+        assert_true(i == 3 || y[i] == (mask[i] ? a[i] : b[0]));
     double p[3] = {1, 2, 3}, q[3] = {10, 20, 30}, r[3];
     k->f64.lerp(3, 0.25, p, q, r);
     assert_true(r[0] == 3.25 && r[1] == 6.5 && r[2] == 9.75);
@@ -169,13 +187,16 @@ static void position_does_not_matter(void **unused) {
 static void gated_units(void **unused) {
     (void)unused;
     enum { n = 50 };
-    double *g = doubles(n), *u = doubles(n), *dy = doubles(n), y[n], above[n], below[n], moved[n], dg[n], du[n];
+    double *g = doubles(n), *u = doubles(n), *dy = doubles(n), y[n], above[n], below[n], moved[n], dg[n],
+           du[n];
     for (int op = 0; op < CT_GATE_COUNT; ++op) {
         k->f64.gated((ct_gate)op, n, g, u, y);
         k->f64.gated_backward((ct_gate)op, n, g, u, dy, dg, du);
-        for (int i = 0; i < n; ++i) moved[i] = g[i] + 1e-5;
+        for (int i = 0; i < n; ++i)
+            moved[i] = g[i] + 1e-5;
         k->f64.gated((ct_gate)op, n, moved, u, above);
-        for (int i = 0; i < n; ++i) moved[i] = g[i] - 1e-5;
+        for (int i = 0; i < n; ++i)
+            moved[i] = g[i] - 1e-5;
         k->f64.gated((ct_gate)op, n, moved, u, below);
         for (int i = 0; i < n; ++i) {
             NEAR(dg[i], dy[i] * (above[i] - below[i]) / 2e-5, 1e-8);
@@ -183,13 +204,15 @@ static void gated_units(void **unused) {
         }
     }
     k->f64.gated(CT_GATE_SILU, n, g, u, y);
-    for (int i = 0; i < n; ++i) NEAR(y[i], g[i] / (1 + exp(-g[i])) * u[i], 1e-14);
+    for (int i = 0; i < n; ++i)
+        NEAR(y[i], g[i] / (1 + exp(-g[i])) * u[i], 1e-14);
     test_free(g);
     test_free(u);
     test_free(dy);
 }
 
-/* ------------------------------------------------------------------------------------------------ reductions --- */
+/* ------------------------------------------------------------------------------------------------ reductions
+ * --- */
 
 static void reductions(void **unused) {
     (void)unused;
@@ -217,8 +240,10 @@ static void reductions(void **unused) {
         double partials[32];
         int64_t count = 0;
         for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK, ++count)
-            partials[count] = k->f32.reduce_block(CT_REDUCE_SUM, n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK, x + i, 0);
-        assert_true(ct_reduce_combine(CT_REDUCE_SUM, count, partials) == k->f32.reduce(CT_REDUCE_SUM, n, x, 0));
+            partials[count] = k->f32.reduce_block(
+                CT_REDUCE_SUM, n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK, x + i, 0);
+        assert_true(ct_reduce_combine(CT_REDUCE_SUM, count, partials) ==
+                    k->f32.reduce(CT_REDUCE_SUM, n, x, 0));
         test_free(x);
         test_free(y);
     }
@@ -240,13 +265,15 @@ static void column_reductions(void **unused) {
     k->f32.column_reduce(CT_REDUCE_SUM, rows, columns, x, stride, y, true);
     for (int64_t c = 0; c < columns; ++c) {
         float sum = before[c]; /* in this very order */
-        for (int64_t r = 0; r < rows; ++r) sum += x[r * stride + c];
+        for (int64_t r = 0; r < rows; ++r)
+            sum += x[r * stride + c];
         assert_true(sum == y[c]);
     }
     k->f32.column_reduce(CT_REDUCE_MAX, rows, columns, x, stride, y, false);
     for (int64_t c = 0; c < columns; ++c) {
         float highest = -INFINITY;
-        for (int64_t r = 0; r < rows; ++r) highest = fmaxf(highest, x[r * stride + c]);
+        for (int64_t r = 0; r < rows; ++r)
+            highest = fmaxf(highest, x[r * stride + c]);
         assert_true(highest == y[c]);
     }
     test_free(x);
@@ -254,12 +281,15 @@ static void column_reductions(void **unused) {
     test_free(before);
 }
 
-/* ---------------------------------------------------------------------------- soft maximum, cross entropy --- */
+/* ---------------------------------------------------------------------------- soft maximum, cross entropy
+ * --- */
 
 static double row_lse(int64_t n, const float *x) {
     double highest = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < n; ++i) highest = fmax(highest, x[i]);
-    for (int64_t i = 0; i < n; ++i) sum += exp((double)x[i] - highest);
+    for (int64_t i = 0; i < n; ++i)
+        highest = fmax(highest, x[i]);
+    for (int64_t i = 0; i < n; ++i)
+        sum += exp((double)x[i] - highest);
     return highest + log(sum);
 }
 
@@ -286,7 +316,8 @@ static void softmax_rows(void **unused) {
             for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK, ++count)
                 k->f32.softmax_part(n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK, x + i, &parts[count]);
             k->f32.softmax_combine(count, parts, &sum);
-            for (int64_t i = 0; i < n; i += 999) k->f32.softmax_write(n - i < 999 ? n - i : 999, x + i, &sum, z + i, i & 1);
+            for (int64_t i = 0; i < n; i += 999)
+                k->f32.softmax_write(n - i < 999 ? n - i : 999, x + i, &sum, z + i, i & 1);
             assert_memory_equal(y, z, (size_t)n * sizeof(float));
         }
         k->f32.softmax(1, n, x, n, x, n); /* in place */
@@ -339,11 +370,14 @@ static void cross_entropy_rows(void **unused) {
     const int64_t targets[rows] = {0, 5002, -100, 17};
     const float scale[rows] = {1, 0.25f, 3, -2};
     const double eps = 0.1;
-    assert_int_equal(k->f32.cross_entropy(rows, n, CT_F32, x, n, targets, -100, 0.1f, loss, lse, false, scale, 1, d, n), -1);
+    assert_int_equal(
+        k->f32.cross_entropy(rows, n, CT_F32, x, n, targets, -100, 0.1f, loss, lse, false, scale, 1, d, n),
+        -1);
     for (int r = 0; r < rows; ++r) {
         const float *row = x + r * n;
         double total = row_lse(n, row), mean = 0;
-        for (int i = 0; i < n; ++i) mean += (double)row[i] / n;
+        for (int i = 0; i < n; ++i)
+            mean += (double)row[i] / n;
         NEAR(lse[r], total, 1e-6);
         bool ignored = targets[r] == -100;
         NEAR(loss[r], ignored ? 0 : total - (1 - eps) * (double)row[targets[r]] - eps * mean, 1e-6);
@@ -362,7 +396,8 @@ static void cross_entropy_rows(void **unused) {
     NEAR(ct_bf16_to_f32(half[0]), exp((double)x[0] - (double)lse[0]) - 1, 0.005);
     const int64_t wrong[rows] = {1, 2, n, 3};
     loss[2] = 77;
-    assert_int_equal(k->f32.cross_entropy(rows, n, CT_F32, x, n, wrong, -100, 0, loss, NULL, false, scale, 1, NULL, n), 2);
+    assert_int_equal(
+        k->f32.cross_entropy(rows, n, CT_F32, x, n, wrong, -100, 0, loss, NULL, false, scale, 1, NULL, n), 2);
     assert_true(loss[2] == 77);
     test_free(half);
     test_free(x);
@@ -370,7 +405,8 @@ static void cross_entropy_rows(void **unused) {
     test_free(again);
 }
 
-/* ----------------------------------------------------------------------------------------------------- norms --- */
+/* ----------------------------------------------------------------------------------------------------- norms
+ * --- */
 
 static void layer_norm_rows(void **unused) {
     (void)unused;
@@ -386,16 +422,19 @@ static void layer_norm_rows(void **unused) {
             m += z / n;
             square += z * z / n;
         }
-        for (int i = 0; i < n; ++i) v += ((double)sum[r * n + i] - m) * ((double)sum[r * n + i] - m) / n;
+        for (int i = 0; i < n; ++i)
+            v += ((double)sum[r * n + i] - m) * ((double)sum[r * n + i] - m) / n;
         NEAR(mean[r], m, 1e-6);
         NEAR(rstd[r], 1 / sqrt(v + 1e-5), 1e-6);
         for (int i = 0; i < n; ++i)
-            NEAR(y[r * n + i], ((double)sum[r * n + i] - m) / sqrt(v + 1e-5) * (double)gamma[i] + (double)beta[i], 2e-6);
+            NEAR(y[r * n + i],
+                 ((double)sum[r * n + i] - m) / sqrt(v + 1e-5) * (double)gamma[i] + (double)beta[i], 2e-6);
     }
     k->f32.rms_norm(rows, n, sum, NULL, NULL, gamma, 1, 1e-6, y, rstd);
     for (int r = 0; r < rows; ++r) {
         double square = 0;
-        for (int i = 0; i < n; ++i) square += (double)sum[r * n + i] * (double)sum[r * n + i] / n;
+        for (int i = 0; i < n; ++i)
+            square += (double)sum[r * n + i] * (double)sum[r * n + i] / n;
         for (int i = 0; i < n; ++i)
             NEAR(y[r * n + i], (double)sum[r * n + i] / sqrt(square + 1e-6) * (1 + (double)gamma[i]), 2e-6);
     }
@@ -420,7 +459,8 @@ static double norm_value(bool rms, int rows, int n, const double *x, const doubl
 static void norm_gradients(void **unused) {
     (void)unused;
     enum { rows = 3, n = 19, all = rows * n };
-    double *x = doubles(all), *dy = doubles(all), *dsum = doubles(all), *gamma = doubles(n), *beta = doubles(n);
+    double *x = doubles(all), *dy = doubles(all), *dsum = doubles(all), *gamma = doubles(n),
+           *beta = doubles(n);
     double mean[rows], rstd[rows], dx[all], dgamma[n], dbeta[n], h = 1e-5;
     for (int rms = 0; rms < 2; ++rms) {
         norm_value(rms, rows, n, x, gamma, beta, dy, mean, rstd);
@@ -448,7 +488,8 @@ static void norm_gradients(void **unused) {
     test_free(beta);
 }
 
-/* ------------------------------------------------------------------------------------------------ optimizers --- */
+/* ------------------------------------------------------------------------------------------------ optimizers
+ * --- */
 
 static void optimizer_steps(void **unused) {
     (void)unused;
@@ -460,8 +501,14 @@ static void optimizer_steps(void **unused) {
         v[i] = v0[i] = uniform();
         w0[i] = w[i];
     }
-    ct_adamw adamw = {.learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1,
-                      .bias_correction1 = 1 - 0.81, .bias_correction2 = 1 - 0.9801, .gradient_scale = 0.5};
+    ct_adamw adamw = {.learning_rate = 0.01,
+                      .beta1 = 0.9,
+                      .beta2 = 0.99,
+                      .epsilon = 1e-8,
+                      .weight_decay = 0.1,
+                      .bias_correction1 = 1 - 0.81,
+                      .bias_correction2 = 1 - 0.9801,
+                      .gradient_scale = 0.5};
     k->f64.adamw(n, w, g, m, v, &adamw, shadow);
     for (int i = 0; i < n; ++i) {
         double d = 0.5 * g[i], mi = 0.9 * m0[i] + 0.1 * d, vi = 0.99 * v0[i] + 0.01 * d * d;
@@ -473,7 +520,11 @@ static void optimizer_steps(void **unused) {
     }
     memcpy(w0, w, sizeof w0);
     memcpy(m0, m, sizeof m0);
-    ct_sgd sgd = {.learning_rate = 0.1, .momentum = 0.9, .dampening = 0, .weight_decay = 0.01, .gradient_scale = 1,
+    ct_sgd sgd = {.learning_rate = 0.1,
+                  .momentum = 0.9,
+                  .dampening = 0,
+                  .weight_decay = 0.01,
+                  .gradient_scale = 1,
                   .nesterov = true};
     k->f64.sgd(n, w, g, m, &sgd, NULL);
     for (int i = 0; i < n; ++i) {
@@ -484,12 +535,14 @@ static void optimizer_steps(void **unused) {
     memcpy(w0, w, sizeof w0);
     sgd = (ct_sgd){.learning_rate = 0.1, .gradient_scale = 1};
     k->f64.sgd(n, w, g, NULL, &sgd, NULL);
-    for (int i = 0; i < n; ++i) NEAR(w[i], w0[i] - 0.1 * g[i], 1e-14);
+    for (int i = 0; i < n; ++i)
+        NEAR(w[i], w0[i] - 0.1 * g[i], 1e-14);
     test_free(w);
     test_free(g);
 }
 
-/* ---------------------------------------------------------------------------------------------------- random --- */
+/* ---------------------------------------------------------------------------------------------------- random
+ * --- */
 
 static void random_fills(void **unused) {
     (void)unused;
@@ -499,15 +552,19 @@ static void random_fills(void **unused) {
     /* Known answer of Philox 4x32-10 (Random123): counter and key all zero. */
     ct_random_range range = {0, 0, 0};
     ct_random_block(0, 0, 0, block);
-    assert_true(block[0] == 0x6627e8d5u && block[1] == 0xe169c58du && block[2] == 0xbc57ac4cu && block[3] == 0x9b00dbd8u);
+    assert_true(block[0] == 0x6627e8d5u && block[1] == 0xe169c58du && block[2] == 0xbc57ac4cu &&
+                block[3] == 0x9b00dbd8u);
     range = (ct_random_range){123456789012345u, 98765432109876u, 1000003};
     k->random_words(40, words, range);
-    for (int i = 0; i < 40; ++i) assert_int_equal(words[i], ct_random_u32_at(range.seed, range.stream, range.offset + (uint64_t)i));
+    for (int i = 0; i < 40; ++i)
+        assert_int_equal(words[i], ct_random_u32_at(range.seed, range.stream, range.offset + (uint64_t)i));
     k->f32.random_uniform(40, x, 0, 1, range);
-    for (int i = 0; i < 40; ++i) assert_true(x[i] == (float)(words[i] >> 8) * 0x1p-24f);
+    for (int i = 0; i < 40; ++i)
+        assert_true(x[i] == (float)(words[i] >> 8) * 0x1p-24f);
     double wide[9];
     k->f64.random_uniform(9, wide, 0, 1, range);
-    for (int i = 0; i < 9; ++i) assert_true(wide[i] == ct_random_uniform_at(range.seed, range.stream, range.offset + (uint64_t)i));
+    for (int i = 0; i < 9; ++i)
+        assert_true(wide[i] == ct_random_uniform_at(range.seed, range.stream, range.offset + (uint64_t)i));
     k->f64.random_normal(9, wide, 0, 1, range);
     for (int i = 0; i < 9; ++i)
         NEAR(wide[i], ct_random_normal_at(range.seed, range.stream, range.offset + (uint64_t)i), 1e-14);
@@ -521,14 +578,16 @@ static void random_fills(void **unused) {
     int64_t beyond = 0;
     for (int i = 0; i < n; ++i) {
         double power = 1;
-        for (int p = 1; p < 5; ++p) moments[p] += (power *= (double)x[i]) / n;
+        for (int p = 1; p < 5; ++p)
+            moments[p] += (power *= (double)x[i]) / n;
         beyond += fabsf(x[i]) > 1.959964f;
     }
     assert_true(fabs(moments[1]) < 0.01 && fabs(moments[2] - 1) < 0.02 && fabs(moments[3]) < 0.04);
     assert_true(fabs(moments[4] - 3) < 0.15 && fabs((double)beyond / n - 0.05) < 0.003);
     k->f32.fill(n, 1, y);
     k->f32.random_perturb(n, y, 0.5, range);
-    for (int i = 0; i < n; ++i) NEAR(y[i], 1 + 0.5 * (double)x[i], 1e-6);
+    for (int i = 0; i < n; ++i)
+        NEAR(y[i], 1 + 0.5 * (double)x[i], 1e-6);
     uint8_t *mask = test_malloc(n);
     k->random_bernoulli(n, mask, 0.75, range);
     k->f32.dropout(n, x, y, 0.25, range);
@@ -544,7 +603,8 @@ static void random_fills(void **unused) {
     test_free(y);
 }
 
-/* ------------------------------------------------------------------------------------- conversions, layout --- */
+/* ------------------------------------------------------------------------------------- conversions, layout
+ * --- */
 
 static void conversions(void **unused) {
     (void)unused;
@@ -567,11 +627,13 @@ static void conversions(void **unused) {
     /* Every f16 and bf16 value goes to f32 and back; f32 halfway cases go to even. */
     static uint16_t all[65536], back[65536];
     static float values[65536];
-    for (int i = 0; i < 65536; ++i) all[i] = (uint16_t)i;
+    for (int i = 0; i < 65536; ++i)
+        all[i] = (uint16_t)i;
     for (int type = CT_BF16; type <= CT_F16; ++type) {
         k->convert(65536, (ct_dtype)type, all, CT_F32, values);
         k->convert(65536, CT_F32, values, (ct_dtype)type, back);
-        for (int i = 0; i < 65536; ++i) assert_true(all[i] == back[i] || isnan(values[i]));
+        for (int i = 0; i < 65536; ++i)
+            assert_true(all[i] == back[i] || isnan(values[i]));
     }
     const float halfway[6] = {1 + 0x1p-11f, 1 + 0x3p-11f, 65519, 65520, 0x1p-25f, 0x1.8p-24f};
     uint16_t h[6];
@@ -594,7 +656,8 @@ static void layout(void **unused) {
         k->transpose(size, rows, columns, x, columns, y, rows);
         for (int r = 0; r < rows; ++r)
             for (int c = 0; c < columns; ++c)
-                assert_memory_equal((char *)x + (r * columns + c) * size, (char *)y + (c * rows + r) * size, (size_t)size);
+                assert_memory_equal((char *)x + (r * columns + c) * size, (char *)y + (c * rows + r) * size,
+                                    (size_t)size);
         k->copy_strided(size, 100, (char *)x + 300 * size, -3, y, 2);
         for (int i = 0; i < 100; ++i)
             assert_memory_equal((char *)y + 2 * i * size, (char *)x + (300 - 3 * i) * size, (size_t)size);
@@ -615,7 +678,8 @@ static void layout(void **unused) {
 static void rotary_embedding(void **unused) {
     (void)unused;
     double x[2][7], y[2][7], back[2][7], cosine[2], sine[2];
-    for (int i = 0; i < 14; ++i) (&x[0][0])[i] = normal();
+    for (int i = 0; i < 14; ++i)
+        (&x[0][0])[i] = normal();
     for (int i = 0; i < 2; ++i) {
         cosine[i] = cos(0.7 + i);
         sine[i] = sin(0.7 + i);
@@ -631,19 +695,23 @@ static void rotary_embedding(void **unused) {
             assert_true(y[h][4] == x[h][4] && y[h][6] == x[h][6]);
         }
         k->f64.rotary(2, 7, 4, cosine, sine, &y[0][0], 7, &back[0][0], 7, interleaved, true);
-        for (int i = 0; i < 14; ++i) NEAR((&back[0][0])[i], (&x[0][0])[i], 1e-15);
+        for (int i = 0; i < 14; ++i)
+            NEAR((&back[0][0])[i], (&x[0][0])[i], 1e-15);
     }
 }
 
 int main(void) {
     k = ct_cpu_kernels();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unary_values),      cmocka_unit_test(unary_gradients),   cmocka_unit_test(binary_and_compare),
-        cmocka_unit_test(position_does_not_matter), cmocka_unit_test(gated_units), cmocka_unit_test(reductions),
-        cmocka_unit_test(column_reductions), cmocka_unit_test(softmax_rows),      cmocka_unit_test(softmax_gradients),
-        cmocka_unit_test(cross_entropy_rows), cmocka_unit_test(layer_norm_rows),  cmocka_unit_test(norm_gradients),
-        cmocka_unit_test(optimizer_steps),   cmocka_unit_test(random_fills),      cmocka_unit_test(conversions),
-        cmocka_unit_test(layout),            cmocka_unit_test(rotary_embedding),
+        cmocka_unit_test(unary_values),       cmocka_unit_test(unary_gradients),
+        cmocka_unit_test(binary_and_compare), cmocka_unit_test(position_does_not_matter),
+        cmocka_unit_test(gated_units),        cmocka_unit_test(reductions),
+        cmocka_unit_test(column_reductions),  cmocka_unit_test(softmax_rows),
+        cmocka_unit_test(softmax_gradients),  cmocka_unit_test(cross_entropy_rows),
+        cmocka_unit_test(layer_norm_rows),    cmocka_unit_test(norm_gradients),
+        cmocka_unit_test(optimizer_steps),    cmocka_unit_test(random_fills),
+        cmocka_unit_test(conversions),        cmocka_unit_test(layout),
+        cmocka_unit_test(rotary_embedding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_kernels_attention.c - the attention kernels against the definition in double precision, their gradients against
- * central differences of it, and the promise that a row's bits depend on nothing but the row and its visible keys. */
+/* test_kernels_attention.c - the attention kernels against the definition in double precision, their
+ * gradients against central differences of it, and the promise that a row's bits depend on nothing but the
+ * row and its visible keys. */
 #include "tensor/cpu/kernels.h"
 
 #include <math.h>
@@ -24,7 +25,8 @@ static double normal(void) {
 }
 static float *floats(int64_t n) {
     float *x = test_malloc((size_t)n * sizeof(float));
-    for (int64_t i = 0; i < n; ++i) x[i] = (float)normal();
+    for (int64_t i = 0; i < n; ++i)
+        x[i] = (float)normal();
     return x;
 }
 
@@ -41,7 +43,8 @@ static double reference_row(const ct_attention_head *a, int64_t i, double *out) 
         s[j] = -INFINITY;
         if (!visible(a, i, j)) continue;
         double dot = 0;
-        for (int64_t c = 0; c < a->head_dim; ++c) dot += (double)a->q[i * a->q_stride + c] * (double)a->k[j * a->k_stride + c];
+        for (int64_t c = 0; c < a->head_dim; ++c)
+            dot += (double)a->q[i * a->q_stride + c] * (double)a->k[j * a->k_stride + c];
         dot *= (double)a->scale;
         if (a->softcap != 0) dot = (double)a->softcap * tanh(dot / (double)a->softcap);
         dot -= (double)a->alibi_slope * fabs((double)(a->query_offset + i - j));
@@ -49,8 +52,10 @@ static double reference_row(const ct_attention_head *a, int64_t i, double *out) 
         s[j] = dot;
         highest = fmax(highest, dot);
     }
-    for (int64_t c = 0; c < a->value_dim; ++c) out[c] = 0;
-    for (int64_t j = 0; j < a->keys && highest > -INFINITY; ++j) sum += exp(s[j] - highest);
+    for (int64_t c = 0; c < a->value_dim; ++c)
+        out[c] = 0;
+    for (int64_t j = 0; j < a->keys && highest > -INFINITY; ++j)
+        sum += exp(s[j] - highest);
     for (int64_t j = 0; j < a->keys && highest > -INFINITY; ++j)
         for (int64_t c = 0; c < a->value_dim; ++c)
             out[c] += exp(s[j] - highest) / sum * (double)a->v[j * a->v_stride + c];
@@ -76,16 +81,34 @@ static fixture make(shape s) {
     f.rows = floats(rows * width);
     f.bias = s.bias ? floats(s.queries * s.keys) : NULL;
     if (s.bias == 2)
-        for (int64_t j = 0; j < s.keys; j += 3) f.bias[j] = -INFINITY;
-    f.head = (ct_attention_head){.queries = s.queries, .keys = s.keys, .head_dim = s.head_dim, .value_dim = s.value_dim,
-                                 .q = f.rows, .k = f.rows + s.head_dim, .v = f.rows + 2 * s.head_dim, .q_stride = width,
-                                 .k_stride = width, .v_stride = width, .out = floats(s.queries * s.value_dim),
-                                 .out_stride = s.value_dim, .lse = floats(s.queries),
-                                 .scale = 1 / sqrtf((float)s.head_dim), .causal = s.causal, .query_offset = s.offset,
-                                 .window = s.window, .alibi_slope = s.alibi, .softcap = s.softcap, .bias = f.bias,
-                                 .bias_row = s.bias == 2 ? 0 : s.bias == 3 ? 1 : s.keys,
-                                 .bias_column = s.bias == 3 ? s.queries : 1,
-                                 .scratch = aligned_alloc(64, (ct_attention_scratch(s.head_dim, s.value_dim) + 63) / 64 * 64)};
+        for (int64_t j = 0; j < s.keys; j += 3)
+            f.bias[j] = -INFINITY;
+    f.head = (ct_attention_head){
+        .queries = s.queries,
+        .keys = s.keys,
+        .head_dim = s.head_dim,
+        .value_dim = s.value_dim,
+        .q = f.rows,
+        .k = f.rows + s.head_dim,
+        .v = f.rows + 2 * s.head_dim,
+        .q_stride = width,
+        .k_stride = width,
+        .v_stride = width,
+        .out = floats(s.queries * s.value_dim),
+        .out_stride = s.value_dim,
+        .lse = floats(s.queries),
+        .scale = 1 / sqrtf((float)s.head_dim),
+        .causal = s.causal,
+        .query_offset = s.offset,
+        .window = s.window,
+        .alibi_slope = s.alibi,
+        .softcap = s.softcap,
+        .bias = f.bias,
+        .bias_row = s.bias == 2   ? 0
+                    : s.bias == 3 ? 1
+                                  : s.keys,
+        .bias_column = s.bias == 3 ? s.queries : 1,
+        .scratch = aligned_alloc(64, (ct_attention_scratch(s.head_dim, s.value_dim) + 63) / 64 * 64)};
     assert_non_null(f.head.scratch);
     return f;
 }
@@ -98,13 +121,13 @@ static void drop(fixture *f) {
 }
 
 static const shape shapes[] = {
-    {100, 130, 64, 64, 0, 0, false, 0, 0, 0},  {150, 150, 64, 64, 0, 0, true, 0, 0, 0},
-    {70, 70, 32, 32, 0, 0, true, 0, 0, 0},     {65, 65, 128, 128, 0, 0, true, 0, 0, 0},
-    {50, 100, 80, 40, 0, 0, false, 0, 0, 0},   {20, 33, 7, 5, 13, 0, true, 0, 0, 0},
-    {1, 200, 64, 64, 199, 0, true, 0, 0, 0},   {120, 200, 16, 16, 80, 50, true, 0, 0, 0},
-    {120, 120, 16, 16, 0, 20, false, 0, 0, 0}, {100, 100, 24, 24, 0, 0, true, 0.25f, 0, 0},
-    {60, 60, 16, 16, 0, 0, true, 0, 2, 0},     {60, 75, 16, 16, 0, 0, false, 0, 0, 1},
-    {60, 75, 16, 16, 0, 0, false, 0, 0, 2},    {60, 75, 16, 16, 0, 0, false, 0, 0, 3},
+    {100, 130, 64, 64, 0, 0, false, 0, 0, 0},   {150, 150, 64, 64, 0, 0, true, 0, 0, 0},
+    {70, 70, 32, 32, 0, 0, true, 0, 0, 0},      {65, 65, 128, 128, 0, 0, true, 0, 0, 0},
+    {50, 100, 80, 40, 0, 0, false, 0, 0, 0},    {20, 33, 7, 5, 13, 0, true, 0, 0, 0},
+    {1, 200, 64, 64, 199, 0, true, 0, 0, 0},    {120, 200, 16, 16, 80, 50, true, 0, 0, 0},
+    {120, 120, 16, 16, 0, 20, false, 0, 0, 0},  {100, 100, 24, 24, 0, 0, true, 0.25f, 0, 0},
+    {60, 60, 16, 16, 0, 0, true, 0, 2, 0},      {60, 75, 16, 16, 0, 0, false, 0, 0, 1},
+    {60, 75, 16, 16, 0, 0, false, 0, 0, 2},     {60, 75, 16, 16, 0, 0, false, 0, 0, 3},
     {30, 90, 16, 16, -5, 33, true, 0.1f, 3, 1}, /* the first five queries see nothing */
 };
 enum { shape_count = sizeof shapes / sizeof shapes[0] };
@@ -117,7 +140,8 @@ static void forward(void **unused) {
         double out[256];
         for (int64_t i = 0; i < f.head.queries; ++i) {
             double lse = reference_row(&f.head, i, out);
-            if (!(fabs((double)f.head.lse[i] - lse) < 2e-6 * (1 + fabs(lse))) && !(lse == -INFINITY && f.head.lse[i] == lse))
+            if (!(fabs((double)f.head.lse[i] - lse) < 2e-6 * (1 + fabs(lse))) &&
+                !(lse == -INFINITY && f.head.lse[i] == lse))
                 fail_msg("case %d, row %d: lse %g, expected %g", s, (int)i, (double)f.head.lse[i], lse);
             for (int64_t c = 0; c < f.head.value_dim; ++c)
                 if (!(fabs((double)f.head.out[i * f.head.value_dim + c] - out[c]) < 3e-6))
@@ -133,7 +157,8 @@ static double value_of(const ct_attention_head *a, const float *dout) {
     double total = 0, out[256];
     for (int64_t i = 0; i < a->queries; ++i) {
         reference_row(a, i, out);
-        for (int64_t c = 0; c < a->value_dim; ++c) total += out[c] * (double)dout[i * a->value_dim + c];
+        for (int64_t c = 0; c < a->value_dim; ++c)
+            total += out[c] * (double)dout[i * a->value_dim + c];
     }
     return total;
 }
@@ -146,7 +171,8 @@ static void check_slope(fixture *f, const float *dout, float *element, double gr
     double below = value_of(&f->head, dout);
     double want = (above - below) / ((double)(keep + h) - (double)(keep - h));
     *element = keep;
-    if (!(fabs(gradient - want) < 2e-4 * (1 + fabs(want)))) fail_msg("case %d, d%c: %g, expected %g", s, which, gradient, want);
+    if (!(fabs(gradient - want) < 2e-4 * (1 + fabs(want))))
+        fail_msg("case %d, d%c: %g, expected %g", s, which, gradient, want);
 }
 
 static void backward(void **unused) {
@@ -158,24 +184,36 @@ static void backward(void **unused) {
         float *dout = floats(a->queries * a->value_dim), *dq = floats(a->queries * a->head_dim);
         float *dk = floats(a->keys * a->head_dim), *dv = floats(a->keys * a->value_dim);
         size_t size = ct_attention_backward_scratch(a->queries, a->head_dim, a->value_dim);
-        ct_attention_gradient g = {.dout = dout, .dout_stride = a->value_dim, .dq = dq, .dk = dk, .dv = dv,
-                                   .dq_stride = a->head_dim, .dk_stride = a->head_dim, .dv_stride = a->value_dim,
+        ct_attention_gradient g = {.dout = dout,
+                                   .dout_stride = a->value_dim,
+                                   .dq = dq,
+                                   .dk = dk,
+                                   .dv = dv,
+                                   .dq_stride = a->head_dim,
+                                   .dk_stride = a->head_dim,
+                                   .dv_stride = a->value_dim,
                                    .scratch = aligned_alloc(64, (size + 63) / 64 * 64)};
         assert_non_null(g.scratch);
         k->attention_backward(a, &g);
         for (int trial = 0; trial < 12; ++trial) {
             state = state * 6364136223846793005u + 1442695040888963407u;
-            int64_t i = (int64_t)((state >> 20) % (uint64_t)a->queries), j = (int64_t)((state >> 30) % (uint64_t)a->keys);
-            int64_t c = (int64_t)((state >> 40) % (uint64_t)a->head_dim), e = (int64_t)((state >> 44) % (uint64_t)a->value_dim);
-            check_slope(&f, dout, (float *)a->q + i * a->q_stride + c, (double)dq[i * a->head_dim + c], s, 'q');
-            check_slope(&f, dout, (float *)a->k + j * a->k_stride + c, (double)dk[j * a->head_dim + c], s, 'k');
-            check_slope(&f, dout, (float *)a->v + j * a->v_stride + e, (double)dv[j * a->value_dim + e], s, 'v');
+            int64_t i = (int64_t)((state >> 20) % (uint64_t)a->queries),
+                    j = (int64_t)((state >> 30) % (uint64_t)a->keys);
+            int64_t c = (int64_t)((state >> 40) % (uint64_t)a->head_dim),
+                    e = (int64_t)((state >> 44) % (uint64_t)a->value_dim);
+            check_slope(&f, dout, (float *)a->q + i * a->q_stride + c, (double)dq[i * a->head_dim + c], s,
+                        'q');
+            check_slope(&f, dout, (float *)a->k + j * a->k_stride + c, (double)dk[j * a->head_dim + c], s,
+                        'k');
+            check_slope(&f, dout, (float *)a->v + j * a->v_stride + e, (double)dv[j * a->value_dim + e], s,
+                        'v');
         }
         float *twice = floats(a->keys * a->head_dim); /* accumulation doubles */
         memcpy(twice, dk, (size_t)(a->keys * a->head_dim) * sizeof(float));
         g.accumulate_kv = true;
         k->attention_backward(a, &g);
-        for (int64_t i = 0; i < a->keys * a->head_dim; ++i) assert_true(dk[i] == 2 * twice[i]);
+        for (int64_t i = 0; i < a->keys * a->head_dim; ++i)
+            assert_true(dk[i] == 2 * twice[i]);
         test_free(twice);
         test_free(dout);
         test_free(dq);
@@ -206,7 +244,8 @@ static void decoding_equals_full(void **unused) {
             part.out = out;
             part.lse = lse;
             k->attention(&part);
-            assert_memory_equal(out, f.head.out + i * f.head.value_dim, (size_t)(rows * f.head.value_dim) * sizeof(float));
+            assert_memory_equal(out, f.head.out + i * f.head.value_dim,
+                                (size_t)(rows * f.head.value_dim) * sizeof(float));
             assert_memory_equal(lse, f.head.lse + i, (size_t)rows * sizeof(float));
             i += rows;
         }

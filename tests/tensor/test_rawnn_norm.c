@@ -50,7 +50,7 @@ static void compare_norm(ct_context *context, ct_dtype dtype, int64_t rows, int6
     double *vx = values(x), *vg = values(g), *vw = affine ? values(weight) : NULL,
            *vb = bias ? values(bias) : NULL;
     norm_result e = norm_loops(vx, vw, vb, vg, rows, n, centred);
-    ct_tensor *mean = NULL, *rstd, *dx, *dweight, *dbias = NULL, *y;
+    ct_tensor *mean = NULL, *rstd, *dx = NULL, *dweight = NULL, *dbias = NULL, *y;
     if (centred) {
         y = ct_raw_layer_norm(x, weight, bias, EPSILON, &mean, &rstd);
         ct_raw_layer_norm_backward(x, weight, mean, rstd, g, &dx, &dweight, &dbias);
@@ -87,7 +87,7 @@ static void norms_against_loops(void **state) {
 static void norm_bits(void **state) {
     (void)state;
     ct_context *contexts[3];
-    ct_tensor *y[3], *dx[3], *dweight[3], *dbias[3];
+    ct_tensor *y[3], *dx[3], *dweight[3] = {NULL}, *dbias[3] = {NULL};
     for (int t = 0; t < 3; t++) {
         ct_context *context = contexts[t] = ct_context_create(1 << t);
         ct_tensor *x = make(context, CT_F32, SHAPE(640, 100), 1, 2),
@@ -112,11 +112,37 @@ static void norm_bits(void **state) {
         ct_context_destroy(contexts[t]);
 }
 
+/* The first of three axes counts sequences: one after the other, onto what there was, gives the bits of all
+ * at once. */
+static void gradients_are_folds_over_sequences(void **state) {
+    (void)state;
+    ct_context *context = ct_context_create(2);
+    for (ct_dtype dtype = CT_F32; dtype <= CT_BF16; dtype++) {
+        ct_tensor *x = make(context, dtype, SHAPE(3, 150, 40), 1, 2),
+                  *g = make(context, dtype, SHAPE(3, 150, 40), 2, 1);
+        ct_dtype wide = dtype == CT_F64 ? CT_F64 : CT_F32;
+        ct_tensor *weight = make(context, wide, SHAPE(40), 3, 1), *mean, *rstd, *dx;
+        ct_tensor *all[2] = {NULL, NULL}, *folded[2] = {NULL, NULL};
+        ct_raw_layer_norm(x, weight, weight, EPSILON, &mean, &rstd);
+        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, &dx, &all[0], &all[1]);
+        for (int i = 0; i < 3; i++) {
+            ct_tensor *one = rows_of(x, 0, i, 1), *kept = folded[0];
+            ct_raw_layer_norm_backward(one, weight, rows_of(mean, 0, i, 1), rows_of(rstd, 0, i, 1),
+                                       rows_of(g, 0, i, 1), &dx, &folded[0], &folded[1]);
+            assert_true(i == 0 || folded[0] == kept);
+        }
+        assert_fine(context);
+        assert_same_bits(all[0], folded[0], "dweight");
+        assert_same_bits(all[1], folded[1], "dbias");
+    }
+    ct_context_destroy(context);
+}
+
 static void norm_errors(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
     ct_tensor *x = make(context, CT_F32, SHAPE(4, 6), 1, 2), *weight = make(context, CT_F32, SHAPE(5), 1, 2);
-    ct_tensor *mean, *rstd, *dx;
+    ct_tensor *mean, *rstd, *dx = NULL;
     ct_raw_layer_norm(x, weight, NULL, EPSILON, &mean, &rstd);
     assert_error(context, CT_ERROR_SHAPE, "layer_norm: weight f32[5] does not fit x f32[4, 6]: expected [6]");
     ct_raw_layer_norm(x, NULL, weight, EPSILON, &mean, &rstd);
@@ -153,6 +179,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_against_loops),
         cmocka_unit_test(norm_bits),
+        cmocka_unit_test(gradients_are_folds_over_sequences),
         cmocka_unit_test(norm_errors),
         cmocka_unit_test(counts_and_failures),
     };

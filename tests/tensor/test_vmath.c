@@ -1,5 +1,5 @@
-/* test_vmath.c - the elementary functions against the C library in long double: greatest error in ulp over dense
- * samples, and special values. Run with an argument it prints what it measured. */
+/* test_vmath.c - the elementary functions against the C library in long double: greatest error in ulp over
+ * dense samples, and special values. Run with an argument it prints what it measured. */
 #include "tensor/cpu/kernels.h"
 
 #include <math.h>
@@ -13,18 +13,31 @@
 static bool verbose;
 typedef long double reference(long double);
 
-static long double sigmoid_l(long double x) { return 1 / (1 + expl(-x)); }
-static long double softplus_l(long double x) { return x > 0 ? x + log1pl(expl(-x)) : log1pl(expl(x)); }
-static long double gelu_l(long double x) { return x * 0.5L * erfcl(-x * 0.70710678118654752440084L); }
+static long double sigmoid_l(long double x) {
+    return 1 / (1 + expl(-x));
+}
+static long double softplus_l(long double x) {
+    return x > 0 ? x + log1pl(expl(-x)) : log1pl(expl(x));
+}
+static long double gelu_l(long double x) {
+    return x * 0.5L * erfcl(-x * 0.70710678118654752440084L);
+}
 static long double gelu_tanh_l(long double x) {
     long double u = 0.797884560802865355879892L * (x + 0.044715L * x * x * x);
     return x * sigmoid_l(2 * u);
 }
-static long double silu_l(long double x) { return x * sigmoid_l(x); }
-static long double rsqrt_l(long double x) { return 1 / sqrtl(x); }
-static long double elu_l(long double x) { return x > 0 ? x : expm1l(x); }
+static long double silu_l(long double x) {
+    return x * sigmoid_l(x);
+}
+static long double rsqrt_l(long double x) {
+    return 1 / sqrtl(x);
+}
+static long double elu_l(long double x) {
+    return x > 0 ? x : expm1l(x);
+}
 
-/* Samples of [low, high]: even indices uniform, odd ones log-uniform towards 0, both signs where the range has them. */
+/* Samples of [low, high]: even indices uniform, odd ones log-uniform towards 0, both signs where the range
+ * has them. */
 static uint64_t state = 88172645463325252u;
 static double uniform(void) {
     state ^= state << 13;
@@ -104,16 +117,20 @@ static void errors_of_functions(void **unused) {
         double worst32 = 0, worst64 = 0, at32 = 0, at64 = 0;
         for (int i = 0; i < count; ++i) {
             long double want = r->f(x32[i]);
-            double error = fabsl(want) < 0x1p-126L && x32[i] != 0 && r->op != CT_UNARY_LOG ? 0 : ulps(y32[i], want, 24, -125);
+            double error = fabsl(want) < 0x1p-126L && x32[i] != 0 && r->op != CT_UNARY_LOG
+                               ? 0
+                               : ulps(y32[i], want, 24, -125);
             if (error > worst32) worst32 = error, at32 = x32[i];
             want = r->f(x64[i]);
             error = fabsl(want) < 0x1p-1022L && r->op != CT_UNARY_LOG ? 0 : ulps(y64[i], want, 53, -1021);
             if (error > worst64) worst64 = error, at64 = x64[i];
         }
-        if (verbose) printf("%-14s f32 %6.3f ulp at %-14g f64 %6.3f ulp at %g\n", r->name, worst32, at32, worst64, at64);
+        if (verbose)
+            printf("%-14s f32 %6.3f ulp at %-14g f64 %6.3f ulp at %g\n", r->name, worst32, at32, worst64,
+                   at64);
         if (!(worst32 <= r->limit_f32) || !(worst64 <= r->limit_f64))
-            fail_msg("%s: %g ulp at %.9g (f32, limit %g), %g ulp at %.17g (f64, limit %g)", r->name, worst32, at32,
-                     r->limit_f32, worst64, at64, r->limit_f64);
+            fail_msg("%s: %g ulp at %.9g (f32, limit %g), %g ulp at %.17g (f64, limit %g)", r->name, worst32,
+                     at32, r->limit_f32, worst64, at64, r->limit_f64);
     }
 }
 
@@ -142,8 +159,11 @@ static void errors_of_pow(void **unused) {
     assert_true(worst32 < 0.51);
 }
 
-static const double specials[] = {0.0, -0.0, 1, -1, 0.5, -0.5, 2, -2, 3, -3, 2.5, -2.5, 1e17, -1e17, 9007199254740993.0,
-                                  1e308, -1e308, INFINITY, -INFINITY, NAN, 5e-324, -5e-324, 1e-310, 0.99999999, 1.0000001};
+static const double specials[] = {0.0,    -0.0,    1,        -1,         0.5,
+                                  -0.5,   2,       -2,       3,          -3,
+                                  2.5,    -2.5,    1e17,     -1e17,      9007199254740993.0,
+                                  1e308,  -1e308,  INFINITY, -INFINITY,  NAN,
+                                  5e-324, -5e-324, 1e-310,   0.99999999, 1.0000001};
 enum { special_count = sizeof specials / sizeof specials[0] };
 
 /* The same value, or both NaN; zeros with the same sign; otherwise close. */
@@ -161,7 +181,8 @@ static void special_values_of_pow(void **unused) {
             double got;
             kernels->f64.binary(CT_BINARY_POW, 1, &specials[i], 1, &specials[j], 1, &got);
             if (!same(got, pow(specials[i], specials[j]), 1e-15))
-                fail_msg("pow(%g, %g) = %g, expected %g", specials[i], specials[j], got, pow(specials[i], specials[j]));
+                fail_msg("pow(%g, %g) = %g, expected %g", specials[i], specials[j], got,
+                         pow(specials[i], specials[j]));
             float x = (float)specials[i], y = (float)specials[j], got32;
             kernels->f32.binary(CT_BINARY_POW, 1, &x, 1, &y, 1, &got32);
             if (!same(got32, (float)pow(x, y), 1e-7))
@@ -175,28 +196,32 @@ static void special_values_of_functions(void **unused) {
         const char *name;
         ct_unary op;
         double (*f)(double);
-    } functions[] = {{"exp", CT_UNARY_EXP, exp},       {"exp2", CT_UNARY_EXP2, exp2}, {"expm1", CT_UNARY_EXPM1, expm1},
-                     {"log", CT_UNARY_LOG, log},       {"log2", CT_UNARY_LOG2, log2}, {"log1p", CT_UNARY_LOG1P, log1p},
-                     {"tanh", CT_UNARY_TANH, tanh},    {"sin", CT_UNARY_SIN, sin},    {"cos", CT_UNARY_COS, cos},
-                     {"erf", CT_UNARY_ERF, erf},       {"sqrt", CT_UNARY_SQRT, sqrt}, {"floor", CT_UNARY_FLOOR, floor},
-                     {"ceil", CT_UNARY_CEIL, ceil},    {"trunc", CT_UNARY_TRUNC, trunc},
-                     {"round", CT_UNARY_ROUND, nearbyint}, {"abs", CT_UNARY_ABS, fabs}};
+    } functions[] = {
+        {"exp", CT_UNARY_EXP, exp},    {"exp2", CT_UNARY_EXP2, exp2},    {"expm1", CT_UNARY_EXPM1, expm1},
+        {"log", CT_UNARY_LOG, log},    {"log2", CT_UNARY_LOG2, log2},    {"log1p", CT_UNARY_LOG1P, log1p},
+        {"tanh", CT_UNARY_TANH, tanh}, {"sin", CT_UNARY_SIN, sin},       {"cos", CT_UNARY_COS, cos},
+        {"erf", CT_UNARY_ERF, erf},    {"sqrt", CT_UNARY_SQRT, sqrt},    {"floor", CT_UNARY_FLOOR, floor},
+        {"ceil", CT_UNARY_CEIL, ceil}, {"trunc", CT_UNARY_TRUNC, trunc}, {"round", CT_UNARY_ROUND, nearbyint},
+        {"abs", CT_UNARY_ABS, fabs}};
     const ct_kernels *kernels = ct_cpu_kernels();
     for (size_t f = 0; f < sizeof functions / sizeof functions[0]; ++f)
         for (int i = 0; i < special_count; ++i) {
             double got;
             kernels->f64.unary(functions[f].op, 1, &specials[i], &got, 0, 0);
             if (!same(got, functions[f].f(specials[i]), 1e-15))
-                fail_msg("%s(%g) = %g, expected %g", functions[f].name, specials[i], got, functions[f].f(specials[i]));
+                fail_msg("%s(%g) = %g, expected %g", functions[f].name, specials[i], got,
+                         functions[f].f(specials[i]));
             float x = (float)specials[i], got32;
             double want = functions[f].f((double)x);
             kernels->f32.unary(functions[f].op, 1, &x, &got32, 0, 0);
-            if (!same((double)got32, fabs(want) < 0x1p-126 ? (double)(float)want : want, 3e-7) && fabs(want) < 3e38)
+            if (!same((double)got32, fabs(want) < 0x1p-126 ? (double)(float)want : want, 3e-7) &&
+                fabs(want) < 3e38)
                 fail_msg("%sf(%g) = %g, expected %g", functions[f].name, (double)x, (double)got32, want);
         }
 }
 
-/* The sine of 2^120 and of the f64 that is nearest to a multiple of pi/2 (Muller's worst case), to 20 digits. */
+/* The sine of 2^120 and of the f64 that is nearest to a multiple of pi/2 (Muller's worst case), to 20 digits.
+ */
 static void largest_angles(void **unused) {
     (void)unused;
     const ct_kernels *kernels = ct_cpu_kernels();
@@ -215,8 +240,8 @@ int main(int argc, char **argv) {
     (void)argv;
     verbose = argc > 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_of_functions),       cmocka_unit_test(errors_of_pow),
-        cmocka_unit_test(special_values_of_pow),     cmocka_unit_test(special_values_of_functions),
+        cmocka_unit_test(errors_of_functions),   cmocka_unit_test(errors_of_pow),
+        cmocka_unit_test(special_values_of_pow), cmocka_unit_test(special_values_of_functions),
         cmocka_unit_test(largest_angles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

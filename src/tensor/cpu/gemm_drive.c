@@ -6,6 +6,7 @@
 #include "tensor/cpu/gemm_kernels.h"
 
 #include <string.h>
+#include <stdlib.h>
 
 #define PADDING 64                        /* bytes the packing kernels may write past the end */
 #define COLUMNS_PARALLEL 3072             /* of B packed at once; a block of 384 steps of f32 is 4.5 MiB */
@@ -60,8 +61,8 @@ static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, bool seri
     plan->size = (int64_t)ct_dtype_size(kernels->dtype);
     plan->depth = smaller(kernels->depth, larger(problem->k, 1));
     plan->columns = smaller(most_columns, round_up(problem->n, kernels->nr));
-    plan->b_direct = is_plain(kernels, &problem->b) && problem->b.col_stride == 1 && problem->m <= DIRECT_B_ROWS;
-    plan->a_direct = is_plain(kernels, &problem->a) && (problem->n <= 2 * kernels->nr || problem->m <= kernels->mr);
+    plan->b_direct = is_plain(kernels, &problem->b) && problem->b.col_stride == 1 && (problem->m <= DIRECT_B_ROWS || (getenv("BD") && problem->n*problem->k*plan->size <= atol(getenv("BD"))));
+    plan->a_direct = is_plain(kernels, &problem->a) && (problem->n <= (getenv("AD")?atol(getenv("AD")):32) || problem->m <= kernels->mr);
     plan->kept = !problem->finish.in_place && problem->k > plan->depth;
     plan->height = problem->m;
     plan->task_columns = plan->columns;

@@ -158,13 +158,13 @@ typedef struct ct_sgd {
     bool maximize;
 } ct_sgd;
 
-/* Philox 4x32-10 as in carat/base.h: key = seed, counter = (block low, high, stream low, high). The upper two bits of
- * the block number say what is drawn (base/random_internal.h); with k = offset + i for element i of a fill:
- *   words, f32 uniforms, masks: word k % 4 of block CT_RANDOM_WORDS + k / 4; u = (word >> 8) 2^-24 in [0, 1).
- *   f32 normals: block CT_RANDOM_NORMAL + k / 4, whose words (0, 1) and (2, 3) each give a pair by Box-Muller: with
- *     u1 = (first + 1) 2^-32 in (0, 1], u2 = second 2^-32: sqrt(-2 log u1) times cos(2 pi u2), sin(2 pi u2).
- *   f64 uniforms: 64-bit word k % 2 (low word first) of block CT_RANDOM_UNIFORM + k / 2; u = (word >> 11) 2^-53.
- *   f64 normals: block CT_RANDOM_NORMAL + k / 2, its two u as a pair: u1 = 1 - u, u2 = u.
+/* Philox 4x32-10 as in carat/base.h: key = seed, counter = (block low, high, stream low, high). The upper two
+ * bits of the block number say what is drawn (base/random_internal.h); with k = offset + i for element i of a
+ * fill: words, f32 uniforms, masks: word k % 4 of block CT_RANDOM_WORDS + k / 4; u = (word >> 8) 2^-24 in [0,
+ * 1). f32 normals: block CT_RANDOM_NORMAL + k / 4, whose words (0, 1) and (2, 3) each give a pair by
+ * Box-Muller: with u1 = (first + 1) 2^-32 in (0, 1], u2 = second 2^-32: sqrt(-2 log u1) times cos(2 pi u2),
+ * sin(2 pi u2). f64 uniforms: 64-bit word k % 2 (low word first) of block CT_RANDOM_UNIFORM + k / 2; u =
+ * (word >> 11) 2^-53. f64 normals: block CT_RANDOM_NORMAL + k / 2, its two u as a pair: u1 = 1 - u, u2 = u.
  * Hence a fill can be cut at any element. */
 typedef struct ct_random_range {
     uint64_t seed, stream, offset;
@@ -180,7 +180,8 @@ typedef struct ct_random_range {
  * cache equals the row of a full forward pass. `scratch`: at least ct_attention_scratch(...) bytes, any
  * content, 64-byte aligned. */
 #define CT_ATTENTION_KEYS 64
-#define CT_ATTENTION_QUERIES 144 /* queries of one call in a forward pass that are best for speed; any number works */
+#define CT_ATTENTION_QUERIES                                                                                 \
+    144 /* queries of one call in a forward pass that are best for speed; any number works */
 typedef struct ct_attention_head {
     int64_t queries, keys, head_dim, value_dim; /* head_dim of q and k, value_dim of v and out */
     const float *q, *k, *v;
@@ -234,7 +235,8 @@ typedef struct ct_kernels {
      * == `from` copies. In place only where both types have the same size. */
     void (*convert)(int64_t n, ct_dtype from, const void *x, ct_dtype to, void *y);
 
-    /* Attention, f32. See ct_attention_head. `attention` is also the decoding step (queries == 1, memory bound).
+    /* Attention, f32. See ct_attention_head. `attention` is also the decoding step (queries == 1, memory
+     * bound).
      */
     void (*attention)(const ct_attention_head *attention);
     void (*attention_backward)(const ct_attention_head *attention, const ct_attention_gradient *gradient);

@@ -1,7 +1,8 @@
-/* kernels_attention_backward.inc.h - gradients of attention of one head (Dao et al. 2022, algorithm 4). Included by
- * kernels_all.inc.h.
+/* kernels_attention_backward.inc.h - gradients of attention of one head (Dao et al. 2022, algorithm 4).
+ * Included by kernels_all.inc.h.
  *
- *   P = exp(S - lse), dV = P' dO, dP = dO V', D = rowsum(dO O), dS = P (dP - D), dQ = scale dS K, dK = scale dS' Q */
+ *   P = exp(S - lse), dV = P' dO, dP = dO V', D = rowsum(dO O), dS = P (dP - D), dQ = scale dS K, dK = scale
+ * dS' Q */
 
 typedef struct gradient_state {
     float *kt, *k, *vt;      /* the key block: transposed, times scale, values transposed */
@@ -12,7 +13,8 @@ typedef struct gradient_state {
     int64_t head_padded, value_padded;
 } gradient_state;
 
-static void gradient_state_place(gradient_state *t, const ct_attention_head *a, const ct_attention_gradient *g) {
+static void gradient_state_place(gradient_state *t, const ct_attention_head *a,
+                                 const ct_attention_gradient *g) {
     t->head_padded = attention_padded(a->head_dim);
     t->value_padded = attention_padded(a->value_dim);
     t->kt = g->scratch;
@@ -29,8 +31,8 @@ static void gradient_state_place(gradient_state *t, const ct_attention_head *a, 
 }
 
 /* Scores to probabilities P, and dP to dS, of one row. */
-static void gradient_row(const ct_attention_head *a, const gradient_state *t, int64_t i, int64_t first, int64_t count, float *s,
-                         float *ds) {
+static void gradient_row(const ct_attention_head *a, const gradient_state *t, int64_t i, int64_t first,
+                         int64_t count, float *s, float *ds) {
     int64_t low, high;
     attention_range(a, i, first, count, &low, &high);
     const bool plain = attention_is_plain(a);
@@ -48,36 +50,76 @@ static void gradient_row(const ct_attention_head *a, const gradient_state *t, in
 }
 
 /* One block of queries against one block of keys. */
-static void gradient_block(const ct_attention_head *a, const ct_attention_gradient *g, gradient_state *t, int64_t i,
-                           int64_t rows, int64_t first, int64_t count) {
+static void gradient_block(const ct_attention_head *a, const ct_attention_gradient *g, gradient_state *t,
+                           int64_t i, int64_t rows, int64_t first, int64_t count) {
     int64_t hp = t->head_padded, vp = t->value_padded;
     attention_pack(rows, a->head_dim, a->q + i * a->q_stride, a->q_stride, a->scale, t->q, hp);
     attention_pack(rows, a->value_dim, g->dout + i * g->dout_stride, g->dout_stride, 1, t->dout, vp);
     attention_pack(rows, a->head_dim, g->dq + i * g->dq_stride, g->dq_stride, 1, t->dq, hp);
-    product scores = {.m = rows, .n = KEYS, .k = a->head_dim, .a = t->q, .a_row = hp, .a_column = 1,
-                      .b = t->kt, .b_row = KEYS, .c = t->scores, .c_row = KEYS};
+    product scores = {.m = rows,
+                      .n = KEYS,
+                      .k = a->head_dim,
+                      .a = t->q,
+                      .a_row = hp,
+                      .a_column = 1,
+                      .b = t->kt,
+                      .b_row = KEYS,
+                      .c = t->scores,
+                      .c_row = KEYS};
     product_set(&scores);
-    product dscores = {.m = rows, .n = KEYS, .k = a->value_dim, .a = t->dout, .a_row = vp, .a_column = 1,
-                       .b = t->vt, .b_row = KEYS, .c = t->dscores, .c_row = KEYS};
+    product dscores = {.m = rows,
+                       .n = KEYS,
+                       .k = a->value_dim,
+                       .a = t->dout,
+                       .a_row = vp,
+                       .a_column = 1,
+                       .b = t->vt,
+                       .b_row = KEYS,
+                       .c = t->dscores,
+                       .c_row = KEYS};
     product_set(&dscores);
     for (int64_t r = 0; r < rows; ++r)
         gradient_row(a, t, i + r, first, count, t->scores + r * KEYS, t->dscores + r * KEYS);
-    product dv = {.m = count, .n = vp, .k = rows, .a = t->scores, .a_row = 1, .a_column = KEYS,
-                  .b = t->dout, .b_row = vp, .c = t->dv, .c_row = vp};
+    product dv = {.m = count,
+                  .n = vp,
+                  .k = rows,
+                  .a = t->scores,
+                  .a_row = 1,
+                  .a_column = KEYS,
+                  .b = t->dout,
+                  .b_row = vp,
+                  .c = t->dv,
+                  .c_row = vp};
     product_add(&dv);
-    product dk = {.m = count, .n = hp, .k = rows, .a = t->dscores, .a_row = 1, .a_column = KEYS,
-                  .b = t->q, .b_row = hp, .c = t->dk, .c_row = hp};
+    product dk = {.m = count,
+                  .n = hp,
+                  .k = rows,
+                  .a = t->dscores,
+                  .a_row = 1,
+                  .a_column = KEYS,
+                  .b = t->q,
+                  .b_row = hp,
+                  .c = t->dk,
+                  .c_row = hp};
     product_add(&dk);
-    product dq = {.m = rows, .n = hp, .k = count, .a = t->dscores, .a_row = KEYS, .a_column = 1,
-                  .b = t->k, .b_row = hp, .c = t->dq, .c_row = hp};
+    product dq = {.m = rows,
+                  .n = hp,
+                  .k = count,
+                  .a = t->dscores,
+                  .a_row = KEYS,
+                  .a_column = 1,
+                  .b = t->k,
+                  .b_row = hp,
+                  .c = t->dq,
+                  .c_row = hp};
     product_add(&dq);
     for (int64_t r = 0; r < rows; ++r)
         memcpy(g->dq + (i + r) * g->dq_stride, t->dq + r * hp, (size_t)a->head_dim * sizeof(float));
 }
 
 /* Writes or adds the finished gradient of a key block. */
-static void gradient_output(int64_t rows, int64_t columns, const float *x, int64_t padded, float *y, int64_t stride,
-                            bool accumulate) {
+static void gradient_output(int64_t rows, int64_t columns, const float *x, int64_t padded, float *y,
+                            int64_t stride, bool accumulate) {
     for (int64_t r = 0; r < rows; ++r, x += padded, y += stride) {
         if (accumulate)
             axpy_f32(columns, 1, x, y);
@@ -90,7 +132,8 @@ static void attention_backward(const ct_attention_head *a, const ct_attention_gr
     gradient_state t;
     gradient_state_place(&t, a, g);
     for (int64_t i = 0; i < a->queries; ++i) {
-        t.delta[i] = (float)row_dot_f32(a->value_dim, g->dout + i * g->dout_stride, a->out + i * a->out_stride);
+        t.delta[i] =
+            (float)row_dot_f32(a->value_dim, g->dout + i * g->dout_stride, a->out + i * a->out_stride);
         memset(g->dq + i * g->dq_stride, 0, (size_t)a->head_dim * sizeof(float));
     }
     for (int64_t first = 0; first < a->keys; first += KEYS) {

@@ -1,5 +1,6 @@
-/* kernels_cross_entropy.inc.h - cross entropy of rows of logits, forward and backward, for one element type. Included
- * by kernels_all.inc.h. Rows are worked on in blocks of CT_REDUCE_BLOCK; bf16 blocks are converted into a buffer. */
+/* kernels_cross_entropy.inc.h - cross entropy of rows of logits, forward and backward, for one element type.
+ * Included by kernels_all.inc.h. Rows are worked on in blocks of CT_REDUCE_BLOCK; bf16 blocks are converted
+ * into a buffer. */
 
 typedef struct N(logits) {
     const void *row;
@@ -9,15 +10,16 @@ typedef struct N(logits) {
 } N(logits);
 
 /* The block that starts at element i, `*length` elements. */
-static const REAL *N(logits_block)(N(logits) *logits, int64_t i, int64_t *length) {
+static const REAL *N(logits_block)(N(logits) * logits, int64_t i, int64_t *length) {
     *length = logits->n - i < CT_REDUCE_BLOCK ? logits->n - i : CT_REDUCE_BLOCK;
     if (!logits->bf16) return (const REAL *)logits->row + i;
     const uint16_t *source = (const uint16_t *)logits->row + i;
-    for (int64_t j = 0; j < *length; ++j) logits->buffer[j] = (REAL)ct_bf16_to_f32(source[j]);
+    for (int64_t j = 0; j < *length; ++j)
+        logits->buffer[j] = (REAL)ct_bf16_to_f32(source[j]);
     return logits->buffer;
 }
 
-static double N(logits_lse)(N(logits) *logits) {
+static double N(logits_lse)(N(logits) * logits) {
     REAL highest = (REAL)-INFINITY;
     int64_t length;
     for (int64_t i = 0; i < logits->n; i += CT_REDUCE_BLOCK) {
@@ -34,7 +36,7 @@ static double N(logits_lse)(N(logits) *logits) {
     return (double)highest + N(log_of)(ct_reduce_counter_total(&counter, CT_REDUCE_SUM));
 }
 
-static double N(logits_sum)(N(logits) *logits) {
+static double N(logits_sum)(N(logits) * logits) {
     ct_reduce_counter counter = {.count = 0};
     int64_t length;
     for (int64_t i = 0; i < logits->n; i += CT_REDUCE_BLOCK) {
@@ -53,7 +55,7 @@ static void N(logits_slope)(int64_t n, const REAL *x, REAL lse, REAL share, REAL
     }
 }
 
-static void N(logits_gradient)(N(logits) *logits, int64_t target, REAL lse, REAL smoothing, REAL scale,
+static void N(logits_gradient)(N(logits) * logits, int64_t target, REAL lse, REAL smoothing, REAL scale,
                                void *output) {
     REAL share = smoothing / (REAL)logits->n;
     for (int64_t i = 0, length; i < logits->n; i += CT_REDUCE_BLOCK) {
@@ -63,11 +65,12 @@ static void N(logits_gradient)(N(logits) *logits, int64_t target, REAL lse, REAL
         if (target >= i && target < i + length) y[target - i] = y[target - i] - scale * (1 - smoothing);
         if (!logits->bf16) continue;
         uint16_t *narrow = (uint16_t *)output + i;
-        for (int64_t j = 0; j < length; ++j) narrow[j] = ct_f32_to_bf16((float)y[j]);
+        for (int64_t j = 0; j < length; ++j)
+            narrow[j] = ct_f32_to_bf16((float)y[j]);
     }
 }
 
-static void N(logits_zero)(const N(logits) *logits, void *output) {
+static void N(logits_zero)(const N(logits) * logits, void *output) {
     memset(output, 0, (size_t)logits->n * (logits->bf16 ? sizeof(uint16_t) : sizeof(REAL)));
 }
 

@@ -1,22 +1,23 @@
-/* kernels_elementwise.inc.h - unary, binary, comparison, gated and update kernels, for one element type. Included by
- * kernels_all.inc.h (macros there). The loops see whole vectors only; the drivers pass ends of ranges through a
- * padded buffer, so that an element has the same bits wherever it stands. */
+/* kernels_elementwise.inc.h - unary, binary, comparison, gated and update kernels, for one element type.
+ * Included by kernels_all.inc.h (macros there). The loops see whole vectors only; the drivers pass ends of
+ * ranges through a padded buffer, so that an element has the same bits wherever it stands. */
 
 #define CHUNK 1024 /* elements that are computed into the first cache before they are streamed out */
 
-/* --------------------------------------------------------------------------------------------------- unary --- */
+/* --------------------------------------------------------------------------------------------------- unary
+ * --- */
 
 typedef void N(unary_loop)(int64_t vectors, const REAL *x, REAL *y, REAL p, REAL q);
 
-#define UNARY(name, expression)                                                                                  \
-    static void N(unary_##name)(int64_t vectors, const REAL *x, REAL *y, REAL p, REAL q) {                       \
-        const VT P = V(set)(p), Q = V(set)(q);                                                                   \
-        (void)P;                                                                                                 \
-        (void)Q;                                                                                                 \
-        for (int64_t i = 0; i < vectors; ++i) {                                                                  \
-            VT v = V(load)(x + i * LANES);                                                                       \
-            V(store)(y + i * LANES, expression);                                                                 \
-        }                                                                                                        \
+#define UNARY(name, expression)                                                                              \
+    static void N(unary_##name)(int64_t vectors, const REAL *x, REAL *y, REAL p, REAL q) {                   \
+        const VT P = V(set)(p), Q = V(set)(q);                                                               \
+        (void)P;                                                                                             \
+        (void)Q;                                                                                             \
+        for (int64_t i = 0; i < vectors; ++i) {                                                              \
+            VT v = V(load)(x + i * LANES);                                                                   \
+            V(store)(y + i * LANES, expression);                                                             \
+        }                                                                                                    \
     }
 
 #define ZERO V(zero)()
@@ -102,10 +103,11 @@ static int64_t N(until_aligned)(const REAL *y, int64_t n) {
 
 /* Copies whole vectors past the caches. y is aligned. */
 static void N(stream_out)(int64_t vectors, const REAL *x, REAL *y) {
-    for (int64_t i = 0; i < vectors; ++i) V(stream)(y + i * LANES, V(load)(x + i * LANES));
+    for (int64_t i = 0; i < vectors; ++i)
+        V(stream)(y + i * LANES, V(load)(x + i * LANES));
 }
 
-static void N(unary_range)(N(unary_loop) *loop, int64_t n, const REAL *x, REAL *y, REAL p, REAL q) {
+static void N(unary_range)(N(unary_loop) * loop, int64_t n, const REAL *x, REAL *y, REAL p, REAL q) {
     int64_t vectors = n / LANES, done = vectors * LANES;
     loop(vectors, x, y, p, q);
     if (done == n) return;
@@ -134,19 +136,21 @@ static void N(unary)(int op, int64_t n, const REAL *x, REAL *y, REAL p, REAL q) 
     simd_fence();
 }
 
-/* ----------------------------------------------------------------------------------------- unary gradients --- */
+/* ----------------------------------------------------------------------------------------- unary gradients
+ * --- */
 
 typedef void N(gradient_loop)(int64_t vectors, const REAL *s, const REAL *dy, REAL *dx, REAL p, REAL q);
 
-#define GRADIENT(name, expression)                                                                               \
-    static void N(gradient_##name)(int64_t vectors, const REAL *s, const REAL *dy, REAL *dx, REAL p, REAL q) {   \
-        const VT P = V(set)(p), Q = V(set)(q);                                                                   \
-        (void)P;                                                                                                 \
-        (void)Q;                                                                                                 \
-        for (int64_t i = 0; i < vectors; ++i) {                                                                  \
-            VT v = V(load)(s + i * LANES), d = V(load)(dy + i * LANES);                                          \
-            V(store)(dx + i * LANES, expression);                                                                \
-        }                                                                                                        \
+#define GRADIENT(name, expression)                                                                           \
+    static void N(gradient_##name)(int64_t vectors, const REAL *s, const REAL *dy, REAL *dx, REAL p,         \
+                                   REAL q) {                                                                 \
+        const VT P = V(set)(p), Q = V(set)(q);                                                               \
+        (void)P;                                                                                             \
+        (void)Q;                                                                                             \
+        for (int64_t i = 0; i < vectors; ++i) {                                                              \
+            VT v = V(load)(s + i * LANES), d = V(load)(dy + i * LANES);                                      \
+            V(store)(dx + i * LANES, expression);                                                            \
+        }                                                                                                    \
     }
 GRADIENT(relu, V(keep)(V(gt)(v, ZERO), d))
 GRADIENT(leaky_relu, V(select)(V(gt)(v, ZERO), d, V(mul)(P, d)))
@@ -157,7 +161,7 @@ GRADIENT(silu, V(mul)(d, V(silu_slope)(v)))
 GRADIENT(softplus, V(mul)(d, V(sigmoid)(v)))
 GRADIENT(tanh, V(mul)(d, V(fnma)(v, v, ONE)))
 GRADIENT(sigmoid, V(mul)(d, V(mul)(v, V(sub)(ONE, v))))
-GRADIENT(clamp, V(keep)(M(and)(V(ge)(v, P), V(le)(v, Q)), d))
+GRADIENT(clamp, V(keep)(M (and)(V(ge)(v, P), V(le)(v, Q)), d))
 #undef GRADIENT
 
 static N(gradient_loop) *const N(gradient_loops)[CT_GRADIENT_COUNT] = {
@@ -173,8 +177,8 @@ static N(gradient_loop) *const N(gradient_loops)[CT_GRADIENT_COUNT] = {
     [CT_GRADIENT_CLAMP] = N(gradient_clamp),
 };
 
-static void N(unary_backward)(ct_unary_gradient op, int64_t n, const REAL *s, const REAL *dy, REAL *dx, REAL p,
-                              REAL q) {
+static void N(unary_backward)(ct_unary_gradient op, int64_t n, const REAL *s, const REAL *dy, REAL *dx,
+                              REAL p, REAL q) {
     N(gradient_loop) *loop = N(gradient_loops)[op];
     int64_t vectors = n / LANES, done = vectors * LANES;
     loop(vectors, s, dy, dx, p, q);
@@ -186,18 +190,20 @@ static void N(unary_backward)(ct_unary_gradient op, int64_t n, const REAL *s, co
     V(store_part)(dx + done, V(load)(gradient), n - done);
 }
 
-/* -------------------------------------------------------------------------------------------------- binary --- */
+/* -------------------------------------------------------------------------------------------------- binary
+ * --- */
 
-/* Operands advance by `a_next`, `b_next` elements a vector: LANES, or 0 for a vector of one repeated value. */
+/* Operands advance by `a_next`, `b_next` elements a vector: LANES, or 0 for a vector of one repeated value.
+ */
 typedef void N(binary_loop)(int64_t vectors, const REAL *a, int a_next, const REAL *b, int b_next, REAL *y);
 
-#define BINARY(name, expression)                                                                                 \
-    static void N(binary_##name)(int64_t vectors, const REAL *a, int a_next, const REAL *b, int b_next,          \
-                                 REAL *y) {                                                                      \
-        for (int64_t i = 0; i < vectors; ++i, a += a_next, b += b_next) {                                        \
-            VT u = V(load)(a), v = V(load)(b);                                                                   \
-            V(store)(y + i * LANES, expression);                                                                 \
-        }                                                                                                        \
+#define BINARY(name, expression)                                                                             \
+    static void N(binary_##name)(int64_t vectors, const REAL *a, int a_next, const REAL *b, int b_next,      \
+                                 REAL *y) {                                                                  \
+        for (int64_t i = 0; i < vectors; ++i, a += a_next, b += b_next) {                                    \
+            VT u = V(load)(a), v = V(load)(b);                                                               \
+            V(store)(y + i * LANES, expression);                                                             \
+        }                                                                                                    \
     }
 BINARY(add, V(add)(u, v))
 BINARY(sub, V(sub)(u, v))
@@ -228,8 +234,8 @@ static const REAL *N(operand_end)(const REAL *a, int next, int64_t done, int64_t
     return buffer;
 }
 
-static void N(binary_range)(N(binary_loop) *loop, int64_t n, const REAL *a, int a_next, const REAL *b, int b_next,
-                            REAL *y) {
+static void N(binary_range)(N(binary_loop) * loop, int64_t n, const REAL *a, int a_next, const REAL *b,
+                            int b_next, REAL *y) {
     int64_t vectors = n / LANES, done = vectors * LANES;
     loop(vectors, a, a_next, b, b_next, y);
     if (done == n) return;
@@ -265,13 +271,14 @@ static void N(binary)(int op, int64_t n, const REAL *a, int a_step, const REAL *
     simd_fence();
 }
 
-/* ------------------------------------------------------------------------------------ comparison, selection --- */
+/* ------------------------------------------------------------------------------------ comparison, selection
+ * --- */
 
-#define COMPARE(name)                                                                                            \
-    static void N(compare_##name)(int64_t vectors, const REAL *a, int a_next, const REAL *b, int b_next,         \
-                                  uint8_t *y) {                                                                  \
-        for (int64_t i = 0; i < vectors; ++i, a += a_next, b += b_next)                                          \
-            M(store_bytes)(y + i * LANES, V(name)(V(load)(a), V(load)(b)));                                      \
+#define COMPARE(name)                                                                                        \
+    static void N(compare_##name)(int64_t vectors, const REAL *a, int a_next, const REAL *b, int b_next,     \
+                                  uint8_t *y) {                                                              \
+        for (int64_t i = 0; i < vectors; ++i, a += a_next, b += b_next)                                      \
+            M(store_bytes)(y + i * LANES, V(name)(V(load)(a), V(load)(b)));                                  \
     }
 COMPARE(eq)
 COMPARE(ne)
@@ -281,7 +288,8 @@ COMPARE(gt)
 COMPARE(ge)
 #undef COMPARE
 
-static void N(compare)(ct_compare op, int64_t n, const REAL *a, int a_step, const REAL *b, int b_step, uint8_t *y) {
+static void N(compare)(ct_compare op, int64_t n, const REAL *a, int a_step, const REAL *b, int b_step,
+                       uint8_t *y) {
     static void (*const loops[CT_COMPARE_COUNT])(int64_t, const REAL *, int, const REAL *, int, uint8_t *) = {
         [CT_COMPARE_EQ] = N(compare_eq), [CT_COMPARE_NE] = N(compare_ne), [CT_COMPARE_LT] = N(compare_lt),
         [CT_COMPARE_LE] = N(compare_le), [CT_COMPARE_GT] = N(compare_gt), [CT_COMPARE_GE] = N(compare_ge)};
@@ -299,7 +307,8 @@ static void N(compare)(ct_compare op, int64_t n, const REAL *a, int a_step, cons
     memcpy(y + done, result, (size_t)(n - done));
 }
 
-static void N(where)(int64_t n, const uint8_t *mask, const REAL *a, int a_step, const REAL *b, int b_step, REAL *y) {
+static void N(where)(int64_t n, const uint8_t *mask, const REAL *a, int a_step, const REAL *b, int b_step,
+                     REAL *y) {
     REAL a_value[LANES], b_value[LANES];
     int a_next, b_next;
     a = N(operand)(a, a_step, n, a_value, &a_next);
@@ -316,10 +325,13 @@ static void N(where)(int64_t n, const uint8_t *mask, const REAL *a, int a_step, 
     V(store_part)(y + i, V(select)(M(load_bytes)(bytes), V(load)(a), V(load)(b)), n - i);
 }
 
-/* ---------------------------------------------------------------------------------- updates, simple and wide --- */
+/* ---------------------------------------------------------------------------------- updates, simple and wide
+ * --- */
 
 /* A vector at the pointer, or the first `count` lanes of one at the end of a range. */
-SIMD VT N(load_count)(const REAL *x, int64_t count) { return count >= LANES ? V(load)(x) : V(load_part)(x, count); }
+SIMD VT N(load_count)(const REAL *x, int64_t count) {
+    return count >= LANES ? V(load)(x) : V(load_part)(x, count);
+}
 SIMD void N(store_count)(REAL *y, VT value, int64_t count) {
     if (count >= LANES)
         V(store)(y, value);
@@ -329,7 +341,8 @@ SIMD void N(store_count)(REAL *y, VT value, int64_t count) {
 
 static void N(fill)(int64_t n, REAL value, REAL *y) {
     VT v = V(set)(value);
-    for (int64_t i = 0; i < n; i += LANES) N(store_count)(y + i, v, n - i);
+    for (int64_t i = 0; i < n; i += LANES)
+        N(store_count)(y + i, v, n - i);
 }
 
 static void N(axpy)(int64_t n, REAL alpha, const REAL *x, REAL *y) {
@@ -365,15 +378,21 @@ static void N(lerp)(int64_t n, REAL weight, const REAL *a, const REAL *b, REAL *
     }
 }
 
-/* --------------------------------------------------------------------------------------------- gated units --- */
+/* --------------------------------------------------------------------------------------------- gated units
+ * --- */
 
 SIMD VT N(gate_value)(ct_gate op, VT x) {
     switch (op) {
-    case CT_GATE_SILU: return V(silu)(x);
-    case CT_GATE_GELU_ERF: return V(gelu_erf)(x);
-    case CT_GATE_GELU_TANH: return V(gelu_tanh)(x);
-    case CT_GATE_SIGMOID: return V(sigmoid)(x);
-    default: return V(max)(ZERO, x);
+    case CT_GATE_SILU:
+        return V(silu)(x);
+    case CT_GATE_GELU_ERF:
+        return V(gelu_erf)(x);
+    case CT_GATE_GELU_TANH:
+        return V(gelu_tanh)(x);
+    case CT_GATE_SIGMOID:
+        return V(sigmoid)(x);
+    default:
+        return V(max)(ZERO, x);
     }
 }
 /* f(x), and f'(x) in *slope. */
@@ -389,13 +408,17 @@ SIMD VT N(gate_slope)(ct_gate op, VT x, VT *slope) {
         *slope = V(fma)(V(mul)(x, V(set)((REAL)0.39894228040143267794)), gauss, distribution);
         return V(mul)(x, distribution);
     }
-    case CT_GATE_GELU_TANH: *slope = V(gelu_tanh_slope)(x); return V(gelu_tanh)(x);
+    case CT_GATE_GELU_TANH:
+        *slope = V(gelu_tanh_slope)(x);
+        return V(gelu_tanh)(x);
     case CT_GATE_SIGMOID: {
         VT g = V(sigmoid)(x);
         *slope = V(mul)(g, V(sub)(ONE, g));
         return g;
     }
-    default: *slope = V(keep)(V(gt)(x, ZERO), ONE); return V(max)(ZERO, x);
+    default:
+        *slope = V(keep)(V(gt)(x, ZERO), ONE);
+        return V(max)(ZERO, x);
     }
 }
 
@@ -417,21 +440,41 @@ SIMD void N(gated_backward_loop)(ct_gate op, int64_t n, const REAL *gate, const 
 
 static void N(gated)(ct_gate op, int64_t n, const REAL *gate, const REAL *up, REAL *y) {
     switch (op) {
-    case CT_GATE_SILU: N(gated_loop)(CT_GATE_SILU, n, gate, up, y); break;
-    case CT_GATE_GELU_ERF: N(gated_loop)(CT_GATE_GELU_ERF, n, gate, up, y); break;
-    case CT_GATE_GELU_TANH: N(gated_loop)(CT_GATE_GELU_TANH, n, gate, up, y); break;
-    case CT_GATE_SIGMOID: N(gated_loop)(CT_GATE_SIGMOID, n, gate, up, y); break;
-    default: N(gated_loop)(CT_GATE_RELU, n, gate, up, y); break;
+    case CT_GATE_SILU:
+        N(gated_loop)(CT_GATE_SILU, n, gate, up, y);
+        break;
+    case CT_GATE_GELU_ERF:
+        N(gated_loop)(CT_GATE_GELU_ERF, n, gate, up, y);
+        break;
+    case CT_GATE_GELU_TANH:
+        N(gated_loop)(CT_GATE_GELU_TANH, n, gate, up, y);
+        break;
+    case CT_GATE_SIGMOID:
+        N(gated_loop)(CT_GATE_SIGMOID, n, gate, up, y);
+        break;
+    default:
+        N(gated_loop)(CT_GATE_RELU, n, gate, up, y);
+        break;
     }
 }
-static void N(gated_backward)(ct_gate op, int64_t n, const REAL *gate, const REAL *up, const REAL *dy, REAL *dgate,
-                              REAL *dup) {
+static void N(gated_backward)(ct_gate op, int64_t n, const REAL *gate, const REAL *up, const REAL *dy,
+                              REAL *dgate, REAL *dup) {
     switch (op) {
-    case CT_GATE_SILU: N(gated_backward_loop)(CT_GATE_SILU, n, gate, up, dy, dgate, dup); break;
-    case CT_GATE_GELU_ERF: N(gated_backward_loop)(CT_GATE_GELU_ERF, n, gate, up, dy, dgate, dup); break;
-    case CT_GATE_GELU_TANH: N(gated_backward_loop)(CT_GATE_GELU_TANH, n, gate, up, dy, dgate, dup); break;
-    case CT_GATE_SIGMOID: N(gated_backward_loop)(CT_GATE_SIGMOID, n, gate, up, dy, dgate, dup); break;
-    default: N(gated_backward_loop)(CT_GATE_RELU, n, gate, up, dy, dgate, dup); break;
+    case CT_GATE_SILU:
+        N(gated_backward_loop)(CT_GATE_SILU, n, gate, up, dy, dgate, dup);
+        break;
+    case CT_GATE_GELU_ERF:
+        N(gated_backward_loop)(CT_GATE_GELU_ERF, n, gate, up, dy, dgate, dup);
+        break;
+    case CT_GATE_GELU_TANH:
+        N(gated_backward_loop)(CT_GATE_GELU_TANH, n, gate, up, dy, dgate, dup);
+        break;
+    case CT_GATE_SIGMOID:
+        N(gated_backward_loop)(CT_GATE_SIGMOID, n, gate, up, dy, dgate, dup);
+        break;
+    default:
+        N(gated_backward_loop)(CT_GATE_RELU, n, gate, up, dy, dgate, dup);
+        break;
     }
 }
 #undef CHUNK

@@ -12,8 +12,8 @@ typedef struct ct_reduce_counter {
 void ct_reduce_counter_add(ct_reduce_counter *counter, ct_reduce op, double value);
 double ct_reduce_counter_total(const ct_reduce_counter *counter, ct_reduce op);
 
-/* Rows of queries that the attention kernels take through a key block together, and those for which a key block is
- * packed once (neither influences the bits). */
+/* Rows of queries that the attention kernels take through a key block together, and those for which a key
+ * block is packed once (neither influences the bits). */
 #define CT_ATTENTION_ROWS 48
 #define CT_ATTENTION_GROUP CT_ATTENTION_QUERIES
 

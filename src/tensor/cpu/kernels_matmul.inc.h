@@ -1,8 +1,9 @@
-/* kernels_matmul.inc.h - the small matrix products inside the attention kernels. Included by kernels_all.inc.h.
+/* kernels_matmul.inc.h - the small matrix products inside the attention kernels. Included by
+ * kernels_all.inc.h.
  *
- * c[i, j] = init + sum over k of a[i, k] b[k, j], one chain of fused multiply-adds for each element in the order of k,
- * so that the bits do not depend on how rows and columns are tiled. a[i * a_row + k * a_column], rows of b contiguous and
- * padded to whole vectors. */
+ * c[i, j] = init + sum over k of a[i, k] b[k, j], one chain of fused multiply-adds for each element in the
+ * order of k, so that the bits do not depend on how rows and columns are tiled. a[i * a_row + k * a_column],
+ * rows of b contiguous and padded to whole vectors. */
 
 #if defined(CT_SIMD_AVX512)
 #define TILE_ROWS 8
@@ -69,15 +70,23 @@ SIMD void product_run(const product *p, product_mode mode) {
         int64_t j = 0;
         for (; j + TILE_VECTORS * VF_LANES <= p->n; j += TILE_VECTORS * VF_LANES)
             product_tile(p, mode, TILE_ROWS, TILE_VECTORS, i, j);
-        for (; j < p->n; j += VF_LANES) product_tile(p, mode, TILE_ROWS, 1, i, j);
+        for (; j < p->n; j += VF_LANES)
+            product_tile(p, mode, TILE_ROWS, 1, i, j);
     }
     for (; i < p->m; ++i) {
         int64_t j = 0;
         for (; j + ROW_VECTORS * VF_LANES <= p->n; j += ROW_VECTORS * VF_LANES)
             product_tile(p, mode, 1, ROW_VECTORS, i, j);
-        for (; j < p->n; j += VF_LANES) product_tile(p, mode, 1, 1, i, j);
+        for (; j < p->n; j += VF_LANES)
+            product_tile(p, mode, 1, 1, i, j);
     }
 }
-static void product_set(const product *p) { product_run(p, PRODUCT_SET); }
-static void product_add(const product *p) { product_run(p, PRODUCT_ADD); }
-static void product_rescale(const product *p) { product_run(p, PRODUCT_RESCALE); }
+static void product_set(const product *p) {
+    product_run(p, PRODUCT_SET);
+}
+static void product_add(const product *p) {
+    product_run(p, PRODUCT_ADD);
+}
+static void product_rescale(const product *p) {
+    product_run(p, PRODUCT_RESCALE);
+}

@@ -1,5 +1,5 @@
-/* kernels_norm.inc.h - layer norm and root-mean-square norm, forward and backward, for one element type. Included by
- * kernels_all.inc.h. A row is read from memory once; its further passes find it in the cache. */
+/* kernels_norm.inc.h - layer norm and root-mean-square norm, forward and backward, for one element type.
+ * Included by kernels_all.inc.h. A row is read from memory once; its further passes find it in the cache. */
 
 /* z = x + residual, into sum; or nothing to do. Returns the row to normalise. */
 static const REAL *N(norm_input)(int64_t n, const REAL *x, const REAL *residual, REAL *sum, REAL *y) {
@@ -14,11 +14,13 @@ static const REAL *N(norm_input)(int64_t n, const REAL *x, const REAL *residual,
 }
 
 /* y = (z - mean) rstd gamma + beta. The row after z is asked for meanwhile. */
-SIMD void N(norm_affine)(int64_t n, const REAL *z, REAL mean, REAL rstd, const REAL *gamma, const REAL *beta, REAL *y) {
+SIMD void N(norm_affine)(int64_t n, const REAL *z, REAL mean, REAL rstd, const REAL *gamma, const REAL *beta,
+                         REAL *y) {
     const VT m = V(set)(mean), s = V(set)(rstd);
     for (int64_t i = 0; i < n; i += LANES) {
         VT v = V(mul)(V(sub)(N(load_count)(z + i, n - i), m), s);
         __builtin_prefetch(z + n + i, 0, 3);
+        __builtin_prefetch(y + n + i, 1, 3);
         if (gamma && beta)
             v = V(fma)(v, N(load_count)(gamma + i, n - i), N(load_count)(beta + i, n - i));
         else if (gamma)
@@ -29,8 +31,9 @@ SIMD void N(norm_affine)(int64_t n, const REAL *z, REAL mean, REAL rstd, const R
     }
 }
 
-static void N(layer_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *residual, REAL *sum, const REAL *gamma,
-                          const REAL *beta, double epsilon, REAL *y, REAL *mean, REAL *rstd) {
+static void N(layer_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *residual, REAL *sum,
+                          const REAL *gamma, const REAL *beta, double epsilon, REAL *y, REAL *mean,
+                          REAL *rstd) {
     for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
         const REAL *z = N(norm_input)(n, x, residual, sum, y);
         if (residual) residual += n;
@@ -44,8 +47,8 @@ static void N(layer_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *re
     }
 }
 
-static void N(rms_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *residual, REAL *sum, const REAL *gamma,
-                        REAL gamma_offset, double epsilon, REAL *y, REAL *rstd) {
+static void N(rms_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *residual, REAL *sum,
+                        const REAL *gamma, REAL gamma_offset, double epsilon, REAL *y, REAL *rstd) {
     const VT offset = V(set)(gamma_offset);
     for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
         const REAL *z = N(norm_input)(n, x, residual, sum, y);
@@ -56,16 +59,18 @@ static void N(rms_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *resi
         const VT s = V(set)(row_rstd);
         for (int64_t i = 0; i < n; i += LANES) {
             VT v = V(mul)(N(load_count)(z + i, n - i), s);
+            __builtin_prefetch(z + n + i, 0, 3);
+            __builtin_prefetch(y + n + i, 1, 3);
             if (gamma) v = V(mul)(v, V(add)(N(load_count)(gamma + i, n - i), offset));
             N(store_count)(y + i, v, n - i);
         }
     }
 }
 
-/* The two sums of a row's backward pass, of w = dy (gamma + offset) and of w h, h = (z - mean) rstd; adds dy h and dy to
- * the gradients of gain and bias. */
-SIMD void N(norm_sums)(int64_t n, const REAL *z, const REAL *gamma, REAL offset, REAL mean, REAL rstd, const REAL *dy,
-                       REAL *dgamma, REAL *dbeta, double *sum_w, double *sum_wh) {
+/* The two sums of a row's backward pass, of w = dy (gamma + offset) and of w h, h = (z - mean) rstd; adds dy
+ * h and dy to the gradients of gain and bias. */
+SIMD void N(norm_sums)(int64_t n, const REAL *z, const REAL *gamma, REAL offset, REAL mean, REAL rstd,
+                       const REAL *dy, REAL *dgamma, REAL *dbeta, double *sum_w, double *sum_wh) {
     const VT m = V(set)(mean), s = V(set)(rstd), more = V(set)(offset);
     ct_reduce_counter w_counter = {.count = 0}, wh_counter = {.count = 0};
     for (int64_t block = 0; block < n; block += CT_REDUCE_BLOCK) {
@@ -87,31 +92,36 @@ SIMD void N(norm_sums)(int64_t n, const REAL *z, const REAL *gamma, REAL offset,
     *sum_wh = ct_reduce_counter_total(&wh_counter, CT_REDUCE_SUM);
 }
 
-/* dx = rstd (w - mean_w - h mean_wh) [+ dsum] */
-SIMD void N(norm_slope)(int64_t n, const REAL *z, const REAL *gamma, REAL offset, REAL mean, REAL rstd, const REAL *dy,
-                        const REAL *dsum, REAL mean_w, REAL mean_wh, REAL *dx) {
-    const VT m = V(set)(mean), s = V(set)(rstd), more = V(set)(offset), a = V(set)(mean_w), b = V(set)(mean_wh);
+/* dx = rstd (w - mean_w - h mean_wh) [+ dsum]. The rows after z and dy are asked for meanwhile. */
+SIMD void N(norm_slope)(int64_t n, const REAL *z, const REAL *gamma, REAL offset, REAL mean, REAL rstd,
+                        const REAL *dy, const REAL *dsum, REAL mean_w, REAL mean_wh, REAL *dx) {
+    const VT m = V(set)(mean), s = V(set)(rstd), more = V(set)(offset), a = V(set)(mean_w),
+             b = V(set)(mean_wh);
     for (int64_t i = 0; i < n; i += LANES) {
         VT w = N(load_count)(dy + i, n - i);
         VT h = V(mul)(V(sub)(N(load_count)(z + i, n - i), m), s);
         if (gamma) w = V(mul)(w, V(add)(N(load_count)(gamma + i, n - i), more));
         VT inner = V(fnma)(h, b, V(sub)(w, a));
+        __builtin_prefetch(z + n + i, 0, 3);
+        __builtin_prefetch(dy + n + i, 0, 3);
+        __builtin_prefetch(dx + n + i, 1, 3);
         VT v = dsum ? V(fma)(s, inner, N(load_count)(dsum + i, n - i)) : V(mul)(s, inner);
         N(store_count)(dx + i, v, n - i);
     }
 }
 
-static void N(layer_norm_backward)(int64_t rows, int64_t n, const REAL *z, const REAL *gamma, const REAL *mean,
-                                   const REAL *rstd, const REAL *dy, const REAL *dsum, REAL *dx, REAL *dgamma,
-                                   REAL *dbeta) {
+static void N(layer_norm_backward)(int64_t rows, int64_t n, const REAL *z, const REAL *gamma,
+                                   const REAL *mean, const REAL *rstd, const REAL *dy, const REAL *dsum,
+                                   REAL *dx, REAL *dgamma, REAL *dbeta) {
     if (dgamma) N(fill)(n, 0, dgamma);
     if (dbeta) N(fill)(n, 0, dbeta);
     for (int64_t r = 0; r < rows; ++r, z += n, dy += n) {
         double sum_w, sum_wh;
         N(norm_sums)(n, z, gamma, 0, mean[r], rstd[r], dy, dgamma, dbeta, &sum_w, &sum_wh);
         if (dx)
-            N(norm_slope)(n, z, gamma, 0, mean[r], rstd[r], dy, dsum ? dsum + r * n : NULL, (REAL)(sum_w / (double)n),
-                          (REAL)(sum_wh / (double)n), dx + r * n);
+            N(norm_slope)
+            (n, z, gamma, 0, mean[r], rstd[r], dy, dsum ? dsum + r * n : NULL, (REAL)(sum_w / (double)n),
+             (REAL)(sum_wh / (double)n), dx + r * n);
     }
 }
 
@@ -122,7 +132,8 @@ static void N(rms_norm_backward)(int64_t rows, int64_t n, const REAL *z, const R
         double sum_w, sum_wh;
         N(norm_sums)(n, z, gamma, gamma_offset, 0, rstd[r], dy, dgamma, NULL, &sum_w, &sum_wh);
         if (dx)
-            N(norm_slope)(n, z, gamma, gamma_offset, 0, rstd[r], dy, dsum ? dsum + r * n : NULL, 0,
-                          (REAL)(sum_wh / (double)n), dx + r * n);
+            N(norm_slope)
+            (n, z, gamma, gamma_offset, 0, rstd[r], dy, dsum ? dsum + r * n : NULL, 0,
+             (REAL)(sum_wh / (double)n), dx + r * n);
     }
 }

@@ -2,4 +2,6 @@
 #define CT_KERNELS_VARIANT kernels_plain
 #include "tensor/cpu/kernels_all.inc.h"
 
-const ct_kernels *ct_cpu_kernels_plain(void) { return &kernels_plain; }
+const ct_kernels *ct_cpu_kernels_plain(void) {
+    return &kernels_plain;
+}

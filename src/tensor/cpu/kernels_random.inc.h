@@ -1,6 +1,6 @@
-/* kernels_random.inc.h - random fills: Philox 4x32-10 (Salmon et al., SC 2011), 16 counter blocks at a time, lane =
- * block. The mapping from counters to elements is in kernels.h and agrees with that of base/random_internal.h. Included
- * by kernels_all.inc.h. */
+/* kernels_random.inc.h - random fills: Philox 4x32-10 (Salmon et al., SC 2011), 16 counter blocks at a time,
+ * lane = block. The mapping from counters to elements is in kernels.h and agrees with that of
+ * base/random_internal.h. Included by kernels_all.inc.h. */
 #define GROUP_BLOCKS 16
 #define GROUP 64 /* 32-bit words, f32 elements, of a group */
 #define GROUP_F64 32
@@ -8,7 +8,8 @@
 /* words[w], lane b: word w of block `space` + 16 group + b. */
 static void philox_group(ct_random_range random, uint64_t space, uint64_t group, vi words[4]) {
     uint64_t block = space + group * GROUP_BLOCKS, seed = random.seed, stream = random.stream;
-    vi c0 = vi_add(vi_set((int32_t)(uint32_t)block), vi_lanes()); /* the low 4 bits of block are 0: no carry */
+    vi c0 =
+        vi_add(vi_set((int32_t)(uint32_t)block), vi_lanes()); /* the low 4 bits of block are 0: no carry */
     vi c1 = vi_set((int32_t)(uint32_t)(block >> 32));
     vi c2 = vi_set((int32_t)(uint32_t)stream), c3 = vi_set((int32_t)(uint32_t)(stream >> 32));
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
@@ -30,7 +31,9 @@ static void philox_group(ct_random_range random, uint64_t space, uint64_t group,
 }
 
 /* (word >> 8) 2^-24 */
-SIMD vf words_to_uniform(vi words) { return vf_mul(vi_to_vf(vi_shr(words, 8)), vf_set(0x1p-24f)); }
+SIMD vf words_to_uniform(vi words) {
+    return vf_mul(vi_to_vf(vi_shr(words, 8)), vf_set(0x1p-24f));
+}
 /* (word + more) 2^-32, rounded once; more is 0 or 1. */
 SIMD vf words_to_fraction(vi words, float more) {
     vf low = vf_add(vi_to_vf(vi_and(words, vi_set(0xffff))), vf_set(more));
@@ -50,7 +53,8 @@ static void group_words_of(ct_random_range random, uint64_t space, uint64_t grou
     vi words[4];
     philox_group(random, space, group, words);
     vi_interleave4(words);
-    for (int i = 0; i < 4; ++i) vi_store(out + 16 * i, words[i]);
+    for (int i = 0; i < 4; ++i)
+        vi_store(out + 16 * i, words[i]);
 }
 static void group_words(ct_random_range random, uint64_t group, uint32_t *out) {
     group_words_of(random, CT_RANDOM_WORDS, group, out);
@@ -59,7 +63,8 @@ static void group_uniforms(ct_random_range random, uint64_t group, float *out) {
     vi words[4];
     philox_group(random, CT_RANDOM_WORDS, group, words);
     vi_interleave4(words);
-    for (int i = 0; i < 4; ++i) vf_store(out + 16 * i, words_to_uniform(words[i]));
+    for (int i = 0; i < 4; ++i)
+        vf_store(out + 16 * i, words_to_uniform(words[i]));
 }
 static void group_normals(ct_random_range random, uint64_t group, float *out) {
     vi words[4];
@@ -67,21 +72,25 @@ static void group_normals(ct_random_range random, uint64_t group, float *out) {
     philox_group(random, CT_RANDOM_NORMAL, group, words);
     words_to_normals(words[0], words[1], &z[0], &z[1]);
     words_to_normals(words[2], words[3], &z[2], &z[3]);
-    for (int i = 0; i < 4; ++i) words[i] = vf_vi(z[i]);
+    for (int i = 0; i < 4; ++i)
+        words[i] = vf_vi(z[i]);
     vi_interleave4(words);
-    for (int i = 0; i < 4; ++i) vi_store(out + 16 * i, words[i]);
+    for (int i = 0; i < 4; ++i)
+        vi_store(out + 16 * i, words[i]);
 }
 
 /* 64-bit words in element order. */
 static void group_words64(ct_random_range random, uint64_t space, uint64_t group, uint64_t *out) {
     uint32_t words[GROUP];
     group_words_of(random, space, group, words);
-    for (int i = 0; i < GROUP_F64; ++i) out[i] = (uint64_t)words[2 * i] | (uint64_t)words[2 * i + 1] << 32;
+    for (int i = 0; i < GROUP_F64; ++i)
+        out[i] = (uint64_t)words[2 * i] | (uint64_t)words[2 * i + 1] << 32;
 }
 static void group_uniforms_f64(ct_random_range random, uint64_t group, double *out) {
     uint64_t words[GROUP_F64];
     group_words64(random, CT_RANDOM_UNIFORM, group, words);
-    for (int i = 0; i < GROUP_F64; ++i) out[i] = (double)(int64_t)(words[i] >> 11) * 0x1p-53;
+    for (int i = 0; i < GROUP_F64; ++i)
+        out[i] = (double)(int64_t)(words[i] >> 11) * 0x1p-53;
 }
 static void group_normals_f64(ct_random_range random, uint64_t group, double *out) {
     uint64_t words[GROUP_F64];
@@ -103,13 +112,13 @@ static void group_normals_f64(ct_random_range random, uint64_t group, double *ou
     }
 }
 
-/* Walks over the groups of `size` elements that [offset, offset + n) meets: in the body, elements [skip, skip + count) of
- * group `group` are elements [i, i + count) of the range. */
-#define EACH_GROUP(size, body)                                                                                   \
-    for (int64_t i = 0; i < n;) {                                                                                \
-        uint64_t index = random.offset + (uint64_t)i, group = index / (size);                                    \
-        int64_t skip = (int64_t)(index % (size)), count = (size)-skip < n - i ? (size)-skip : n - i;             \
-        body i += count;                                                                                         \
+/* Walks over the groups of `size` elements that [offset, offset + n) meets: in the body, elements [skip, skip
+ * + count) of group `group` are elements [i, i + count) of the range. */
+#define EACH_GROUP(size, body)                                                                               \
+    for (int64_t i = 0; i < n;) {                                                                            \
+        uint64_t index = random.offset + (uint64_t)i, group = index / (size);                                \
+        int64_t skip = (int64_t)(index % (size)), count = (size)-skip < n - i ? (size)-skip : n - i;         \
+        body i += count;                                                                                     \
     }
 
 static void random_words(int64_t n, uint32_t *y, ct_random_range random) {
@@ -124,7 +133,8 @@ static void random_bernoulli(int64_t n, uint8_t *y, double probability, ct_rando
     float u[GROUP];
     EACH_GROUP(GROUP, {
         group_uniforms(random, group, u);
-        for (int64_t j = 0; j < count; ++j) y[i + j] = (double)u[skip + j] < probability;
+        for (int64_t j = 0; j < count; ++j)
+            y[i + j] = (double)u[skip + j] < probability;
     })
 }
 
@@ -174,7 +184,8 @@ static void random_perturb_f64(int64_t n, double *y, double alpha, ct_random_ran
 /* A uniform is a multiple of 2^-24: u >= probability exactly if it is so for the f32 next above. */
 static void dropout_f32(int64_t n, const float *x, float *y, double probability, ct_random_range random) {
     float u[GROUP];
-    vf factor = vf_set((float)(1.0 / (1.0 - probability))), limit = vf_set((float)(ceil(probability * 0x1p24) * 0x1p-24));
+    vf factor = vf_set((float)(1.0 / (1.0 - probability))),
+       limit = vf_set((float)(ceil(probability * 0x1p24) * 0x1p-24));
     EACH_GROUP(GROUP, {
         group_uniforms(random, group, u);
         for (int64_t j = 0; j < count; j += VF_LANES) {
@@ -189,7 +200,8 @@ static void dropout_f64(int64_t n, const double *x, double *y, double probabilit
     double factor = 1.0 / (1.0 - probability);
     EACH_GROUP(GROUP, {
         group_uniforms(random, group, u);
-        for (int64_t j = 0; j < count; ++j) y[i + j] = (double)u[skip + j] >= probability ? x[i + j] * factor : 0;
+        for (int64_t j = 0; j < count; ++j)
+            y[i + j] = (double)u[skip + j] >= probability ? x[i + j] * factor : 0;
     })
 }
 #undef EACH_GROUP

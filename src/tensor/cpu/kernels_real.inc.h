@@ -65,7 +65,8 @@ typedef struct CT_KERNEL_TABLE {
      * entropy */
 
     /* rows rows of n; strides in elements between rows; in place. A row of -inf only, or with NaN or +inf, is
-     * NaN (as in PyTorch). Rows longer than CT_SOFTMAX_LONG have the bits of softmax_part, _combine, _write below. */
+     * NaN (as in PyTorch). Rows longer than CT_SOFTMAX_LONG have the bits of softmax_part, _combine, _write
+     * below. */
     void (*softmax)(int64_t rows, int64_t n, const CT_KERNEL_REAL *x, int64_t x_stride, CT_KERNEL_REAL *y,
                     int64_t y_stride);
     void (*log_softmax)(int64_t rows, int64_t n, const CT_KERNEL_REAL *x, int64_t x_stride, CT_KERNEL_REAL *y,
@@ -73,9 +74,9 @@ typedef struct CT_KERNEL_TABLE {
     /* lse[r] = logarithm of the sum of exponentials of row r. */
     void (*logsumexp)(int64_t rows, int64_t n, const CT_KERNEL_REAL *x, int64_t x_stride,
                       CT_KERNEL_REAL *lse);
-    /* For one row longer than CT_SOFTMAX_LONG on many threads: one part per block of CT_REDUCE_BLOCK elements (n <= that), parts
-     * combined in order, then any range written: y = exp(x - max) / sum, or x - max - log(sum). `stream`:
-     * non-temporal stores. The same bits as `softmax`, `log_softmax` of the whole row. */
+    /* For one row longer than CT_SOFTMAX_LONG on many threads: one part per block of CT_REDUCE_BLOCK elements
+     * (n <= that), parts combined in order, then any range written: y = exp(x - max) / sum, or x - max -
+     * log(sum). `stream`: non-temporal stores. The same bits as `softmax`, `log_softmax` of the whole row. */
     void (*softmax_part)(int64_t n, const CT_KERNEL_REAL *x, ct_softmax_part *part);
     void (*softmax_combine)(int64_t count, const ct_softmax_part *parts, ct_softmax_part *total);
     void (*softmax_write)(int64_t n, const CT_KERNEL_REAL *x, const ct_softmax_part *total, CT_KERNEL_REAL *y,

@@ -1,30 +1,32 @@
-/* kernels_reduce.inc.h - reductions of rows and over rows, for one element type. Included by kernels_all.inc.h.
+/* kernels_reduce.inc.h - reductions of rows and over rows, for one element type. Included by
+ * kernels_all.inc.h.
  *
- * A block of at most CT_REDUCE_BLOCK elements is cut into vectors; vector j goes to accumulator j % 4; the four are
- * joined as (0 + 1) + (2 + 3), then the lanes by halving. What lies beyond the end counts as the neutral element. */
+ * A block of at most CT_REDUCE_BLOCK elements is cut into vectors; vector j goes to accumulator j % 4; the
+ * four are joined as (0 + 1) + (2 + 3), then the lanes by halving. What lies beyond the end counts as the
+ * neutral element. */
 
-#define BLOCK_LOOP(neutral, prepare, take)                                                                       \
-    VT a0 = neutral, a1 = a0, a2 = a0, a3 = a0;                                                                  \
-    int64_t i = 0;                                                                                               \
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                                 \
-        VT v0 = V(load)(x + i), v1 = V(load)(x + i + LANES);                                                     \
-        VT v2 = V(load)(x + i + 2 * LANES), v3 = V(load)(x + i + 3 * LANES);                                     \
-        a0 = take(a0, prepare(v0));                                                                              \
-        a1 = take(a1, prepare(v1));                                                                              \
-        a2 = take(a2, prepare(v2));                                                                              \
-        a3 = take(a3, prepare(v3));                                                                              \
-    }                                                                                                            \
-    for (int j = 0; i < n; i += LANES, ++j) {                                                                    \
-        VT v = prepare(N(load_count)(x + i, n - i));                                                             \
-        if (n - i < LANES) v = V(select)(M(first)(n - i), v, neutral);                                           \
-        if (j == 0)                                                                                              \
-            a0 = take(a0, v);                                                                                    \
-        else if (j == 1)                                                                                         \
-            a1 = take(a1, v);                                                                                    \
-        else if (j == 2)                                                                                         \
-            a2 = take(a2, v);                                                                                    \
-        else                                                                                                     \
-            a3 = take(a3, v);                                                                                    \
+#define BLOCK_LOOP(neutral, prepare, take)                                                                   \
+    VT a0 = neutral, a1 = a0, a2 = a0, a3 = a0;                                                              \
+    int64_t i = 0;                                                                                           \
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                             \
+        VT v0 = V(load)(x + i), v1 = V(load)(x + i + LANES);                                                 \
+        VT v2 = V(load)(x + i + 2 * LANES), v3 = V(load)(x + i + 3 * LANES);                                 \
+        a0 = take(a0, prepare(v0));                                                                          \
+        a1 = take(a1, prepare(v1));                                                                          \
+        a2 = take(a2, prepare(v2));                                                                          \
+        a3 = take(a3, prepare(v3));                                                                          \
+    }                                                                                                        \
+    for (int j = 0; i < n; i += LANES, ++j) {                                                                \
+        VT v = prepare(N(load_count)(x + i, n - i));                                                         \
+        if (n - i < LANES) v = V(select)(M(first)(n - i), v, neutral);                                       \
+        if (j == 0)                                                                                          \
+            a0 = take(a0, v);                                                                                \
+        else if (j == 1)                                                                                     \
+            a1 = take(a1, v);                                                                                \
+        else if (j == 2)                                                                                     \
+            a2 = take(a2, v);                                                                                \
+        else                                                                                                 \
+            a3 = take(a3, v);                                                                                \
     }
 
 #define PREPARE_PLAIN(v) (v)
@@ -112,11 +114,16 @@ static double N(dot_block)(int64_t n, const REAL *x, const REAL *y) {
 
 static double N(reduce_block)(ct_reduce op, int64_t n, const REAL *x, REAL shift) {
     switch (op) {
-    case CT_REDUCE_SUM: return (double)N(block_sum)(n, x, shift);
-    case CT_REDUCE_SUM_ABS: return (double)N(block_sum_abs)(n, x, shift);
-    case CT_REDUCE_SUM_SQUARES: return N(block_squares_wide)(n, x, shift);
-    case CT_REDUCE_MAX: return (double)N(block_max)(n, x);
-    default: return (double)N(block_min)(n, x);
+    case CT_REDUCE_SUM:
+        return (double)N(block_sum)(n, x, shift);
+    case CT_REDUCE_SUM_ABS:
+        return (double)N(block_sum_abs)(n, x, shift);
+    case CT_REDUCE_SUM_SQUARES:
+        return N(block_squares_wide)(n, x, shift);
+    case CT_REDUCE_MAX:
+        return (double)N(block_max)(n, x);
+    default:
+        return (double)N(block_min)(n, x);
     }
 }
 
@@ -139,7 +146,8 @@ static double N(dot)(int64_t n, const REAL *x, const REAL *y) {
     return ct_reduce_counter_total(&counter, CT_REDUCE_SUM);
 }
 
-/* Sum, or sum of squares about `shift`, of a row in the element type, blocks combined in f64: rows of norms. */
+/* Sum, or sum of squares about `shift`, of a row in the element type, blocks combined in f64: rows of norms.
+ */
 static double N(row_sum)(int64_t n, const REAL *x, REAL shift, bool squares) {
     if (n <= CT_REDUCE_BLOCK)
         return (double)(squares ? N(block_squares)(n, x, shift) : N(block_sum)(n, x, shift));
@@ -184,7 +192,8 @@ static bool N(row_has_nan)(int64_t n, const REAL *x) {
     return false;
 }
 
-/* ------------------------------------------------------------------------------------------------- argmax --- */
+/* ------------------------------------------------------------------------------------------------- argmax
+ * --- */
 
 /* Blocks are compared by their extremes; only the winning block is searched for the position. */
 static int64_t N(arg_extreme)(int64_t n, const REAL *x, bool greatest) {
@@ -202,35 +211,42 @@ static int64_t N(arg_extreme)(int64_t n, const REAL *x, bool greatest) {
     }
     int64_t i = best_block;
     if (best != best)
-        while (x[i] == x[i]) ++i;
+        while (x[i] == x[i])
+            ++i;
     else
-        while (x[i] != best) ++i;
+        while (x[i] != best)
+            ++i;
     return i;
 }
-static int64_t N(argmax)(int64_t n, const REAL *x) { return N(arg_extreme)(n, x, true); }
-static int64_t N(argmin)(int64_t n, const REAL *x) { return N(arg_extreme)(n, x, false); }
+static int64_t N(argmax)(int64_t n, const REAL *x) {
+    return N(arg_extreme)(n, x, true);
+}
+static int64_t N(argmin)(int64_t n, const REAL *x) {
+    return N(arg_extreme)(n, x, false);
+}
 
-/* ---------------------------------------------------------------------------------------- over the rows --- */
+/* ---------------------------------------------------------------------------------------- over the rows ---
+ */
 
 #define COLUMNS_AT_ONCE 2048 /* a strip of y that stays in the first cache */
 
-#define COLUMN_LOOP(name, take)                                                                                  \
-    static void N(column_##name)(int64_t rows, int64_t n, const REAL *x, int64_t stride, REAL *y) {              \
-        int64_t r = 0;                                                                                           \
-        for (; r + 4 <= rows; r += 4, x += 4 * stride)                                                           \
-            for (int64_t i = 0; i < n; i += LANES) {                                                             \
-                VT v = N(load_count)(y + i, n - i);                                                              \
-                v = take(v, N(load_count)(x + i, n - i));                                                        \
-                v = take(v, N(load_count)(x + stride + i, n - i));                                               \
-                v = take(v, N(load_count)(x + 2 * stride + i, n - i));                                           \
-                v = take(v, N(load_count)(x + 3 * stride + i, n - i));                                           \
-                N(store_count)(y + i, v, n - i);                                                                 \
-            }                                                                                                    \
-        for (; r < rows; ++r, x += stride)                                                                       \
-            for (int64_t i = 0; i < n; i += LANES) {                                                             \
-                VT v = take(N(load_count)(y + i, n - i), N(load_count)(x + i, n - i));                           \
-                N(store_count)(y + i, v, n - i);                                                                 \
-            }                                                                                                    \
+#define COLUMN_LOOP(name, take)                                                                              \
+    static void N(column_##name)(int64_t rows, int64_t n, const REAL *x, int64_t stride, REAL *y) {          \
+        int64_t r = 0;                                                                                       \
+        for (; r + 4 <= rows; r += 4, x += 4 * stride)                                                       \
+            for (int64_t i = 0; i < n; i += LANES) {                                                         \
+                VT v = N(load_count)(y + i, n - i);                                                          \
+                v = take(v, N(load_count)(x + i, n - i));                                                    \
+                v = take(v, N(load_count)(x + stride + i, n - i));                                           \
+                v = take(v, N(load_count)(x + 2 * stride + i, n - i));                                       \
+                v = take(v, N(load_count)(x + 3 * stride + i, n - i));                                       \
+                N(store_count)(y + i, v, n - i);                                                             \
+            }                                                                                                \
+        for (; r < rows; ++r, x += stride)                                                                   \
+            for (int64_t i = 0; i < n; i += LANES) {                                                         \
+                VT v = take(N(load_count)(y + i, n - i), N(load_count)(x + i, n - i));                       \
+                N(store_count)(y + i, v, n - i);                                                             \
+            }                                                                                                \
     }
 #define TAKE_ABS(a, v) V(add)(a, V(abs)(v))
 COLUMN_LOOP(sum, TAKE_SUM)
@@ -240,8 +256,8 @@ COLUMN_LOOP(max, V(max_nan))
 COLUMN_LOOP(min, V(min_nan))
 #undef COLUMN_LOOP
 
-static void N(column_reduce)(ct_reduce op, int64_t rows, int64_t columns, const REAL *x, int64_t stride, REAL *y,
-                             bool accumulate) {
+static void N(column_reduce)(ct_reduce op, int64_t rows, int64_t columns, const REAL *x, int64_t stride,
+                             REAL *y, bool accumulate) {
     for (int64_t c = 0; c < columns; c += COLUMNS_AT_ONCE) {
         int64_t n = columns - c < COLUMNS_AT_ONCE ? columns - c : COLUMNS_AT_ONCE;
         if (!accumulate) {
@@ -249,11 +265,21 @@ static void N(column_reduce)(ct_reduce op, int64_t rows, int64_t columns, const 
             N(fill)(n, neutral, y + c);
         }
         switch (op) {
-        case CT_REDUCE_SUM: N(column_sum)(rows, n, x + c, stride, y + c); break;
-        case CT_REDUCE_SUM_ABS: N(column_sum_abs)(rows, n, x + c, stride, y + c); break;
-        case CT_REDUCE_SUM_SQUARES: N(column_squares)(rows, n, x + c, stride, y + c); break;
-        case CT_REDUCE_MAX: N(column_max)(rows, n, x + c, stride, y + c); break;
-        default: N(column_min)(rows, n, x + c, stride, y + c); break;
+        case CT_REDUCE_SUM:
+            N(column_sum)(rows, n, x + c, stride, y + c);
+            break;
+        case CT_REDUCE_SUM_ABS:
+            N(column_sum_abs)(rows, n, x + c, stride, y + c);
+            break;
+        case CT_REDUCE_SUM_SQUARES:
+            N(column_squares)(rows, n, x + c, stride, y + c);
+            break;
+        case CT_REDUCE_MAX:
+            N(column_max)(rows, n, x + c, stride, y + c);
+            break;
+        default:
+            N(column_min)(rows, n, x + c, stride, y + c);
+            break;
         }
     }
 }

@@ -1,15 +1,18 @@
 /* kernels_softmax.inc.h - soft maximum, its logarithm and their gradients, for one element type. Included by
  * kernels_all.inc.h.
  *
- * Rows up to CT_SOFTMAX_LONG are read for the maximum, then exponentiated once. Longer rows are read twice in all
- * (Milakov and Gimelshein 2018, arXiv:1805.02867, block by block): once for the maximum and sum of each block,
- * exp(x - block maximum), once to write. */
+ * Rows up to CT_SOFTMAX_LONG are read for the maximum, then exponentiated once. Longer rows are read twice in
+ * all (Milakov and Gimelshein 2018, arXiv:1805.02867, block by block): once for the maximum and sum of each
+ * block, exp(x - block maximum), once to write. */
 
-/* What is subtracted before exp: the maximum, but 0 where that is -inf, so that -inf gives 0 and NaN stays. */
-SIMD REAL N(safe_shift)(REAL highest) { return highest == (REAL)-INFINITY ? 0 : highest; }
+/* What is subtracted before exp: the maximum, but 0 where that is -inf, so that -inf gives 0 and NaN stays.
+ */
+SIMD REAL N(safe_shift)(REAL highest) {
+    return highest == (REAL)-INFINITY ? 0 : highest;
+}
 
-/* Sum of exp(x - shift) over a block; the exponentials are written to e unless it is NULL. `ahead` (constant): ask for the
- * next block meanwhile, which the search of its maximum would otherwise wait for. */
+/* Sum of exp(x - shift) over a block; the exponentials are written to e unless it is NULL. `ahead`
+ * (constant): ask for the next block meanwhile, which the search of its maximum would otherwise wait for. */
 SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e, bool ahead) {
     const VT m = V(set)(shift);
     VT a0 = ZERO, a1 = ZERO;
@@ -65,7 +68,8 @@ static void N(softmax_part)(int64_t n, const REAL *x, ct_softmax_part *part) {
 /* One group of parts, relative to their common maximum. */
 static ct_softmax_part N(softmax_join)(int count, const ct_softmax_part *parts) {
     double highest = -INFINITY;
-    for (int i = 0; i < count; ++i) highest = parts[i].max > highest ? parts[i].max : highest;
+    for (int i = 0; i < count; ++i)
+        highest = parts[i].max > highest ? parts[i].max : highest;
     double shift = highest == -INFINITY ? 0 : highest;
     vd sum = vd_zero();
     for (int i = 0; i < count; i += VD_LANES) {
@@ -86,7 +90,7 @@ typedef struct N(softmax_joiner) {
     ct_softmax_part parts[N(JOIN_LEVELS)][N(JOIN)];
 } N(softmax_joiner);
 
-static void N(joiner_add)(N(softmax_joiner) *joiner, int level, ct_softmax_part part) {
+static void N(joiner_add)(N(softmax_joiner) * joiner, int level, ct_softmax_part part) {
     for (;; ++level) {
         joiner->parts[level][joiner->count[level]++] = part;
         if (joiner->count[level] < N(JOIN) || level == N(JOIN_LEVELS) - 1) return;
@@ -94,7 +98,7 @@ static void N(joiner_add)(N(softmax_joiner) *joiner, int level, ct_softmax_part 
         joiner->count[level] = 0;
     }
 }
-static ct_softmax_part N(joiner_total)(N(softmax_joiner) *joiner) {
+static ct_softmax_part N(joiner_total)(N(softmax_joiner) * joiner) {
     for (int level = 0; level < N(JOIN_LEVELS) - 1; ++level)
         if (joiner->count[level])
             N(joiner_add)(joiner, level + 1, N(softmax_join)(joiner->count[level], joiner->parts[level]));
@@ -104,7 +108,8 @@ static ct_softmax_part N(joiner_total)(N(softmax_joiner) *joiner) {
 static void N(softmax_combine)(int64_t count, const ct_softmax_part *parts, ct_softmax_part *total) {
     N(softmax_joiner) joiner;
     memset(joiner.count, 0, sizeof joiner.count);
-    for (int64_t i = 0; i < count; ++i) N(joiner_add)(&joiner, 0, parts[i]);
+    for (int64_t i = 0; i < count; ++i)
+        N(joiner_add)(&joiner, 0, parts[i]);
     *total = N(joiner_total)(&joiner);
 }
 
@@ -137,23 +142,30 @@ static void N(softmax_total)(int64_t n, const REAL *x, ct_softmax_part *total, R
     total->sum = ct_reduce_counter_total(&counter, CT_REDUCE_SUM);
 }
 
-/* -------------------------------------------------------------------------------------------------- writing --- */
+/* -------------------------------------------------------------------------------------------------- writing
+ * --- */
 
-SIMD VT N(softmax_value)(VT x, VT m, VT factor) { return V(mul)(V(exp_negative)(V(sub)(x, m)), factor); }
-SIMD VT N(log_softmax_value)(VT x, VT m, VT log_sum) { return V(sub)(V(sub)(x, m), log_sum); }
+SIMD VT N(softmax_value)(VT x, VT m, VT factor) {
+    return V(mul)(V(exp_negative)(V(sub)(x, m)), factor);
+}
+SIMD VT N(log_softmax_value)(VT x, VT m, VT log_sum) {
+    return V(sub)(V(sub)(x, m), log_sum);
+}
 
-#define WRITE_ROW(name, value)                                                                                   \
-    static void N(name)(int64_t n, const REAL *x, REAL highest, REAL other, REAL *y, bool stream) {              \
-        const VT m = V(set)(highest), second = V(set)(other);                                                    \
-        int64_t i = stream ? N(until_aligned)(y, n) : 0;                                                         \
-        for (int64_t j = 0; j < i; j += LANES)                                                                   \
-            N(store_count)(y + j, value(N(load_count)(x + j, i - j), m, second), i - j);                         \
-        if (stream)                                                                                              \
-            for (; i + LANES <= n; i += LANES) V(stream)(y + i, value(V(load)(x + i), m, second));               \
-        else                                                                                                     \
-            for (; i + LANES <= n; i += LANES) V(store)(y + i, value(V(load)(x + i), m, second));                \
-        if (i < n) V(store_part)(y + i, value(V(load_part)(x + i, n - i), m, second), n - i);                    \
-        if (stream) simd_fence();                                                                                \
+#define WRITE_ROW(name, value)                                                                               \
+    static void N(name)(int64_t n, const REAL *x, REAL highest, REAL other, REAL *y, bool stream) {          \
+        const VT m = V(set)(highest), second = V(set)(other);                                                \
+        int64_t i = stream ? N(until_aligned)(y, n) : 0;                                                     \
+        for (int64_t j = 0; j < i; j += LANES)                                                               \
+            N(store_count)(y + j, value(N(load_count)(x + j, i - j), m, second), i - j);                     \
+        if (stream)                                                                                          \
+            for (; i + LANES <= n; i += LANES)                                                               \
+                V(stream)(y + i, value(V(load)(x + i), m, second));                                          \
+        else                                                                                                 \
+            for (; i + LANES <= n; i += LANES)                                                               \
+                V(store)(y + i, value(V(load)(x + i), m, second));                                           \
+        if (i < n) V(store_part)(y + i, value(V(load_part)(x + i, n - i), m, second), n - i);                \
+        if (stream) simd_fence();                                                                            \
     }
 WRITE_ROW(write_softmax, N(softmax_value))
 WRITE_ROW(write_log_softmax, N(log_softmax_value))
@@ -167,7 +179,8 @@ static double N(log_of)(double x) {
     vd_store(lanes, vd_log(vd_set(x)));
     return lanes[0];
 }
-static void N(log_softmax_write)(int64_t n, const REAL *x, const ct_softmax_part *total, REAL *y, bool stream) {
+static void N(log_softmax_write)(int64_t n, const REAL *x, const ct_softmax_part *total, REAL *y,
+                                 bool stream) {
     N(write_log_softmax)(n, x, (REAL)total->max, (REAL)N(log_of)(total->sum), y, stream);
 }
 
@@ -188,12 +201,15 @@ static void N(softmax)(int64_t rows, int64_t n, const REAL *x, int64_t x_stride,
             continue;
         }
         VT factor = V(set)((REAL)(1.0 / total.sum));
-        for (int64_t i = 0; i < n; i += LANES)
+        for (int64_t i = 0; i < n; i += LANES) {
+            __builtin_prefetch(x + x_stride + i, 0, 3); /* the next row, meanwhile */
             N(store_count)(y + i, V(mul)(N(load_count)(y + i, n - i), factor), n - i);
+        }
     }
 }
 
-static void N(log_softmax)(int64_t rows, int64_t n, const REAL *x, int64_t x_stride, REAL *y, int64_t y_stride) {
+static void N(log_softmax)(int64_t rows, int64_t n, const REAL *x, int64_t x_stride, REAL *y,
+                           int64_t y_stride) {
     for (int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
         ct_softmax_part total;
         N(softmax_total)(n, x, &total, NULL);
@@ -210,7 +226,8 @@ static void N(logsumexp)(int64_t rows, int64_t n, const REAL *x, int64_t x_strid
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ gradients --- */
+/* ------------------------------------------------------------------------------------------------ gradients
+ * --- */
 
 static void N(softmax_backward)(int64_t rows, int64_t n, const REAL *y, int64_t y_stride, const REAL *dy,
                                 int64_t dy_stride, REAL *dx, int64_t dx_stride) {

@@ -1,5 +1,5 @@
-/* kernels_typed.inc.h - the kernel bodies that exist for both element types, in order of their use of one another.
- * Included twice by kernels_all.inc.h, which defines the macros. */
+/* kernels_typed.inc.h - the kernel bodies that exist for both element types, in order of their use of one
+ * another. Included twice by kernels_all.inc.h, which defines the macros. */
 #include "tensor/cpu/kernels_elementwise.inc.h"
 #include "tensor/cpu/kernels_reduce.inc.h"
 #include "tensor/cpu/kernels_softmax.inc.h"

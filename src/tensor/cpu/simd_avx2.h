@@ -105,6 +105,7 @@ SIMD_COMPARE(vm, vf_gt, vf, _mm256_cmp_ps, _CMP_GT_OQ)
 SIMD_COMPARE(vm, vf_ge, vf, _mm256_cmp_ps, _CMP_GE_OQ)
 SIMD_COMPARE(vm, vf_eq, vf, _mm256_cmp_ps, _CMP_EQ_OQ)
 SIMD_COMPARE(vm, vf_ne, vf, _mm256_cmp_ps, _CMP_NEQ_UQ)
+SIMD_COMPARE(vm, vf_not_lt, vf, _mm256_cmp_ps, _CMP_NLT_UQ) /* true for NaN */
 
 SIMD_TWO(vm, vm_and, vm, _mm256_and_ps)
 SIMD_TWO(vm, vm_or, vm, _mm256_or_ps)
@@ -300,6 +301,7 @@ SIMD_COMPARE(vk, vd_gt, vd, _mm256_cmp_pd, _CMP_GT_OQ)
 SIMD_COMPARE(vk, vd_ge, vd, _mm256_cmp_pd, _CMP_GE_OQ)
 SIMD_COMPARE(vk, vd_eq, vd, _mm256_cmp_pd, _CMP_EQ_OQ)
 SIMD_COMPARE(vk, vd_ne, vd, _mm256_cmp_pd, _CMP_NEQ_UQ)
+SIMD_COMPARE(vk, vd_not_lt, vd, _mm256_cmp_pd, _CMP_NLT_UQ)
 SIMD_TWO(vk, vk_and, vk, _mm256_and_pd)
 SIMD_TWO(vk, vk_or, vk, _mm256_or_pd)
 SIMD vk vk_not(vk x) {
@@ -379,6 +381,8 @@ SIMD vd vl_vd(vl x) {
     return (vd){_mm256_castsi256_pd(x.a), _mm256_castsi256_pd(x.b)};
 }
 
-SIMD void simd_fence(void) { _mm_sfence(); } /* after non-temporal stores */
+SIMD void simd_fence(void) {
+    _mm_sfence();
+} /* after non-temporal stores */
 
 #endif

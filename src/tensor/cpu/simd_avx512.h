@@ -95,6 +95,7 @@ SIMD_COMPARE(vm, vf_gt, vf, _mm512_cmp_ps_mask, _CMP_GT_OQ)
 SIMD_COMPARE(vm, vf_ge, vf, _mm512_cmp_ps_mask, _CMP_GE_OQ)
 SIMD_COMPARE(vm, vf_eq, vf, _mm512_cmp_ps_mask, _CMP_EQ_OQ)
 SIMD_COMPARE(vm, vf_ne, vf, _mm512_cmp_ps_mask, _CMP_NEQ_UQ)
+SIMD_COMPARE(vm, vf_not_lt, vf, _mm512_cmp_ps_mask, _CMP_NLT_UQ) /* true for NaN */
 
 SIMD vm vm_and(vm x, vm y) {
     return (vm){(__mmask16)(x.a & y.a)};
@@ -264,6 +265,7 @@ SIMD_COMPARE(vk, vd_gt, vd, _mm512_cmp_pd_mask, _CMP_GT_OQ)
 SIMD_COMPARE(vk, vd_ge, vd, _mm512_cmp_pd_mask, _CMP_GE_OQ)
 SIMD_COMPARE(vk, vd_eq, vd, _mm512_cmp_pd_mask, _CMP_EQ_OQ)
 SIMD_COMPARE(vk, vd_ne, vd, _mm512_cmp_pd_mask, _CMP_NEQ_UQ)
+SIMD_COMPARE(vk, vd_not_lt, vd, _mm512_cmp_pd_mask, _CMP_NLT_UQ)
 SIMD vk vk_and(vk x, vk y) {
     return (vk){(__mmask8)(x.a & y.a)};
 }
@@ -338,6 +340,8 @@ SIMD vd vl_vd(vl x) {
     return (vd){_mm512_castsi512_pd(x.a)};
 }
 
-SIMD void simd_fence(void) { _mm_sfence(); } /* after non-temporal stores */
+SIMD void simd_fence(void) {
+    _mm_sfence();
+} /* after non-temporal stores */
 
 #endif

@@ -1,5 +1,5 @@
-/* simd_transpose.h - transposition of blocks of 32-bit words from memory to memory, 8 by 8 in AVX registers. Words are
- * moved, not computed with. */
+/* simd_transpose.h - transposition of blocks of 32-bit words from memory to memory, 8 by 8 in AVX registers.
+ * Words are moved, not computed with. */
 #ifndef CARAT_TENSOR_CPU_SIMD_TRANSPOSE_H
 #define CARAT_TENSOR_CPU_SIMD_TRANSPOSE_H
 
@@ -29,13 +29,14 @@ SIMD void simd_transpose_8x8(const float *x, int64_t x_stride, float *y, int64_t
 #else
 SIMD void simd_transpose_8x8(const float *x, int64_t x_stride, float *y, int64_t y_stride) {
     for (int c = 0; c < 8; ++c)
-        for (int r = 0; r < 8; ++r) memcpy(y + c * y_stride + r, x + r * x_stride + c, sizeof(float));
+        for (int r = 0; r < 8; ++r)
+            memcpy(y + c * y_stride + r, x + r * x_stride + c, sizeof(float));
 }
 #endif
 
 /* y[c * y_stride + r] = x[r * x_stride + c] */
-__attribute__((unused)) static void simd_transpose(int64_t rows, int64_t columns, const float *x, int64_t x_stride,
-                                                   float *y, int64_t y_stride) {
+__attribute__((unused)) static void simd_transpose(int64_t rows, int64_t columns, const float *x,
+                                                   int64_t x_stride, float *y, int64_t y_stride) {
     int64_t full_rows = rows & ~INT64_C(7), full_columns = columns & ~INT64_C(7);
     for (int64_t r0 = 0; r0 < full_rows; r0 += 64) { /* 64 rows: their lines stay in the first cache */
         int64_t r1 = r0 + 64 < full_rows ? r0 + 64 : full_rows;
@@ -44,9 +45,11 @@ __attribute__((unused)) static void simd_transpose(int64_t rows, int64_t columns
                 simd_transpose_8x8(x + r * x_stride + c, x_stride, y + c * y_stride + r, y_stride);
     }
     for (int64_t c = full_columns; c < columns; ++c)
-        for (int64_t r = 0; r < full_rows; ++r) memcpy(y + c * y_stride + r, x + r * x_stride + c, sizeof(float));
+        for (int64_t r = 0; r < full_rows; ++r)
+            memcpy(y + c * y_stride + r, x + r * x_stride + c, sizeof(float));
     for (int64_t r = full_rows; r < rows; ++r)
-        for (int64_t c = 0; c < columns; ++c) memcpy(y + c * y_stride + r, x + r * x_stride + c, sizeof(float));
+        for (int64_t c = 0; c < columns; ++c)
+            memcpy(y + c * y_stride + r, x + r * x_stride + c, sizeof(float));
 }
 
 #endif

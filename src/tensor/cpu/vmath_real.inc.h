@@ -12,12 +12,12 @@ SIMD VMATH_VECTOR V(exp_negative)(VMATH_VECTOR x) {
     VMATH_VECTOR r = V(exp_split)(x, K(EXP_BIAS), &bits);
     VMATH_VECTOR power = V(exp_power)(bits);
     VMATH_VECTOR result = V(fma)(power, V(exp_small)(r), power);
-    return V(select)(V(lt)(x, C(K(EXP_LOWEST))), V(zero)(), result);
+    return V(keep)(V(not_lt)(x, C(K(EXP_LOWEST))), result);
 }
 
 /* Replaces a result outside of [lowest, highest]: 0 below, infinity above, NaN for NaN. */
 SIMD VMATH_VECTOR V(exp_limits)(VMATH_VECTOR x, VMATH_REAL lowest, VMATH_REAL highest, VMATH_VECTOR result) {
-    result = V(select)(V(lt)(x, C(lowest)), V(zero)(), result);
+    result = V(keep)(V(not_lt)(x, C(lowest)), result);
     return V(select)(V(le)(x, C(highest)), result, V(add)(x, C(INFINITY)));
 }
 
