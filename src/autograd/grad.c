@@ -168,20 +168,15 @@ static ct_tensor *checked_gradient(ct_node *node, int i, ct_tensor *gradient, bo
 
 ct_status ct_node_run(ct_node *node, ct_tensor *const *output_gradients, const bool *wanted, bool recording,
                       ct_tensor *const *accumulate, ct_tensor **gradients) {
-    static ct_tensor *const nothing[64] = {NULL};
     ct_context *context = node->context;
     for (int i = 0; i < node->operand_count; i++) gradients[i] = NULL;
     if (node->freed)
         return ct_fail(context, CT_ERROR_STATE,
                        "%s: the graph was freed by an earlier backward pass; ask for CT_GRAD_KEEP_GRAPH there",
                        node->rule->name);
-    if (!accumulate && node->operand_count > 64)
-        return ct_fail(context, CT_ERROR_UNSUPPORTED, "%s: %d operands in a deferred pass, at most 64 are possible",
-                       node->rule->name, (int)node->operand_count);
     ct_scope scope = ct_scope_open(context);
     bool before = ct_grad_mode_set(context, recording);
-    ct_vjp call = {context, node, node->attributes, output_gradients, wanted, recording,
-                   accumulate ? accumulate : nothing};
+    ct_vjp call = {context, node, node->attributes, output_gradients, wanted, recording, accumulate};
     node->rule->vjp(&call, gradients);
     for (int i = 0; i < node->operand_count; i++) {
         if (gradients[i] && wanted[i]) gradients[i] = checked_gradient(node, i, gradients[i], recording);
@@ -456,11 +451,12 @@ ct_status ct_deferred_run(ct_deferred *deferred, int64_t index) {
     struct deferred_item *item = &deferred->items[index];
     ct_node *node = item->node;
     size_t n = (size_t)node->operand_count;
-    ct_tensor **gradients = ct_alloc_zero(context, n * sizeof(*gradients), CT_MEMORY_OTHER);
+    ct_tensor **gradients = ct_alloc_zero(context, 2 * n * sizeof(*gradients), CT_MEMORY_OTHER);
     bool *wanted = ct_alloc(context, n * sizeof(*wanted), CT_MEMORY_OTHER);
     if (gradients && wanted) {
+        ct_tensor *const *nothing = gradients + n;
         for (size_t i = 0; i < n; i++) wanted[i] = node->operands[i].node && node->operands[i].node->leaf;
-        ct_node_run(node, item->output_gradients, wanted, false, NULL, gradients);
+        ct_node_run(node, item->output_gradients, wanted, false, nothing, gradients);
         for (size_t i = 0; i < n; i++) {
             if (gradients[i] && !ct_failed(context)) ct_leaf_deliver(node->operands[i].node, gradients[i]);
             ct_drop(gradients[i]);

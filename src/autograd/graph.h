@@ -76,7 +76,7 @@ ct_status ct_leaf_deliver(ct_node *leaf, ct_tensor *gradient);
 /* Adds a gradient to use number `use` of a leaf without a sink. */
 ct_status ct_leaf_accumulate(ct_node *leaf, int use, ct_tensor *gradient);
 /* Runs one rule in a scope of its own: gradients[i] (held by the caller afterwards, or NULL) for each wanted operand,
- * checked for shape and converted to the operand's type. `accumulate` may be NULL, see ct_vjp. */
+ * checked for shape and converted to the operand's type. `accumulate` as in ct_vjp. */
 ct_status ct_node_run(ct_node *node, ct_tensor *const *output_gradients, const bool *wanted, bool recording,
                       ct_tensor *const *accumulate, ct_tensor **gradients);
 

@@ -201,8 +201,9 @@ static ct_tensor *segment_run(void *user, ct_tensor *const *inputs, int count) {
     block_segment *s = user;
     ct_run_position *present = ct_run_position_of(s->run), before = *present;
     *present = s->position;
-    ct_tensor *x = inputs[0];
-    for (int i = 0; i < s->count; i++) x = ct_forward1(s->run, s->list->children[s->first + i], x);
+    ct_tensor *x = ct_hold(inputs[0]);
+    for (int i = 0; i < s->count; i++) ct_forward_into(s->run, s->list->children[s->first + i], &x);
+    ct_give_to_scope(s->context, x);
     int64_t drawn = present->dropouts;
     *present = before;
     if (present->dropouts < drawn) present->dropouts = drawn;

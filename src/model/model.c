@@ -1,5 +1,6 @@
 /* model.c - models: built from a configuration, their parameters collected from the tree, filled, asked. */
 #include "model/model.h"
+#include "nn/module.h"
 #include "nn/run.h"
 #include <math.h>
 #include <string.h>
@@ -46,6 +47,31 @@ static ct_status read_options(ct_model *model) {
     return status;
 }
 
+/* Modules with an option "layer" keep keys and values: it is their place in the cache, 0, 1, ... in the order of the
+ * tree, also after surgery. */
+static const ct_option *layer_option(const ct_module *module) {
+    const ct_option *option = module->kind->options ? ct_options_find(module->kind->options, "layer") : NULL;
+    return option && option->type == CT_TYPE_INT ? option : NULL;
+}
+
+static ct_status number_layer(void *user, ct_module *module) {
+    int64_t *next = user;
+    const ct_option *option = layer_option(module);
+    if (!option) return CT_OK;
+    *(int64_t *)((char *)module->options + option->offset) = *next;
+    return ct_value_set(module->options_value, "layer", ct_value_int(module->context, (*next)++));
+}
+
+static ct_status count_layer(void *user, ct_module *module) {
+    *(int64_t *)user += layer_option(module) != NULL;
+    return CT_OK;
+}
+
+static ct_status number_layers(ct_model *model) {
+    int64_t next = 0;
+    return ct_module_visit(model->root, number_layer, &next);
+}
+
 static ct_module *build_tree(ct_model *model) {
     const ct_value *tree = ct_value_get_path(model->config, "carat.tree");
     if (tree) return ct_module_from_value(model->context, tree);
@@ -68,7 +94,7 @@ ct_model *ct_model_create(ct_context *context, const ct_value *config) {
     model->options = ct_alloc_zero(context, architecture->options_size, CT_MEMORY_OTHER);
     if (model->config && model->options && read_options(model) == CT_OK) {
         model->root = build_tree(model);
-        if (model->root) ct_model_collect(model);
+        if (model->root && number_layers(model) == CT_OK) ct_model_collect(model);
     }
     if (!ct_failed(context)) return model;
     ct_model_destroy(model);
@@ -179,6 +205,7 @@ static ct_status tie_missing(void *user, ct_module *module) {
         ct_slot *slot = ct_module_slot_at(module, i);
         if (!slot->options.tied_to) continue;
         ct_slot *source = slot_by_path(model, slot->options.tied_to);
+        slot->parameter = NULL;
         bool fits = source && source->parameter && source->ndim == slot->ndim &&
                     memcmp(source->shape, slot->shape, (size_t)slot->ndim * sizeof(int64_t)) == 0;
         if (!fits)
@@ -187,6 +214,33 @@ static ct_status tie_missing(void *user, ct_module *module) {
                            source ? "has another shape" : "does not exist");
         slot->parameter = source->parameter;
     }
+    return CT_OK;
+}
+
+typedef struct ordered {
+    ct_parameter **list;
+    int64_t count;
+} ordered;
+
+static ct_status list_parameters(void *user, ct_module *module) {
+    ordered *o = user;
+    for (int i = 0; i < ct_module_slot_count(module); i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (slot->parameter && slot->parameter->slot == slot) o->list[o->count++] = slot->parameter;
+    }
+    return CT_OK;
+}
+
+/* In the order of the tree, then those that no slot has. */
+static ct_status order_parameters(ct_model *model) {
+    size_t size = (size_t)model->count * sizeof(ct_parameter *);
+    ordered o = {ct_alloc(model->context, size, CT_MEMORY_OTHER), 0};
+    if (!o.list) return CT_ERROR_MEMORY;
+    ct_module_visit(model->root, list_parameters, &o);
+    for (int64_t i = 0; i < model->count; i++)
+        if (!model->parameters[i]->slot) o.list[o.count++] = model->parameters[i];
+    memcpy(model->parameters, o.list, size);
+    ct_free(model->context, o.list);
     return CT_OK;
 }
 
@@ -225,8 +279,9 @@ ct_status ct_model_sync(ct_model *model, uint64_t seed) {
         model->parameters[kept++] = parameter;
     }
     model->count = kept;
-    if (ct_model_collect(model) != CT_OK) return ct_context_status(context);
+    if (ct_model_collect(model) != CT_OK || number_layers(model) != CT_OK) return ct_context_status(context);
     for (int64_t i = kept; i < model->count; i++) ct_parameter_fill(model->parameters[i], seed);
+    if (order_parameters(model) != CT_OK) return ct_context_status(context);
     ct_value_set_path(model->config, "carat.tree", ct_module_to_value(model->root));
     return ct_context_status(context);
 }
@@ -251,12 +306,13 @@ ct_status ct_model_initialize(ct_model *model, uint64_t seed) {
 
 ct_parameter *ct_model_add_parameter(ct_model *model, const char *name, ct_tensor *tensor) {
     ct_context *context = model->context;
-    if (ct_model_find(model, name)) {
-        ct_fail(context, CT_ERROR_ARGUMENT, "a parameter \"%s\" exists already", name);
+    char *full = ct_format(context, "%s%s", strncmp(name, "carat.", 6) ? "carat." : "", name);
+    if (!full || ct_failed(context) || ct_model_find(model, full)) {
+        ct_fail(context, CT_ERROR_ARGUMENT, "a parameter \"%s\" exists already", full ? full : name);
+        ct_free(context, full);
         return NULL;
     }
-    ct_parameter *parameter = parameter_make(context, ct_format(context, "%s%s",
-                                             strncmp(name, "carat.", 6) ? "carat." : "", name), tensor);
+    ct_parameter *parameter = parameter_make(context, full, tensor);
     if (!parameter || parameter_append(model, parameter) != CT_OK) return NULL;
     ct_tensor_reclass(tensor, CT_MEMORY_WEIGHTS);
     return parameter;
@@ -295,7 +351,11 @@ static int64_t asked(const ct_model *model, int64_t (*function)(const void *)) {
 }
 int64_t ct_model_context_length(const ct_model *model) { return asked(model, model->architecture->context_length); }
 int64_t ct_model_vocabulary(const ct_model *model) { return asked(model, model->architecture->vocabulary); }
-int64_t ct_model_layers(const ct_model *model) { return asked(model, model->architecture->layers); }
+int64_t ct_model_layers(const ct_model *model) {
+    int64_t count = 0;
+    ct_module_visit(model->root, count_layer, &count);
+    return count ? count : asked(model, model->architecture->layers);
+}
 
 ct_parameter *ct_model_parameter(ct_model *model, int64_t index) {
     return index >= 0 && index < model->count ? model->parameters[index] : NULL;

@@ -33,13 +33,33 @@ static ct_status write_tensor(ct_context *context, ct_safetensors_writer *writer
     return ct_context_status(context);
 }
 
-/* Tensors of the source that are no parameters are copied as bytes. */
-static ct_status copy_kept(ct_model *model, ct_safetensors_writer *writer, ct_safetensors *source, bool declare) {
+static ct_dtype written_type(ct_tensor *tensor, ct_dtype dtype) {
+    return dtype == CT_DTYPES || !ct_dtype_is_float(ct_dtype_of(tensor)) ? ct_dtype_of(tensor) : dtype;
+}
+
+static void put_tensor(ct_model *model, ct_safetensors_writer *writer, const char *name, ct_tensor *value,
+                       ct_dtype dtype, bool declare) {
+    ct_dtype type = written_type(value, dtype);
+    if (declare) ct_safetensors_declare(writer, name, ct_file_dtype_of(type), ct_ndim(value), ct_shape(value));
+    else write_tensor(model->context, writer, value, type);
+}
+
+/* Tensors of the source that are no parameters are copied as bytes; but a second copy of a tied weight is written as
+ * what the weight is now. */
+static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *writer, ct_safetensors *source,
+                           ct_dtype dtype, bool declare) {
     ct_context *context = model->context;
     enum { PIECE = 1 << 20 };
     char *buffer = ct_alloc(context, PIECE, CT_MEMORY_WORKSPACE);
     for (size_t i = 0; buffer && source && i < ct_value_count(model->kept) && !ct_failed(context); i++) {
         const char *name = ct_value_as_string(ct_value_at(model->kept, i), "");
+        ct_parameter *tied = ct_model_find(model, name);
+        if (tied) {
+            ct_scope scope = ct_scope_open(context);
+            put_tensor(model, writer, name, value_of(tied, run), dtype, declare);
+            ct_scope_close(context, scope);
+            continue;
+        }
         const ct_safetensors_tensor *entry = ct_safetensors_need(source, name);
         if (!entry) break;
         if (declare) ct_safetensors_declare(writer, name, entry->dtype, entry->rank, entry->shape);
@@ -50,10 +70,6 @@ static ct_status copy_kept(ct_model *model, ct_safetensors_writer *writer, ct_sa
     }
     ct_free(context, buffer);
     return ct_context_status(context);
-}
-
-static ct_dtype written_type(ct_tensor *tensor, ct_dtype dtype) {
-    return dtype == CT_DTYPES || !ct_dtype_is_float(ct_dtype_of(tensor)) ? ct_dtype_of(tensor) : dtype;
 }
 
 static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writer *writer, ct_safetensors *source,
@@ -68,16 +84,31 @@ static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writ
             ct_parameter *parameter = model->parameters[i];
             if (run && is_extra(parameter)) continue;
             ct_scope scope = ct_scope_open(context);
-            ct_tensor *value = value_of(parameter, run);
-            ct_dtype type = written_type(value, dtype);
-            if (declare)
-                ct_safetensors_declare(writer, parameter->name, ct_file_dtype_of(type), ct_ndim(value),
-                                       ct_shape(value));
-            else
-                write_tensor(context, writer, value, type);
+            put_tensor(model, writer, parameter->name, value_of(parameter, run), dtype, declare);
             ct_scope_close(context, scope);
         }
-        copy_kept(model, writer, source, declare);
+        copy_kept(model, run, writer, source, dtype, declare);
+    }
+    return ct_context_status(context);
+}
+
+/* A tied weight is stored once: overlays that make two weights of it cannot be saved as one. */
+static ct_status check_tied(void *user, ct_module *module) {
+    ct_run *run = user;
+    ct_context *context = ct_module_context(module);
+    for (int i = 0; i < ct_module_slot_count(module) && !ct_failed(context); i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (!slot->parameter || slot->parameter->slot == slot) continue;
+        ct_scope scope = ct_scope_open(context);
+        ct_tensor *here = ct_contiguous(ct_run_weight(run, slot));
+        ct_tensor *there = ct_contiguous(ct_run_weight(run, slot->parameter->slot));
+        bool same = ct_dtype_of(here) == ct_dtype_of(there) && ct_same_shape(here, there) && !ct_failed(context);
+        size_t size = (size_t)ct_count(here) * ct_dtype_size(ct_dtype_of(here));
+        if (same) same = memcmp(ct_data(here), ct_data(there), size) == 0;
+        if (!same)
+            ct_fail(context, CT_ERROR_UNSUPPORTED, "%s.%s is tied to \"%s\", but the overlays of this run make it another "
+                    "weight: untie them to save both", ct_module_path(module), slot->name, slot->parameter->name);
+        ct_scope_close(context, scope);
     }
     return ct_context_status(context);
 }
@@ -93,14 +124,16 @@ static ct_status write_config(ct_model *model, const char *folder, ct_dtype dtyp
     char *path = ct_path_join(context, folder, "config.json");
     if (config && path) {
         const ct_architecture *a = model->architecture;
-        if (!ct_value_get(config, "architectures")) {
+        /* What a loaded configuration leaves out is left out again unless it would be read as something else. */
+        bool loaded = model->folder != NULL;
+        if (!loaded && !ct_value_get(config, "architectures")) {
             ct_value *list = ct_value_list(context);
             if (list) ct_value_append(list, ct_value_string(context, a->class_name));
             ct_value_set(config, "architectures", list);
         }
         ct_dtype type = model->count ? written_type(model->parameters[0]->tensor, dtype) : CT_F32;
         const char *key = ct_value_get(config, "dtype") ? "dtype" : "torch_dtype";
-        const char *present = ct_value_as_string(ct_value_get(config, key), "");
+        const char *present = ct_value_as_string(ct_value_get(config, key), loaded ? type_name(CT_F32) : "");
         if (strcmp(present, type_name(type)) != 0) ct_value_set(config, key, ct_value_string(context, type_name(type)));
         ct_json_write(context, path, config, CT_JSON_PRETTY);
     }
@@ -124,6 +157,7 @@ static ct_status save(ct_model *model, ct_run *run, const char *folder, ct_dtype
     ct_safetensors *source = needs_source ? ct_safetensors_open(context, model->folder) : NULL;
     ct_safetensors_writer *writer = ct_failed(context) ? NULL : ct_safetensors_create_folder(context, folder, 0);
     bool before = ct_grad_mode_set(context, false);
+    if (writer && run) ct_module_visit(model->root, check_tied, run);
     if (writer) {
         if (write_weights(model, run, writer, source, dtype) == CT_OK) ct_safetensors_commit(writer);
         else ct_safetensors_abandon(writer);

@@ -19,13 +19,14 @@ static const ct_state_decl state[] = {
 /* m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  update = m^ / (sqrt(v^) + epsilon). */
 static void adamw_direction(const ct_optimizer_range *r) {
     const adamw_options *o = r->options;
-    float beta1 = (float)o->beta1, beta2 = (float)o->beta2, epsilon = (float)o->epsilon;
+    float rest1 = (float)(1 - o->beta1), beta2 = (float)o->beta2, rest2 = (float)(1 - o->beta2);
+    float epsilon = (float)o->epsilon;
     float first = (float)(1 / (1 - pow(o->beta1, (double)r->step)));
     float second = (float)(1 / sqrt(1 - pow(o->beta2, (double)r->step)));
     for (int64_t i = 0; i < r->count; i++) {
         float g = r->gradient[i];
-        float m = r->state[0][i] + (1 - beta1) * (g - r->state[0][i]);
-        float v = beta2 * r->state[1][i] + (1 - beta2) * g * g;
+        float m = r->state[0][i] + rest1 * (g - r->state[0][i]);
+        float v = beta2 * r->state[1][i] + rest2 * g * g;
         r->state[0][i] = m;
         r->state[1][i] = v;
         r->update[i] = first * m / (sqrtf(v) * second + epsilon);

@@ -14,10 +14,11 @@ static const ct_option options[] = {
 
 static const ct_state_decl state[] = {{"momentum_buffer", CT_LIKE_PARAMETER, CT_F32}, {NULL, CT_LIKE_PARAMETER, CT_F32}};
 
-/* m = momentum m + (1 - dampening) g, in the first step m = g;  update = m, or g + momentum m (Nesterov). */
+/* m = momentum m + (1 - dampening) g, in the first step m = g;  update = m, or g + momentum m (Nesterov). Without
+ * momentum the update is g: dampening is momentum's. */
 static void sgd_direction(const ct_optimizer_range *r) {
     const sgd_options *o = r->options;
-    float momentum = (float)o->momentum, share = r->step == 1 ? 1.0f : (float)(1 - o->dampening);
+    float momentum = (float)o->momentum, share = r->step == 1 || momentum == 0 ? 1.0f : (float)(1 - o->dampening);
     float *m = r->state[0];
     for (int64_t i = 0; i < r->count; i++) {
         float g = r->gradient[i];

@@ -1,9 +1,9 @@
 /* raw_norm.c - layer norm and root-mean-square norm over the last axis, forward and backward.
  *
- * The rows of each sequence (first axis of three or more) are cut into chunks of CT_COLUMN_ROWS; in the backward
- * pass each chunk sums its share of the gradients of gain and bias into a row of its own, those rows are added for
- * each sequence, and the sequences in order. bf16 and f16 rows are widened in
- * a worker's scratch; gain, bias, mean and rstd are f32 then. */
+ * The rows of each sequence (first axis of three or more) are cut into chunks of CT_COLUMN_ROWS; in the
+ * backward pass each chunk sums its share of the gradients of gain and bias into a row of its own, those rows
+ * are added for each sequence, and the sequences in order. bf16 and f16 rows are widened in a worker's
+ * scratch; gain, bias, mean and rstd are f32 then. */
 #include "tensor/raw_rows.h"
 
 #define PIECE_ROWS 16 /* rows widened at a time in the forward pass */
@@ -121,7 +121,7 @@ static void backward_task(void *user, int64_t chunk, int worker) {
 typedef struct part_sum {
     const norm_work *w;
     const void *parts;
-    void *sum;  /* [columns] of w->compute */
+    void *sum; /* [columns] of w->compute */
     bool onto; /* sum holds what earlier sequences gave */
 } part_sum;
 
@@ -131,7 +131,8 @@ static void part_sum_task(void *user, int64_t index, int worker) {
     const part_sum *s = user;
     const norm_work *w = s->w;
     const ct_kernels *kernels = ct_cpu_kernels();
-    int64_t first = index * SUM_COLUMNS, columns = ct_least(SUM_COLUMNS, w->columns - first), each = chunks_each(w);
+    int64_t first = index * SUM_COLUMNS, columns = ct_least(SUM_COLUMNS, w->columns - first),
+            each = chunks_each(w);
     double space[SUM_COLUMNS];
     void *sum = ct_at(s->sum, w->compute, first);
     for (int64_t chunk = 0; chunk < chunks_of(w); chunk += each) {
@@ -149,7 +150,8 @@ static void part_sum_task(void *user, int64_t index, int worker) {
 }
 
 /* The sum of the parts, onto `into` if it is not NULL, else new and of the type of `like`. */
-static ct_tensor *add_parts(const norm_work *w, const void *parts, ct_tensor *like, ct_tensor *into, bool meta) {
+static ct_tensor *add_parts(const norm_work *w, const void *parts, ct_tensor *like, ct_tensor *into,
+                            bool meta) {
     bool onto = into && (ct_dtype)into->dtype == w->compute && ct_is_contiguous(into);
     ct_tensor *sum = onto ? into : ct_empty_on(w->context, ct_device_of(like), w->compute, 1, &w->columns);
     if (!ct_failed(w->context) && !meta) {

@@ -1,6 +1,6 @@
 /* plan.c - how much memory a recipe needs, and how to cut its steps to stay within a budget.
  *
- * A learner is built on the meta device and runs one step, an evaluation included: the same code that trains counts
+ * A learner is built on the meta device and runs one step, an evaluation and a checkpoint: the same code that trains counts
  * the bytes. Candidates are tried from the fastest on: every row at a time with all activations kept; fewer rows; then
  * with activations computed again in segments of layers, which costs a third more work. */
 #include "train/plan.h"
@@ -8,7 +8,10 @@
 #include "train/recipe.h"
 #include <string.h>
 
-enum { PAGES = 1 << 20 };
+enum {
+    PAGES = 1 << 20,
+    WRITING = (1 << 20) + (1 << 17) /* buffers of a file that is being written */
+};
 
 typedef struct planner {
     ct_context *context; /* of its own, on meta */
@@ -42,6 +45,8 @@ static ct_status measure(planner *p, candidate *c) {
     c->flops = (uint64_t)((double)ct_context_flops(context) / (double)learner->rows * (double)rows);
     learner->rows = rows;
     if (status == CT_OK) status = ct_learner_evaluate(learner, NULL, 0, &loss);
+    ct_memory_count(context, WRITING, CT_MEMORY_WORKSPACE); /* a checkpoint, when gradients and activations are gone */
+    ct_memory_uncount(context, WRITING, CT_MEMORY_WORKSPACE);
     ct_memory_read(context, &c->counts);
     return status;
 }
