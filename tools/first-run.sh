@@ -26,7 +26,7 @@ if [ -n "$text" ]; then
     fi
     say "Text: $text, $(wc -c <"$text") bytes"
 else
-    text=$(dirname "$carat")/text/debian.txt
+    text=$(dirname "$carat")/text.txt
     say "Text: what Debian has under /usr/share (make run TEXT=file.txt takes your own)"
     [ -s "$text" ] || "$here/gather-text.sh" "$text"
     echo "$text: $(wc -c <"$text") bytes"

@@ -1,6 +1,6 @@
-/* bench_gemm.c - our f32 matrix multiply against oneDNN's sgemm, alternating, on the shapes of a GPT of width 384,
- * on squares and on small shapes; and products of one row against the rate at which memory delivers the weights.
- * Usage: bench_gemm [most threads, 2] [pairs, 5] [only shapes whose name contains this] */
+/* bench_gemm.c - our f32 matrix multiply against oneDNN's sgemm, alternating, on the shapes of a GPT of width
+ * 384, on squares and on small shapes; and products of one row against the rate at which memory delivers the
+ * weights. Usage: bench_gemm [most threads, 2] [pairs, 5] [only shapes whose name contains this] */
 #include "carat/base.h"
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/isa.h"
@@ -54,7 +54,8 @@ static double median(double *values, int count) {
 static float *numbers(int64_t count) {
     float *values = aligned_alloc(64, (size_t)(count * 4 + 63) / 64 * 64);
     if (!values) exit(1);
-    for (int64_t i = 0; i < count; i++) values[i] = (float)((double)rand() / RAND_MAX - 0.5);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = (float)((double)rand() / RAND_MAX - 0.5);
     return values;
 }
 
@@ -77,18 +78,19 @@ static void ours(const product *p) {
 static void peer(const product *p) {
     const shape *s = p->shape;
     bool at = s->form[0] == 't', bt = s->form[1] == 't';
-    dnnl_sgemm(at ? 'T' : 'N', bt ? 'T' : 'N', s->m, s->n, s->k, 1, p->a, at ? s->m : s->k, p->b, bt ? s->k : s->n, 0,
-               p->c, s->n);
+    dnnl_sgemm(at ? 'T' : 'N', bt ? 'T' : 'N', s->m, s->n, s->k, 1, p->a, at ? s->m : s->k, p->b,
+               bt ? s->k : s->n, 0, p->c, s->n);
 }
 
 static double time_of(void (*run)(const product *), const product *p, int64_t times) {
     double start = ct_seconds();
-    for (int64_t i = 0; i < times; i++) run(p);
+    for (int64_t i = 0; i < times; i++)
+        run(p);
     return (ct_seconds() - start) / (double)times;
 }
 
-/* Medians over pairs; returns that of the ratio of speeds. `best` is the ratio of the shortest times, which other
- * work on the machine disturbs less. */
+/* Medians over pairs; returns that of the ratio of speeds. `best` is the ratio of the shortest times, which
+ * other work on the machine disturbs less. */
 static double measure(ct_context *context, const shape *s, int pairs, double *best) {
     product p = {context, s, numbers(s->m * s->k), numbers(s->k * s->n), numbers(s->m * s->n)};
     double flops = 2.0 * (double)s->m * (double)s->n * (double)s->k;
@@ -104,17 +106,20 @@ static double measure(ct_context *context, const shape *s, int pairs, double *be
     double our_median = median(our, pairs), their_median = median(their, pairs); /* sorted: [0] is the best */
     *best = their[0] / our[0];
     printf("%-12s %s %5lld %5lld %5lld  %7.1f %7.1f  %5.2f  %5.2f\n", s->name, s->form, (long long)s->m,
-           (long long)s->n, (long long)s->k, flops / our_median * 1e-9, flops / their_median * 1e-9, result, *best);
+           (long long)s->n, (long long)s->k, flops / our_median * 1e-9, flops / their_median * 1e-9, result,
+           *best);
     free(p.a), free(p.b), free(p.c);
     return result;
 }
 
 /* One row against weights [n, k] stored by rows (t) or as [k, n] (n), in f32 or bf16. */
-static void measure_row(ct_context *context, int64_t n, int64_t k, bool transposed, ct_dtype dtype, int pairs) {
+static void measure_row(ct_context *context, int64_t n, int64_t k, bool transposed, ct_dtype dtype,
+                        int pairs) {
     float *x = numbers(k), *y = numbers(n), *w = numbers(n * k);
     uint16_t *narrow = (uint16_t *)w;
     if (dtype == CT_BF16)
-        for (int64_t i = 0; i < n * k; i++) narrow[i] = ct_f32_to_bf16(w[i]);
+        for (int64_t i = 0; i < n * k; i++)
+            narrow[i] = ct_f32_to_bf16(w[i]);
     ct_gemm_operand a = {.data = x, .dtype = CT_F32, .row_stride = k, .col_stride = 1};
     ct_gemm_operand b = {.data = w, .dtype = dtype, .row_stride = n, .col_stride = 1};
     if (transposed) b.row_stride = 1, b.col_stride = k;
@@ -123,12 +128,14 @@ static void measure_row(ct_context *context, int64_t n, int64_t k, bool transpos
     int times = 1 + (int)(2e8 / bytes);
     for (int i = 0; i < pairs; i++) {
         double start = ct_seconds();
-        for (int j = 0; j < times; j++) ct_gemm(context, CT_F32, 1, n, k, 1, &a, &b, 0, &c, NULL);
+        for (int j = 0; j < times; j++)
+            ct_gemm(context, CT_F32, 1, n, k, 1, &a, &b, 0, &c, NULL);
         seconds[i] = (ct_seconds() - start) / times;
     }
     double typical = median(seconds, pairs);
     printf("row %s %s %6lld %5lld  %8.1f us  %6.1f GB/s\n", transposed ? "[n,k]" : "[k,n]",
-           dtype == CT_BF16 ? "bf16" : "f32 ", (long long)n, (long long)k, typical * 1e6, bytes / typical * 1e-9);
+           dtype == CT_BF16 ? "bf16" : "f32 ", (long long)n, (long long)k, typical * 1e6,
+           bytes / typical * 1e-9);
     free(x), free(y), free(w);
 }
 
@@ -151,8 +158,8 @@ int main(int argc, char **argv) {
             if (ratio < least) least = ratio;
         }
         if (count)
-            printf("threads %d: geometric mean %.3f (of best times %.3f), least %.2f\n", threads, exp(logs / count),
-                   exp(best_logs / count), least);
+            printf("threads %d: geometric mean %.3f (of best times %.3f), least %.2f\n", threads,
+                   exp(logs / count), exp(best_logs / count), least);
         static const int64_t rows[][2] = {{384, 384}, {1152, 384}, {384, 1536}, {4096, 4096}, {50257, 768}};
         for (size_t i = 0; strstr("row", only) && i < sizeof rows / sizeof *rows; i++)
             for (int kind = 0; kind < 4; kind++)

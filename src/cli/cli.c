@@ -33,16 +33,12 @@ void ct_cli_print_json(ct_cli *cli, ct_value *value) {
     ct_value_free(value);
 }
 
-static bool is_usage(ct_status status) {
-    return status == CT_ERROR_ARGUMENT || status == CT_ERROR_NOT_FOUND;
-}
-
 int ct_cli_finish(ct_cli *cli) {
     if (!ct_failed(cli->context)) return CT_EXIT_DONE;
-    ct_status status = ct_context_status(cli->context);
     fprintf(stderr, "carat %s: %s\n", cli->verb->name, ct_context_message(cli->context));
-    return is_usage(status) ? CT_EXIT_USAGE : CT_EXIT_FAILED;
+    return ct_context_status(cli->context) == CT_ERROR_ARGUMENT ? CT_EXIT_USAGE : CT_EXIT_FAILED;
 }
+
 
 int ct_cli_usage(ct_cli *cli, const char *format, ...) {
     va_list arguments;

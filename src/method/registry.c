@@ -22,7 +22,7 @@ const ct_kind *ct_kind_find(const char *name) {
 const ct_method *ct_method_find(ct_context *context, const char *kind_name, const char *name) {
     const ct_kind *kind = ct_kind_find(kind_name);
     if (!kind) {
-        ct_fail(context, CT_ERROR_NOT_FOUND, "there is no kind of method \"%s\"", kind_name);
+        ct_fail(context, CT_ERROR_ARGUMENT, "there is no kind of method \"%s\"", kind_name);
         return NULL;
     }
     const char *names[512];
@@ -32,7 +32,7 @@ const ct_method *ct_method_find(ct_context *context, const char *kind_name, cons
         if (strcmp(names[count], name) == 0) return kind->methods[count];
     }
     const char *near = ct_nearest_name(name, names, count);
-    ct_fail(context, CT_ERROR_NOT_FOUND, "there is no %s \"%s\"%s%s%s", kind_name, name, near ? "; did you mean \"" : "",
+    ct_fail(context, CT_ERROR_ARGUMENT, "there is no %s \"%s\"%s%s%s", kind_name, name, near ? "; did you mean \"" : "",
             near ? near : "", near ? "\"?" : "");
     return NULL;
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The documents say what is so: every `carat` command in README.md, docs/ and `carat VERB --help` runs, every quotation of
-# docs/examples/ is verbatim, every key of `carat train --help` has its place in docs/recipes.md, every link leads to a
-# file, and the library's example compiles as the README says.
+# docs/examples/ is verbatim, every key of `carat train --help` has its place in docs/recipes.md, every link leads to
+# a file, and the library's example compiles as the README says.
 #
 # CARAT is the command, CARAT_BUILD the build folder, CARAT_SOURCE the repository.
 set -eu
@@ -36,6 +36,9 @@ for path in documents:
     for link in re.findall(r"\]\(([^)#:\s]+)\)", text):
         if not os.path.exists(os.path.join(os.path.dirname(path), link)):
             problems.append(f"{name}: a link leads to {link}, which is not there")
+tiny = open(os.path.join(source, "recipes/gpt-tiny.yaml"), encoding="utf-8").read().splitlines()
+for block in re.findall(r"^```yaml\n(.*?)^```$", open(documents[0], encoding="utf-8").read(), re.M | re.S):
+    problems += [f"README.md: recipes/gpt-tiny.yaml has no line {line!r}" for line in block.splitlines() if line not in tiny]
 recipes = open(os.path.join(source, "docs/recipes.md"), encoding="utf-8").read()
 flags = {"resume", "json", "quiet", "help"}
 keys = set(re.findall(r"^  --([a-z_.0-9]+) ", open(help_file, encoding="utf-8").read(), re.M)) - flags
@@ -59,7 +62,7 @@ mkdir bin build
 ln -s "$CARAT" bin/carat
 PATH=$work/bin:$PATH
 cp -r "$source/README.md" "$source/recipes" .
-cat "$source/LICENSE" "$source"/docs/*.md "$source"/src/train/*.c "$source"/src/nn/*.c >build/text.txt
+cat "$source/README.md" "$source/LICENSE" "$source"/docs/*.md "$source"/src/train/*.c "$source"/src/nn/*.c >build/text.txt
 {
     for document in "$source/README.md" "$source"/docs/*.md; do
         awk '/^```/ { inside = ($0 == "```sh") } inside && /^carat / { print }' "$document"
@@ -68,7 +71,7 @@ cat "$source/LICENSE" "$source"/docs/*.md "$source"/src/train/*.c "$source"/src/
         carat "$verb" --help | sed -n '/^Examples:/,$s/^  \(carat .*\)/\1/p'
     done
 } | awk '!seen[$0]++' >commands
-[ "$(wc -l <commands)" -ge 20 ] || fail "found only $(wc -l <commands) commands: this test looks in the wrong place"
+[ "$(wc -l <commands)" -ge 15 ] || fail "found only $(wc -l <commands) commands: this test looks in the wrong place"
 while IFS= read -r command; do
     echo "+ $command"
     # The user's own cache and instruction set stay as they are; nothing is read from the list of commands.

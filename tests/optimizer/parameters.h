@@ -2,7 +2,7 @@
 #ifndef CARAT_TESTS_OPTIMIZER_PARAMETERS_H
 #define CARAT_TESTS_OPTIMIZER_PARAMETERS_H
 
-#include "format/check.h"
+#include "method/check.h"
 #include <carat/optimizer.h>
 #include <math.h>
 

@@ -24,7 +24,7 @@ static void adamw_by_hand(void **state) {
     assert_int_equal(ct_optimizer_steps(optimizer), 2);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void sgd_by_hand(void **state) {
@@ -42,7 +42,7 @@ static void sgd_by_hand(void **state) {
     assert_near(values_of(&p)[0], 1.8 - 0.1 * (0.5 * 2 + 0.75 * 1.9), 1e-6);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 /* ------------------------------------------------------------------------------------- ten steps in f64 */
@@ -132,7 +132,7 @@ static void like_torch(void **state) {
     }
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 /* ------------------------------------------------------------------------------- fused, tiles, threads */
@@ -172,7 +172,7 @@ static void fused_equals_the_links(void **state) {
     }
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 enum { LARGE = 200001 }; /* several tasks */
@@ -195,7 +195,7 @@ static void run_large(int threads, const char *method, const char *options, floa
     free(w);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void same_bits_for_any_threads(void **state) {
@@ -251,7 +251,7 @@ static void names_and_states(void **state) {
     assert_near(*(const float *)ct_data(ct_optimizer_state_at(optimizer, 0, name, sizeof(name))), 0.2, 1e-6);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void sgd_state(void **state) {
@@ -270,7 +270,7 @@ static void sgd_state(void **state) {
     assert_true(((const float *)ct_data(buffer))[1] == -8);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void leaves_alone(void **state) {
@@ -308,7 +308,7 @@ static void leaves_alone(void **state) {
     assert_near(values_of(&moves)[0], 0.85 * 0.95 - 0.1, 1e-6);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void groups_have_rates_and_decays(void **state) {
@@ -327,7 +327,7 @@ static void groups_have_rates_and_decays(void **state) {
     assert_near(values_of(&b)[0], 1 - 0.05, 1e-6);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void refuses(void **state) {
@@ -348,7 +348,7 @@ static void refuses(void **state) {
     assert_int_equal(ct_optimizer_state_count(optimizer), 0);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
-    end_context(context);
+    end_tensors(context);
 }
 
 static void work_of_a_step(ct_context *context, void *user) {
@@ -369,7 +369,7 @@ static void work_of_a_step(ct_context *context, void *user) {
 
 static void survives_failures(void **state) {
     (void)state;
-    sweep_memory(work_of_a_step, NULL, 200);
+    sweep_tensors(work_of_a_step, NULL, 1, 200);
 }
 
 #define CASE(n) {"like_torch " #n, like_torch, NULL, NULL, (void *)(uintptr_t)&cases[n]}

@@ -1,6 +1,6 @@
-/* test_gemm.c - the matrix multiply: a worked example, the error bound of summation, and bits that are those of the
- * order written in gemm.h whatever the storage, the number of threads, the instruction set and the company a row is
- * in; element types; batches; bad input and exhausted memory. */
+/* test_gemm.c - the matrix multiply: a worked example, the error bound of summation, and bits that are those
+ * of the order written in gemm.h whatever the storage, the number of threads, the instruction set and the
+ * company a row is in; element types; batches; bad input and exhausted memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,9 +22,12 @@ static uint32_t draw(uint32_t below) {
     return (uint32_t)((seed >> 33) % below);
 }
 
-static double uniform(void) { return (double)draw(1 << 24) / (1 << 23) - 1; }
+static double uniform(void) {
+    return (double)draw(1 << 24) / (1 << 23) - 1;
+}
 
-/* ------------------------------------------------------------------------------ numbers of every type ---- */
+/* ------------------------------------------------------------------------------ numbers of every type ----
+ */
 
 /* The value of a 16-bit float with `fraction` bits of fraction. */
 static double decode(uint16_t bits, int fraction) {
@@ -60,17 +63,25 @@ static double narrow_round(double x, int fraction) {
 
 static double get(const void *data, ct_dtype dtype, int64_t i) {
     switch (dtype) {
-    case CT_F32: return ((const float *)data)[i];
-    case CT_F64: return ((const double *)data)[i];
-    case CT_BF16: return narrow_value(((const uint16_t *)data)[i], 7);
-    case CT_F16: return narrow_value(((const uint16_t *)data)[i], 10);
-    case CT_I8: return ((const int8_t *)data)[i];
-    default: return ((const uint8_t *)data)[i];
+    case CT_F32:
+        return ((const float *)data)[i];
+    case CT_F64:
+        return ((const double *)data)[i];
+    case CT_BF16:
+        return narrow_value(((const uint16_t *)data)[i], 7);
+    case CT_F16:
+        return narrow_value(((const uint16_t *)data)[i], 10);
+    case CT_I8:
+        return ((const int8_t *)data)[i];
+    default:
+        return ((const uint8_t *)data)[i];
     }
 }
 
 static double rounded_to(ct_dtype dtype, double x) {
-    return dtype == CT_F32 ? (double)(float)x : dtype == CT_F64 ? x : narrow_round(x, dtype == CT_BF16 ? 7 : 10);
+    return dtype == CT_F32   ? (double)(float)x
+           : dtype == CT_F64 ? x
+                             : narrow_round(x, dtype == CT_BF16 ? 7 : 10);
 }
 
 static void fill(void *data, ct_dtype dtype, int64_t count) {
@@ -123,25 +134,32 @@ static ct_gemm_output output(const matrix *x) {
 }
 
 /* A generated factor: tiles of a matrix, converted to the compute type. */
-static void tile_f32(const void *user, int64_t row, int64_t col, int64_t rows, int64_t cols, void *out, int64_t ld) {
+static void tile_f32(const void *user, int64_t row, int64_t col, int64_t rows, int64_t cols, void *out,
+                     int64_t ld) {
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) ((float *)out)[i * ld + j] = (float)at(user, row + i, col + j);
+        for (int64_t j = 0; j < cols; j++)
+            ((float *)out)[i * ld + j] = (float)at(user, row + i, col + j);
 }
 
-static void tile_f64(const void *user, int64_t row, int64_t col, int64_t rows, int64_t cols, void *out, int64_t ld) {
+static void tile_f64(const void *user, int64_t row, int64_t col, int64_t rows, int64_t cols, void *out,
+                     int64_t ld) {
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) ((double *)out)[i * ld + j] = at(user, row + i, col + j);
+        for (int64_t j = 0; j < cols; j++)
+            ((double *)out)[i * ld + j] = at(user, row + i, col + j);
 }
 
 static void square_f32(const void *user, void *values, int64_t count) {
-    for (int64_t i = 0; i < count; i++) ((float *)values)[i] *= ((float *)values)[i] + *(const float *)user;
+    for (int64_t i = 0; i < count; i++)
+        ((float *)values)[i] *= ((float *)values)[i] + *(const float *)user;
 }
 
 static void square_f64(const void *user, void *values, int64_t count) {
-    for (int64_t i = 0; i < count; i++) ((double *)values)[i] *= ((double *)values)[i] + *(const float *)user;
+    for (int64_t i = 0; i < count; i++)
+        ((double *)values)[i] *= ((double *)values)[i] + *(const float *)user;
 }
 
-/* ------------------------------------------------------------------------------- the order of gemm.h ----- */
+/* ------------------------------------------------------------------------------- the order of gemm.h -----
+ */
 
 typedef struct product {
     ct_dtype compute;
@@ -187,15 +205,17 @@ static double expected(const product *p, int64_t i, int64_t j, double *pre) {
     return c;
 }
 
-static bool same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
+static bool same(double a, double b) {
+    return a == b || (isnan(a) && isnan(b));
+}
 
 static void check_product(const product *p, const char *how) {
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
             double pre, c = expected(p, i, j, &pre);
             if (!same(at(&p->c, i, j), rounded_to(p->c.dtype, c)))
-                fail_msg("%s: [%d, %d] k %d, element (%d, %d) is %.17g, expected %.17g", how, (int)p->m, (int)p->n,
-                         (int)p->k, (int)i, (int)j, at(&p->c, i, j), rounded_to(p->c.dtype, c));
+                fail_msg("%s: [%d, %d] k %d, element (%d, %d) is %.17g, expected %.17g", how, (int)p->m,
+                         (int)p->n, (int)p->k, (int)i, (int)j, at(&p->c, i, j), rounded_to(p->c.dtype, c));
             if (p->with_preactivation &&
                 !same(at(&p->preactivation, i, j), rounded_to(p->preactivation.dtype, pre)))
                 fail_msg("%s: preactivation (%d, %d) is wrong", how, (int)i, (int)j);
@@ -207,7 +227,9 @@ static ct_dtype random_input(ct_dtype compute) {
     return draw(2) ? compute : types[draw(6)];
 }
 
-static ct_dtype random_output(ct_dtype compute) { return draw(2) ? compute : (ct_dtype)draw(4); }
+static ct_dtype random_output(ct_dtype compute) {
+    return draw(2) ? compute : (ct_dtype)draw(4);
+}
 
 static product random_product(int64_t m, int64_t n, int64_t k) {
     product p = {.compute = draw(3) ? CT_F32 : CT_F64, .m = m, .n = n, .k = k, .alpha = 1};
@@ -234,8 +256,10 @@ static product random_product(int64_t m, int64_t n, int64_t k) {
 }
 
 static void free_product(product *p) {
-    matrix *all[] = {&p->a, &p->b, &p->c, &p->before, &p->preactivation, &p->residual, &p->bias_n, &p->bias_m};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]->memory);
+    matrix *all[] = {&p->a,        &p->b,      &p->c,     &p->before, &p->preactivation,
+                     &p->residual, &p->bias_n, &p->bias_m};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]->memory);
 }
 
 static ct_gemm_epilogue epilogue_of(const product *p) {
@@ -270,11 +294,12 @@ static void run_rows(ct_context *context, const product *p, int way, int64_t row
     c.data = (char *)c.data + row * c.row_stride * (int64_t)ct_dtype_size(c.dtype);
     if (e.bias_m) e.bias_m = (const char *)e.bias_m + row * (int64_t)ct_dtype_size(p->compute);
     if (e.preactivation.data)
-        e.preactivation.data = (char *)e.preactivation.data +
-                               row * e.preactivation.row_stride * (int64_t)ct_dtype_size(e.preactivation.dtype);
+        e.preactivation.data =
+            (char *)e.preactivation.data +
+            row * e.preactivation.row_stride * (int64_t)ct_dtype_size(e.preactivation.dtype);
     if (e.residual.data)
-        e.residual.data =
-            (const char *)e.residual.data + row * e.residual.row_stride * (int64_t)ct_dtype_size(e.residual.dtype);
+        e.residual.data = (const char *)e.residual.data +
+                          row * e.residual.row_stride * (int64_t)ct_dtype_size(e.residual.dtype);
     if (way == TILE_A) a = (ct_gemm_operand){.tile = tile, .user = &p->a}; /* whole products only */
     if (way == TILE_B) b = (ct_gemm_operand){.tile = tile, .user = &p->b};
     if (way == SERIAL) {
@@ -283,10 +308,12 @@ static void run_rows(ct_context *context, const product *p, int way, int64_t row
         assert_non_null(scratch);
         memset(scratch, 0xa5, room);
         ct_gemm_serial(scratch, p->compute, rows, p->n, p->k, p->alpha, &a, &b, p->beta, &c, &e);
-        for (size_t i = bytes; i < room; i++) assert_int_equal(scratch[i], 0xa5);
+        for (size_t i = bytes; i < room; i++)
+            assert_int_equal(scratch[i], 0xa5);
         free(scratch);
     } else {
-        assert_int_equal(ct_gemm(context, p->compute, rows, p->n, p->k, p->alpha, &a, &b, p->beta, &c, &e), CT_OK);
+        assert_int_equal(ct_gemm(context, p->compute, rows, p->n, p->k, p->alpha, &a, &b, p->beta, &c, &e),
+                         CT_OK);
     }
     ct_gemm_packed_free(packed);
 }
@@ -302,7 +329,8 @@ static void check_outside(const product *p) {
     assert_non_null(inside);
     int64_t first = ((char *)p->c.first - p->c.memory) / (int64_t)size;
     for (int64_t i = 0; i < p->m; i++)
-        for (int64_t j = 0; j < p->n; j++) inside[first + i * p->c.row_stride + j * p->c.col_stride] = true;
+        for (int64_t j = 0; j < p->n; j++)
+            inside[first + i * p->c.row_stride + j * p->c.col_stride] = true;
     for (int64_t i = 0; i < p->c.count; i++)
         if (!inside[i])
             assert_memory_equal(p->c.memory + (size_t)i * size, p->before.memory + (size_t)i * size, size);
@@ -328,7 +356,8 @@ static void each_isa(void (*test)(ct_context *, const char *)) {
 
 static void random_products(ct_context *context, const char *isa) {
     for (int round = 0; round < 30; round++) {
-        static const int64_t most[][3] = {{40, 70, 500}, {4, 200, 900}, {200, 4, 900}, {1, 70, 70}, {20, 20, 5}};
+        static const int64_t most[][3] = {
+            {40, 70, 500}, {4, 200, 900}, {200, 4, 900}, {1, 70, 70}, {20, 20, 5}};
         const int64_t *limit = most[round % 5];
         product p = random_product(1 + draw((uint32_t)limit[0]), 1 + draw((uint32_t)limit[1]),
                                    draw((uint32_t)limit[2]));
@@ -337,7 +366,8 @@ static void random_products(ct_context *context, const char *isa) {
         check_product(&p, isa);
         check_outside(&p);
         restore(&p);
-        for (int64_t i = 0; i < p.m; i++) run_rows(context, &p, way == TILE_A ? STORED : way, i, 1);
+        for (int64_t i = 0; i < p.m; i++)
+            run_rows(context, &p, way == TILE_A ? STORED : way, i, 1);
         check_product(&p, "rows alone");
         free_product(&p);
     }
@@ -372,7 +402,8 @@ static void test_large(void **state) {
     each_isa(large_products);
 }
 
-/* ---------------------------------------------------------------------------------- worked by hand ------- */
+/* ---------------------------------------------------------------------------------- worked by hand -------
+ */
 
 static void test_worked(void **state) {
     (void)state;
@@ -396,25 +427,29 @@ static void test_worked(void **state) {
     assert_true(c[0] == 106.5f * 106.5f + 1 && c[1] == 208 * 208 + 2 && c[2] == 1117 * 1117 + 3);
     assert_true(c[3] == 1214 * 1214 + 4);
     /* The residual may be C itself: c = c + A B. */
-    for (int i = 0; i < 4; i++) c[i] = (float)i;
+    for (int i = 0; i < 4; i++)
+        c[i] = (float)i;
     ct_gemm_epilogue in_c = {.residual = {.data = c, .dtype = CT_F32, .row_stride = 2, .col_stride = 1}};
     assert_int_equal(ct_gemm(context, CT_F32, 2, 2, 3, 1, &x, &y, 0, &out, &in_c), CT_OK);
     assert_true(c[0] == 6.5f && c[1] == 9 && c[2] == 19 && c[3] == 17);
     ct_context_destroy(context);
 }
 
-/* |error| <= (terms in a chain) * u * sum |a b|: Higham, Accuracy and Stability of Numerical Algorithms, ch. 3. */
+/* |error| <= (terms in a chain) * u * sum |a b|: Higham, Accuracy and Stability of Numerical Algorithms,
+ * ch. 3. */
 static void test_error_bound(void **state) {
     (void)state;
     ct_context *context = ct_context_create(2);
     static const int64_t shapes[][3] = {{130, 200, 1000}, {1, 300, 4096}, {300, 65, 384}, {97, 3, 2000}};
     for (int i = 0; i < 4; i++) {
         int64_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
-        matrix a = make(CT_F32, m, k, BY_ROWS), b = make(CT_F32, k, n, i % 2), c = make(CT_F32, m, n, BY_ROWS);
+        matrix a = make(CT_F32, m, k, BY_ROWS), b = make(CT_F32, k, n, i % 2),
+               c = make(CT_F32, m, n, BY_ROWS);
         ct_gemm_operand x = operand(&a), y = operand(&b);
         ct_gemm_output out = output(&c);
         assert_int_equal(ct_gemm(context, CT_F32, m, n, k, 1, &x, &y, 0, &out, NULL), CT_OK);
-        double chain = (double)(k < CT_GEMM_BLOCK_F32 ? k : CT_GEMM_BLOCK_F32) + ceil((double)k / CT_GEMM_BLOCK_F32);
+        double chain =
+            (double)(k < CT_GEMM_BLOCK_F32 ? k : CT_GEMM_BLOCK_F32) + ceil((double)k / CT_GEMM_BLOCK_F32);
         for (int64_t row = 0; row < m; row++)
             for (int64_t col = 0; col < n; col++) {
                 double sum = 0, size = 0;
@@ -429,17 +464,20 @@ static void test_error_bound(void **state) {
     ct_context_destroy(context);
 }
 
-/* A zero stride repeats: each row of A is the same, so are those of C, each the sum of B's columns times it. */
+/* A zero stride repeats: each row of A is the same, so are those of C, each the sum of B's columns times it.
+ */
 static void test_zero_stride(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
     float two = 2, b[12], c[15];
-    for (int i = 0; i < 12; i++) b[i] = (float)i;
+    for (int i = 0; i < 12; i++)
+        b[i] = (float)i;
     ct_gemm_operand x = {.data = &two, .dtype = CT_F32}, y = {.data = b, .dtype = CT_F32, .row_stride = 3};
     y.col_stride = 1;
     ct_gemm_output out = {c, CT_F32, 3, 1};
     assert_int_equal(ct_gemm(context, CT_F32, 5, 3, 4, 1, &x, &y, 0, &out, NULL), CT_OK);
-    for (int i = 0; i < 15; i++) assert_true(c[i] == (float)(2 * (18 + 4 * (i % 3))));
+    for (int i = 0; i < 15; i++)
+        assert_true(c[i] == (float)(2 * (18 + 4 * (i % 3))));
     ct_context_destroy(context);
 }
 
@@ -456,7 +494,8 @@ static void test_empty(void **state) {
     assert_int_equal(ct_gemm(context, CT_F32, 2, 3, 0, 1, &none, &none, 2, &out, &e), CT_OK);
     assert_true(c[0] == 12 && c[1] == 24 && c[2] == 36 && c[3] == 18 && c[5] == 42);
     assert_int_equal(ct_gemm(context, CT_F32, 2, 3, 0, 1, &none, &none, 0, &out, NULL), CT_OK);
-    for (int i = 0; i < 6; i++) assert_true(c[i] == 0);
+    for (int i = 0; i < 6; i++)
+        assert_true(c[i] == 0);
     ct_context_destroy(context);
 }
 
@@ -466,17 +505,20 @@ static void sixteen_bits(ct_context *context, const char *isa) {
     enum { COUNT = 65536, WIDE = 9 };
     if (ct_context_threads(context) > 1) return; /* one row, nothing to share out */
     uint16_t *from = malloc(COUNT * sizeof *from), *to = malloc(COUNT * WIDE * sizeof *to);
-    float *values = malloc(COUNT * sizeof *values), *shifted = malloc(COUNT * WIDE * sizeof *shifted), one = 1;
+    float *values = malloc(COUNT * sizeof *values), *shifted = malloc(COUNT * WIDE * sizeof *shifted),
+          one = 1;
     assert_true(from && to && values && shifted);
     ct_gemm_operand x = {.data = &one, .dtype = CT_F32, .row_stride = 1, .col_stride = 1};
     for (int type = 0; type < 2; type++) {
         ct_dtype dtype = type ? CT_BF16 : CT_F16;
         int fraction = type ? 7 : 10;
-        for (int i = 0; i < COUNT; i++) from[i] = (uint16_t)i;
+        for (int i = 0; i < COUNT; i++)
+            from[i] = (uint16_t)i;
         ct_gemm_operand y = {.data = from, .dtype = dtype, .row_stride = COUNT, .col_stride = 1};
         ct_gemm_output out = {values, CT_F32, COUNT, 1};
         assert_int_equal(ct_gemm(context, CT_F32, 1, COUNT, 1, 1, &x, &y, 0, &out, NULL), CT_OK);
-        for (int i = 0; i < COUNT; i++) assert_true(same(values[i], narrow_value((uint16_t)i, fraction)));
+        for (int i = 0; i < COUNT; i++)
+            assert_true(same(values[i], narrow_value((uint16_t)i, fraction)));
         /* Numbers in and half-way between; beta * C keeps them, with no k at all. */
         for (int i = 0; i < COUNT * WIDE; i++) {
             uint32_t bits;
@@ -484,7 +526,8 @@ static void sixteen_bits(ct_context *context, const char *isa) {
             bits += (uint32_t)(i % WIDE - WIDE / 2) << (22 - fraction) >> (i % 2);
             memcpy(&shifted[i], &bits, 4);
         }
-        ct_gemm_epilogue add = {.residual = {.data = shifted, .dtype = CT_F32, .row_stride = 1, .col_stride = 1}};
+        ct_gemm_epilogue add = {
+            .residual = {.data = shifted, .dtype = CT_F32, .row_stride = 1, .col_stride = 1}};
         ct_gemm_output narrow = {to, dtype, COUNT * WIDE, 1};
         assert_int_equal(ct_gemm(context, CT_F32, 1, COUNT * WIDE, 0, 1, &x, &y, 0, &narrow, &add), CT_OK);
         for (int i = 0; i < COUNT * WIDE; i++)
@@ -502,7 +545,8 @@ static void test_sixteen_bits(void **state) {
 static void test_one_rounding(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
-    double a[] = {1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-8 - 0x1p-40, 1 + 0x1p-11 + 0x1p-40, 65520 - 0x1p-30}, one = 1;
+    double a[] = {1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-8 - 0x1p-40, 1 + 0x1p-11 + 0x1p-40, 65520 - 0x1p-30},
+           one = 1;
     uint16_t bf16[4], f16[4];
     ct_gemm_operand x = {.data = a, .dtype = CT_F64, .row_stride = 1, .col_stride = 1};
     ct_gemm_operand y = {.data = &one, .dtype = CT_F64, .row_stride = 1, .col_stride = 1};
@@ -516,7 +560,8 @@ static void test_one_rounding(void **state) {
     ct_context_destroy(context);
 }
 
-/* ---------------------------------------------------------------------------------------- batches -------- */
+/* ---------------------------------------------------------------------------------------- batches --------
+ */
 
 /* [outer, inner] products; B is shared along the inner axis. Against the products one by one. */
 static void batches(ct_context *context, const char *isa) {
@@ -526,7 +571,8 @@ static void batches(ct_context *context, const char *isa) {
     for (int s = 0; s < 4; s++) {
         int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
         matrix a = make(CT_F32, OUTER * INNER * m, k, BY_ROWS), b = make(CT_F32, OUTER * n, k, BY_ROWS);
-        matrix c = make(CT_F32, OUTER * INNER * m, n, BY_ROWS), alone = make(CT_F32, OUTER * INNER * m, n, BY_ROWS);
+        matrix c = make(CT_F32, OUTER * INNER * m, n, BY_ROWS),
+               alone = make(CT_F32, OUTER * INNER * m, n, BY_ROWS);
         matrix bias = make(CT_F32, 1, m, BY_ROWS);
         ct_gemm_operand x = operand(&a), y = operand(&b);
         y.row_stride = 1, y.col_stride = k;
@@ -554,7 +600,8 @@ static void test_batches(void **state) {
     each_isa(batches);
 }
 
-/* --------------------------------------------------------------------------------- what can go wrong ----- */
+/* --------------------------------------------------------------------------------- what can go wrong -----
+ */
 
 static void assert_refused(ct_context *context, ct_status status, ct_status wanted, const char *message) {
     assert_int_equal(status, wanted);
@@ -566,7 +613,8 @@ static void test_bad_input(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
     float data[64] = {0};
-    ct_gemm_operand x = {.data = data, .dtype = CT_F32, .row_stride = 4, .col_stride = 1}, bad = x, none = {0};
+    ct_gemm_operand x = {.data = data, .dtype = CT_F32, .row_stride = 4, .col_stride = 1}, bad = x,
+                    none = {0};
     ct_gemm_output out = {data + 32, CT_F32, 4, 1}, whole = out;
     ct_gemm_batch batch = {.rank = 7};
     bad.dtype = CT_I32, whole.dtype = CT_I64;
@@ -639,10 +687,12 @@ static void test_isa_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_worked),       cmocka_unit_test(test_order),        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_error_bound),  cmocka_unit_test(test_zero_stride),  cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_sixteen_bits), cmocka_unit_test(test_one_rounding), cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_bad_input),    cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_isa_names),
+        cmocka_unit_test(test_worked),       cmocka_unit_test(test_order),
+        cmocka_unit_test(test_large),        cmocka_unit_test(test_error_bound),
+        cmocka_unit_test(test_zero_stride),  cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_sixteen_bits), cmocka_unit_test(test_one_rounding),
+        cmocka_unit_test(test_batches),      cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_isa_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

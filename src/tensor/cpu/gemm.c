@@ -3,11 +3,14 @@
 
 #include <string.h>
 
-#define SERIAL_WORK 1e5         /* multiply-adds that the caller does alone */
-#define BATCH_SERIAL_WORK 3.2e7 /* of one entry of a batch; above, entries run one after the other, each in parallel */
+#define SERIAL_WORK 1e5 /* multiply-adds that the caller does alone */
+#define BATCH_SERIAL_WORK                                                                                    \
+    3.2e7 /* of one entry of a batch; above, entries run one after the other, each in parallel */
 #define BATCH_TASKS 16
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
 const ct_gemm_kernels *ct_gemm_kernels_for(ct_dtype compute, ct_isa isa) {
 #if defined(__x86_64__)
@@ -23,9 +26,13 @@ const ct_gemm_kernels *ct_gemm_kernels_for(ct_dtype compute, ct_isa isa) {
 
 /* ------------------------------------------------------------------------------------------- checks ----- */
 
-static bool readable(ct_dtype dtype) { return dtype != CT_I32 && dtype != CT_I64 && (unsigned)dtype < CT_DTYPES; }
+static bool readable(ct_dtype dtype) {
+    return dtype != CT_I32 && dtype != CT_I64 && (unsigned)dtype < CT_DTYPES;
+}
 
-static bool writable(ct_dtype dtype) { return ct_dtype_is_float(dtype); }
+static bool writable(ct_dtype dtype) {
+    return ct_dtype_is_float(dtype);
+}
 
 static const char *type_name(ct_dtype dtype) {
     static const char *const names[CT_DTYPES] = {"f32", "f64", "bf16", "f16", "i8", "i32", "i64", "u8"};
@@ -35,23 +42,24 @@ static const char *type_name(ct_dtype dtype) {
 static ct_status check_operand(ct_context *context, const char *name, const ct_gemm_operand *operand) {
     int sources = (operand->data != NULL) + (operand->tile != NULL) + (operand->packed != NULL);
     if (sources != 1)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "matrix multiply: %s has %d of data, tile and packed, expected one",
-                       name, sources);
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "matrix multiply: %s has %d of data, tile and packed, expected one", name, sources);
     if (operand->data && !readable(operand->dtype))
-        return ct_fail(context, CT_ERROR_TYPE, "matrix multiply: %s is %s, expected f32, f64, bf16, f16, i8 or u8",
-                       name, type_name(operand->dtype));
+        return ct_fail(context, CT_ERROR_TYPE,
+                       "matrix multiply: %s is %s, expected f32, f64, bf16, f16, i8 or u8", name,
+                       type_name(operand->dtype));
     return CT_OK;
 }
 
-static ct_status check_packed(ct_context *context, ct_dtype compute, int64_t n, int64_t k, const ct_gemm_operand *a,
-                              const ct_gemm_operand *b) {
+static ct_status check_packed(ct_context *context, ct_dtype compute, int64_t n, int64_t k,
+                              const ct_gemm_operand *a, const ct_gemm_operand *b) {
     if (a->packed) return ct_fail(context, CT_ERROR_ARGUMENT, "matrix multiply: A is packed, only B may be");
     if (!b->packed) return CT_OK;
     const ct_gemm_packed *packed = b->packed;
     if (packed->k != k || packed->n != n)
         return ct_fail(context, CT_ERROR_SHAPE,
-                       "matrix multiply: B was packed as [%lld, %lld], expected [%lld, %lld]", (long long)packed->k,
-                       (long long)packed->n, (long long)k, (long long)n);
+                       "matrix multiply: B was packed as [%lld, %lld], expected [%lld, %lld]",
+                       (long long)packed->k, (long long)packed->n, (long long)k, (long long)n);
     if (packed->kernels->dtype != compute)
         return ct_fail(context, CT_ERROR_TYPE, "matrix multiply: B was packed for %s, expected %s",
                        type_name(packed->kernels->dtype), type_name(compute));
@@ -66,8 +74,9 @@ static ct_status check(ct_context *context, ct_dtype compute, int64_t m, int64_t
         return ct_fail(context, CT_ERROR_TYPE, "matrix multiply: computes in %s, expected f32 or f64",
                        type_name(compute));
     if (m < 0 || n < 0 || k < 0)
-        return ct_fail(context, CT_ERROR_SHAPE, "matrix multiply: [%lld, %lld] by [%lld, %lld], expected no negative",
-                       (long long)m, (long long)k, (long long)k, (long long)n);
+        return ct_fail(context, CT_ERROR_SHAPE,
+                       "matrix multiply: [%lld, %lld] by [%lld, %lld], expected no negative", (long long)m,
+                       (long long)k, (long long)k, (long long)n);
     if (m == 0 || n == 0) return CT_OK;
     if (k > 0 && check_operand(context, "A", a) != CT_OK) return ct_context_status(context);
     if (k > 0 && check_operand(context, "B", b) != CT_OK) return ct_context_status(context);
@@ -76,10 +85,12 @@ static ct_status check(ct_context *context, ct_dtype compute, int64_t m, int64_t
         return ct_fail(context, CT_ERROR_TYPE, "matrix multiply: C is %s, expected f32, f64, bf16 or f16",
                        c->data ? type_name(c->dtype) : "absent");
     if (epilogue && epilogue->preactivation.data && !writable(epilogue->preactivation.dtype))
-        return ct_fail(context, CT_ERROR_TYPE, "matrix multiply: preactivation is %s, expected f32, f64, bf16 or f16",
+        return ct_fail(context, CT_ERROR_TYPE,
+                       "matrix multiply: preactivation is %s, expected f32, f64, bf16 or f16",
                        type_name(epilogue->preactivation.dtype));
     if (epilogue && epilogue->residual.data && !readable(epilogue->residual.dtype))
-        return ct_fail(context, CT_ERROR_TYPE, "matrix multiply: residual is %s, expected f32, f64, bf16, f16, i8 or u8",
+        return ct_fail(context, CT_ERROR_TYPE,
+                       "matrix multiply: residual is %s, expected f32, f64, bf16, f16, i8 or u8",
                        type_name(epilogue->residual.dtype));
     return CT_OK;
 }
@@ -109,9 +120,9 @@ static void exchange(ct_gemm_problem *problem) {
     epilogue->bias_n = epilogue->bias_m, epilogue->bias_m = bias;
 }
 
-void ct_gemm_problem_make(ct_gemm_problem *problem, ct_dtype compute, int64_t m, int64_t n, int64_t k, double alpha,
-                          const ct_gemm_operand *a, const ct_gemm_operand *b, double beta, const ct_gemm_output *c,
-                          const ct_gemm_epilogue *epilogue) {
+void ct_gemm_problem_make(ct_gemm_problem *problem, ct_dtype compute, int64_t m, int64_t n, int64_t k,
+                          double alpha, const ct_gemm_operand *a, const ct_gemm_operand *b, double beta,
+                          const ct_gemm_output *c, const ct_gemm_epilogue *epilogue) {
     memset(problem, 0, sizeof *problem);
     problem->kernels = b->packed ? b->packed->kernels : ct_gemm_kernels_for(compute, ct_cpu_isa());
     problem->m = m, problem->n = n, problem->k = k;
@@ -127,8 +138,8 @@ void ct_gemm_problem_make(ct_gemm_problem *problem, ct_dtype compute, int64_t m,
     const ct_gemm_epilogue *rest = &finish->epilogue;
     finish->in_place = finish->c.dtype == compute && (finish->c.col_stride == 1 || problem->n == 1) &&
                        rest->residual.data != finish->c.data;
-    finish->any = !finish->in_place || rest->bias_n || rest->bias_m || rest->preactivation.data || rest->activation ||
-                  rest->residual.data;
+    finish->any = !finish->in_place || rest->bias_n || rest->bias_m || rest->preactivation.data ||
+                  rest->activation || rest->residual.data;
 }
 
 static const void *advance(const void *data, ct_dtype dtype, int64_t elements) {
@@ -164,8 +175,8 @@ static ct_status run(ct_context *context, const ct_gemm_problem *problem) {
     if (ct_gemm_matvec_fits(problem)) return ct_gemm_matvec_parallel(context, problem);
     double work = (double)problem->m * (double)problem->n * (double)problem->k;
     if (work > SERIAL_WORK) return ct_gemm_run_parallel(context, problem);
-    ct_status status =
-        ct_scratch_reserve(context, ct_gemm_serial_bytes(problem->kernels, problem->m, problem->n, problem->k));
+    ct_status status = ct_scratch_reserve(
+        context, ct_gemm_serial_bytes(problem->kernels, problem->m, problem->n, problem->k));
     if (status == CT_OK) ct_gemm_run_serial(problem, ct_scratch(context, 0));
     return status;
 }
@@ -224,7 +235,8 @@ static void entry(const batch_run *run, int64_t index, int64_t row, int64_t rows
     for (int axis = batch->rank - 1; axis >= 0; axis--) {
         int64_t i = index % batch->shape[axis];
         index /= batch->shape[axis];
-        a_at += i * batch->a_stride[axis], b_at += i * batch->b_stride[axis], c_at += i * batch->c_stride[axis];
+        a_at += i * batch->a_stride[axis], b_at += i * batch->b_stride[axis],
+            c_at += i * batch->c_stride[axis];
         preactivation_at += i * batch->preactivation_stride[axis];
         residual_at += i * batch->residual_stride[axis];
     }
@@ -234,7 +246,8 @@ static void entry(const batch_run *run, int64_t index, int64_t row, int64_t rows
     advance_output(&epilogue.preactivation, preactivation_at);
     epilogue.residual.data = advance(epilogue.residual.data, epilogue.residual.dtype, residual_at);
     if (epilogue.bias_m) epilogue.bias_m = advance(epilogue.bias_m, run->compute, row);
-    ct_gemm_problem_make(problem, run->compute, rows, run->n, run->k, run->alpha, &a, &b, run->beta, &c, &epilogue);
+    ct_gemm_problem_make(problem, run->compute, rows, run->n, run->k, run->alpha, &a, &b, run->beta, &c,
+                         &epilogue);
 }
 
 static void batch_task(void *user, int64_t index, int worker) {
@@ -247,21 +260,23 @@ static void batch_task(void *user, int64_t index, int worker) {
 
 static ct_status check_batch(ct_context *context, const ct_gemm_batch *batch, int64_t *count) {
     if (batch->rank < 0 || batch->rank > CT_GEMM_BATCH_RANK)
-        return ct_fail(context, CT_ERROR_SHAPE, "matrix multiply: batch of rank %d, expected 0 to %d", batch->rank,
-                       CT_GEMM_BATCH_RANK);
+        return ct_fail(context, CT_ERROR_SHAPE, "matrix multiply: batch of rank %d, expected 0 to %d",
+                       batch->rank, CT_GEMM_BATCH_RANK);
     *count = 1;
     for (int axis = 0; axis < batch->rank; axis++) {
         if (batch->shape[axis] < 0)
-            return ct_fail(context, CT_ERROR_SHAPE, "matrix multiply: axis %d of the batch is %lld, expected 0 or more",
-                           axis, (long long)batch->shape[axis]);
+            return ct_fail(context, CT_ERROR_SHAPE,
+                           "matrix multiply: axis %d of the batch is %lld, expected 0 or more", axis,
+                           (long long)batch->shape[axis]);
         *count *= batch->shape[axis];
     }
     return CT_OK;
 }
 
-ct_status ct_gemm_batched(ct_context *context, ct_dtype compute, const ct_gemm_batch *batch, int64_t m, int64_t n,
-                          int64_t k, double alpha, const ct_gemm_operand *a, const ct_gemm_operand *b, double beta,
-                          const ct_gemm_output *c, const ct_gemm_epilogue *epilogue) {
+ct_status ct_gemm_batched(ct_context *context, ct_dtype compute, const ct_gemm_batch *batch, int64_t m,
+                          int64_t n, int64_t k, double alpha, const ct_gemm_operand *a,
+                          const ct_gemm_operand *b, double beta, const ct_gemm_output *c,
+                          const ct_gemm_epilogue *epilogue) {
     int64_t count = 0;
     ct_status status = check(context, compute, m, n, k, a, b, c, epilogue);
     if (status == CT_OK) status = check_batch(context, batch, &count);
@@ -286,7 +301,8 @@ ct_status ct_gemm_batched(ct_context *context, ct_dtype compute, const ct_gemm_b
     if (work * (double)count > SERIAL_WORK)
         ct_parallel_for(context, count * all.pieces, batch_task, &all);
     else
-        for (int64_t index = 0; index < count * all.pieces; index++) batch_task(&all, index, 0);
+        for (int64_t index = 0; index < count * all.pieces; index++)
+            batch_task(&all, index, 0);
     return CT_OK;
 }
 
@@ -297,13 +313,14 @@ ct_gemm_packed *ct_gemm_prepack(ct_context *context, ct_dtype compute, int64_t k
     if (ct_failed(context)) return NULL;
     if ((compute != CT_F32 && compute != CT_F64) || k < 0 || n < 0 || b->packed) {
         ct_fail(context, CT_ERROR_ARGUMENT,
-                "packing [%lld, %lld] for %s: expected f32 or f64, no negative, and a B not packed yet", (long long)k,
-                (long long)n, type_name(compute));
+                "packing [%lld, %lld] for %s: expected f32 or f64, no negative, and a B not packed yet",
+                (long long)k, (long long)n, type_name(compute));
         return NULL;
     }
     if (k > 0 && n > 0 && check_operand(context, "B", b) != CT_OK) return NULL;
     const ct_gemm_kernels *kernels = ct_gemm_kernels_for(compute, ct_cpu_isa());
-    int64_t size = (int64_t)ct_dtype_size(compute), padded = (n + kernels->nr - 1) / kernels->nr * kernels->nr;
+    int64_t size = (int64_t)ct_dtype_size(compute),
+            padded = (n + kernels->nr - 1) / kernels->nr * kernels->nr;
     if (ct_scratch_reserve(context, ct_gemm_fetch_bytes(kernels)) != CT_OK) return NULL;
     ct_gemm_packed *packed = ct_alloc(context, sizeof *packed, CT_MEMORY_OTHER);
     if (!packed) return NULL;

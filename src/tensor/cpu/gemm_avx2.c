@@ -26,8 +26,8 @@
 #define CT_WIDEN(from) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from)))
 #include "tensor/cpu/gemm_bf16.inc.h"
 #define CT_HALF_LOAD(from) ((vec_f32)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(from))))
-#define CT_HALF_STORE(to, value)                                                                                   \
-    _mm_storeu_si128((__m128i *)(void *)(to),                                                                      \
+#define CT_HALF_STORE(to, value)                                                                             \
+    _mm_storeu_si128((__m128i *)(void *)(to),                                                                \
                      _mm256_cvtps_ph((__m256)(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #include "tensor/cpu/gemm_type.inc.h"
 

@@ -1,6 +1,6 @@
-/* gemm_avx512.c - matrix multiply kernels for AVX-512; compiled with -mavx512f -mavx512bw -mavx512vl -mavx512dq
- * -mfma -mf16c. Compiled with -mavx2 -mfma -mf16c -DCT_GEMM_HALVES instead, its 512-bit vectors become pairs of
- * 256-bit ones: the same source can be tested on processors without AVX-512. */
+/* gemm_avx512.c - matrix multiply kernels for AVX-512; compiled with -mavx512f -mavx512bw -mavx512vl
+ * -mavx512dq -mfma -mf16c. Compiled with -mavx2 -mfma -mf16c -DCT_GEMM_HALVES instead, its 512-bit vectors
+ * become pairs of 256-bit ones: the same source can be tested on processors without AVX-512. */
 #include "tensor/cpu/gemm_half.h"
 #include "tensor/cpu/gemm_kernels.h"
 #include "tensor/cpu/gemm_transpose.h"
@@ -32,17 +32,21 @@
 #endif
 #include "tensor/cpu/gemm_bf16.inc.h"
 #ifndef CT_GEMM_HALVES
-#define CT_HALF_LOAD(from) ((vec_f32)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(from))))
-#define CT_HALF_STORE(to, value)                                                                                   \
-    _mm256_storeu_si256((__m256i *)(void *)(to),                                                                   \
+#define CT_HALF_LOAD(from)                                                                                   \
+    ((vec_f32)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(from))))
+#define CT_HALF_STORE(to, value)                                                                             \
+    _mm256_storeu_si256((__m256i *)(void *)(to),                                                             \
                         _mm512_cvtps_ph((__m512)(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 static inline __attribute__((always_inline)) vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
     return (vec_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
-static inline __attribute__((always_inline)) vec_f32 set1_f32(float x) { return (vec_f32)_mm512_set1_ps(x); }
+static inline __attribute__((always_inline)) vec_f32 set1_f32(float x) {
+    return (vec_f32)_mm512_set1_ps(x);
+}
 #else
 static inline __attribute__((always_inline)) vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
-    for (int i = 0; i < CT_VL; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    for (int i = 0; i < CT_VL; i++)
+        c[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return c;
 }
 static inline __attribute__((always_inline)) vec_f32 set1_f32(float x) {
@@ -50,11 +54,13 @@ static inline __attribute__((always_inline)) vec_f32 set1_f32(float x) {
 }
 static inline vec_f32 half_load(const uint16_t *from) {
     vec_f32 value;
-    for (int i = 0; i < CT_VL; i++) value[i] = ct_gemm_f16_to_f32(from[i]);
+    for (int i = 0; i < CT_VL; i++)
+        value[i] = ct_gemm_f16_to_f32(from[i]);
     return value;
 }
 static inline void half_store(uint16_t *to, vec_f32 value) {
-    for (int i = 0; i < CT_VL; i++) to[i] = ct_gemm_f32_to_f16(value[i]);
+    for (int i = 0; i < CT_VL; i++)
+        to[i] = ct_gemm_f32_to_f16(value[i]);
 }
 #define CT_HALF_LOAD(from) half_load(from)
 #define CT_HALF_STORE(to, value) half_store(to, value)
@@ -80,12 +86,17 @@ static inline void half_store(uint16_t *to, vec_f32 value) {
 static inline __attribute__((always_inline)) vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
     return (vec_f64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
-static inline __attribute__((always_inline)) vec_f64 set1_f64(double x) { return (vec_f64)_mm512_set1_pd(x); }
+static inline __attribute__((always_inline)) vec_f64 set1_f64(double x) {
+    return (vec_f64)_mm512_set1_pd(x);
+}
 #else
 static inline __attribute__((always_inline)) vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
-    for (int i = 0; i < CT_VL; i++) c[i] = __builtin_fma(a[i], b[i], c[i]);
+    for (int i = 0; i < CT_VL; i++)
+        c[i] = __builtin_fma(a[i], b[i], c[i]);
     return c;
 }
-static inline __attribute__((always_inline)) vec_f64 set1_f64(double x) { return (vec_f64){x, x, x, x, x, x, x, x}; }
+static inline __attribute__((always_inline)) vec_f64 set1_f64(double x) {
+    return (vec_f64){x, x, x, x, x, x, x, x};
+}
 #endif
 #include "tensor/cpu/gemm_type.inc.h"

@@ -1,34 +1,45 @@
-/* gemm_drive.c - cuts a product into blocks that fit the caches and gives them to the kernels, on one thread or on
- * the context's workers.
+/* gemm_drive.c - cuts a product into blocks that fit the caches and gives them to the kernels, on one thread
+ * or on the context's workers.
  *
- * For each range of columns, each range of rows and each block of k: B is packed (shared by all), then tasks, each a
- * rectangle of C, pack their rows of A and run the kernels; with the last block of k they apply the epilogue. */
+ * For each range of columns, each range of rows and each block of k: B is packed (shared by all), then tasks,
+ * each a rectangle of C, pack their rows of A and run the kernels; with the last block of k they apply the
+ * epilogue. */
 #include "tensor/cpu/gemm_kernels.h"
 
 #include <string.h>
-#include <stdlib.h>
 
-#define PADDING 64                        /* bytes the packing kernels may write past the end */
-#define COLUMNS_PARALLEL 3072             /* of B packed at once; a block of 384 steps of f32 is 4.5 MiB */
+#define PADDING 64            /* bytes the packing kernels may write past the end */
+#define COLUMNS_PARALLEL 3072 /* of B packed at once; a block of 384 steps of f32 is 4.5 MiB */
 #define COLUMNS_SERIAL 512
-#define TASK_ROWS 144                     /* a packed block of A stays in the second-level cache */
-#define TASK_COLUMNS_COPIED 512           /* of a task whose sums do not lie in C */
-#define SUMS_BYTES ((int64_t)8 << 20)     /* of sums kept from one block of k to the next */
+#define TASK_ROWS 144                 /* a packed block of A stays in the second-level cache */
+#define TASK_COLUMNS_COPIED 512       /* of a task whose sums do not lie in C */
+#define SUMS_BYTES ((int64_t)8 << 20) /* of sums kept from one block of k to the next */
 #define SUMS_BYTES_SERIAL ((int64_t)1 << 19)
-#define TASK_WORK 2.5e5                   /* multiply-adds that make a task worth handing out */
+#define TASK_WORK 2.5e5 /* multiply-adds that make a task worth handing out */
 #define TASKS_WANTED 32
-#define DIRECT_B_ROWS 48                  /* with fewer rows, packing B costs more than it saves */
+#define DIRECT_B_ROWS 48     /* with fewer rows, packing B costs more than it saves; */
+#define DIRECT_B_BYTES 20480 /* also where all of B stays in the first-level cache; */
+#define DIRECT_A_COLUMNS 64  /* likewise A, with few columns */
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t b) { return quotient_up(a, b) * b; }
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static int64_t quotient_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+static int64_t round_up(int64_t a, int64_t b) {
+    return quotient_up(a, b) * b;
+}
 
 /* What does not change during a run. */
 typedef struct gemm_plan {
     const ct_gemm_problem *problem;
-    int64_t size;                   /* bytes of an element */
-    int64_t depth, columns, height; /* blocks: steps of k, columns of B, rows of C between two passes over k */
+    int64_t size; /* bytes of an element */
+    int64_t depth, columns,
+        height; /* blocks: steps of k, columns of B, rows of C between two passes over k */
     bool b_direct, a_direct;
     bool kept;               /* sums live in `sums` between blocks of k, not in C or in a task's scratch */
     int64_t task_columns;    /* most columns a task may have */
@@ -61,15 +72,19 @@ static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, bool seri
     plan->size = (int64_t)ct_dtype_size(kernels->dtype);
     plan->depth = smaller(kernels->depth, larger(problem->k, 1));
     plan->columns = smaller(most_columns, round_up(problem->n, kernels->nr));
-    plan->b_direct = is_plain(kernels, &problem->b) && problem->b.col_stride == 1 && (problem->m <= DIRECT_B_ROWS || (getenv("BD") && problem->n*problem->k*plan->size <= atol(getenv("BD"))));
-    plan->a_direct = is_plain(kernels, &problem->a) && (problem->n <= (getenv("AD")?atol(getenv("AD")):32) || problem->m <= kernels->mr);
+    plan->b_direct = is_plain(kernels, &problem->b) && problem->b.col_stride == 1 &&
+                     (problem->m <= DIRECT_B_ROWS || problem->n * problem->k * plan->size <= DIRECT_B_BYTES);
+    plan->a_direct =
+        is_plain(kernels, &problem->a) && (problem->n <= 2 * kernels->nr || problem->m <= kernels->mr ||
+                                           (problem->n <= DIRECT_A_COLUMNS && problem->a.col_stride == 1));
     plan->kept = !problem->finish.in_place && problem->k > plan->depth;
     plan->height = problem->m;
     plan->task_columns = plan->columns;
     if (plan->kept) plan->height = larger(most_sums / (plan->columns * plan->size), 64);
     if (!problem->finish.in_place && !plan->kept) {
         plan->task_columns = smaller(plan->columns, TASK_COLUMNS_COPIED);
-        plan->scratch_sums_bytes = smaller(problem->m, TASK_ROWS + kernels->mr) * plan->task_columns * plan->size;
+        plan->scratch_sums_bytes =
+            smaller(problem->m, TASK_ROWS + kernels->mr) * plan->task_columns * plan->size;
     }
     plan->height = smaller(plan->height, problem->m);
     if (!plan->a_direct)
@@ -112,8 +127,8 @@ static void pack_b_task(void *user, int64_t index, int worker) {
     int64_t width = PACK_PANELS * problem->kernels->nr, col = index * width;
     char *buffer = scratch_of(pass, worker) + 64 + plan->scratch_a_bytes;
     int64_t cols = smaller(width, pass->cols - col);
-    ct_gemm_pack_b(problem->kernels, &problem->b, problem->exchanged, pass->step, pass->steps, pass->col + col, cols,
-                   pass->b + col * pass->steps * plan->size, buffer);
+    ct_gemm_pack_b(problem->kernels, &problem->b, problem->exchanged, pass->step, pass->steps,
+                   pass->col + col, cols, pass->b + col * pass->steps * plan->size, buffer);
 }
 
 /* Makes pass->b ready. */
@@ -123,7 +138,8 @@ static void pack_b(gemm_pass *pass) {
     const ct_gemm_kernels *kernels = problem->kernels;
     if (problem->b.packed) {
         int64_t padded = round_up(problem->n, kernels->nr);
-        pass->b = (char *)problem->b.packed->panels + (pass->step * padded + pass->col * pass->steps) * plan->size;
+        pass->b =
+            (char *)problem->b.packed->panels + (pass->step * padded + pass->col * pass->steps) * plan->size;
         return;
     }
     if (plan->b_direct) {
@@ -137,7 +153,8 @@ static void pack_b(gemm_pass *pass) {
     if (pass->context && (double)pass->cols * (double)pass->steps > 16384)
         ct_parallel_for(pass->context, count, pack_b_task, pass);
     else
-        for (int64_t i = 0; i < count; i++) pack_b_task(pass, i, 0);
+        for (int64_t i = 0; i < count; i++)
+            pack_b_task(pass, i, 0);
 }
 
 /* -------------------------------------------------------------------------------------------- tasks ----- */
@@ -146,7 +163,8 @@ static void pack_b(gemm_pass *pass) {
 static void cut(gemm_pass *pass) {
     const gemm_plan *plan = pass->plan;
     const ct_gemm_kernels *kernels = plan->problem->kernels;
-    int64_t row_panels = quotient_up(pass->rows, kernels->mr), col_panels = quotient_up(pass->cols, kernels->nr);
+    int64_t row_panels = quotient_up(pass->rows, kernels->mr),
+            col_panels = quotient_up(pass->cols, kernels->nr);
     int64_t row_least = quotient_up(row_panels, TASK_ROWS / kernels->mr);
     int64_t col_least = quotient_up(col_panels, plan->task_columns / kernels->nr);
     double work = (double)pass->rows * (double)pass->cols * (double)larger(pass->steps, 16);
@@ -155,13 +173,15 @@ static void cut(gemm_pass *pass) {
     /* Row tasks of at least 48 rows, then column tasks of at least 128 columns, then what is left. */
     pass->row_tasks = larger(row_least, smaller(wanted, row_panels / larger(48 / kernels->mr, 1)));
     pass->row_tasks = larger(pass->row_tasks, 1);
-    if (pass->row_tasks > 2 && pass->context) pass->row_tasks = smaller(round_up(pass->row_tasks, 4), row_panels);
+    if (pass->row_tasks > 2 && pass->context)
+        pass->row_tasks = smaller(round_up(pass->row_tasks, 4), row_panels);
     pass->col_tasks = larger(quotient_up(wanted, pass->row_tasks), 1);
     pass->col_tasks = larger(col_least, smaller(pass->col_tasks, larger(col_panels * kernels->nr / 128, 1)));
 }
 
 /* The `index`-th of `parts` near-equal ranges of whole panels. */
-static void part(int64_t length, int64_t panel, int64_t parts, int64_t index, int64_t *start, int64_t *count) {
+static void part(int64_t length, int64_t panel, int64_t parts, int64_t index, int64_t *start,
+                 int64_t *count) {
     int64_t panels = quotient_up(length, panel);
     *start = panels * index / parts * panel;
     *count = smaller(panels * (index + 1) / parts * panel, length) - *start;
@@ -175,8 +195,8 @@ static void read_c(const gemm_pass *pass, int64_t row, int64_t col, int64_t rows
     int64_t size = (int64_t)ct_dtype_size(c->dtype);
     for (int64_t i = 0; i < rows; i++)
         plan->problem->kernels->read(
-            c->dtype, (const char *)c->data + ((row + i) * c->row_stride + col * c->col_stride) * size, c->col_stride,
-            cols, sums + i * sums_row * plan->size);
+            c->dtype, (const char *)c->data + ((row + i) * c->row_stride + col * c->col_stride) * size,
+            c->col_stride, cols, sums + i * sums_row * plan->size);
 }
 
 /* Where the sums of a task lie: in C, among the kept sums, or in scratch. */
@@ -231,7 +251,8 @@ static void block_task(void *user, int64_t index, int worker) {
     ct_gemm_block block = {.steps = pass->steps, .alpha = problem->alpha};
     part(pass->rows, kernels->mr, pass->row_tasks, row_task, &row, &block.rows);
     part(pass->cols, kernels->nr, pass->col_tasks, index % pass->col_tasks, &col, &block.cols);
-    char *sums = task_sums(pass, row, col, scratch + 64 + plan->scratch_a_bytes + plan->scratch_fetch_bytes, &sums_row);
+    char *sums = task_sums(pass, row, col, scratch + 64 + plan->scratch_a_bytes + plan->scratch_fetch_bytes,
+                           &sums_row);
     block.beta = pass->first ? problem->finish.beta : 1;
     if (pass->first && block.beta != 0 && !problem->finish.in_place)
         read_c(pass, pass->row + row, pass->col + col, block.rows, block.cols, sums, sums_row);
@@ -239,19 +260,22 @@ static void block_task(void *user, int64_t index, int worker) {
     block.c = sums, block.c_row = sums_row;
     kernels->block(&block);
     if (pass->last && problem->finish.any)
-        kernels->finish(&problem->finish, sums, sums_row, pass->row + row, pass->col + col, block.rows, block.cols);
+        kernels->finish(&problem->finish, sums, sums_row, pass->row + row, pass->col + col, block.rows,
+                        block.cols);
 }
 
 static void run_pass(gemm_pass *pass) {
     pack_b(pass);
     cut(pass);
     int threads = pass->context ? ct_context_threads(pass->context) : 1;
-    for (int worker = 0; worker < threads; worker++) *(int64_t *)(void *)scratch_of(pass, worker) = -1;
+    for (int worker = 0; worker < threads; worker++)
+        *(int64_t *)(void *)scratch_of(pass, worker) = -1;
     int64_t count = pass->row_tasks * pass->col_tasks;
     if (pass->context && count > 1)
         ct_parallel_for(pass->context, count, block_task, pass);
     else
-        for (int64_t i = 0; i < count; i++) block_task(pass, i, 0);
+        for (int64_t i = 0; i < count; i++)
+            block_task(pass, i, 0);
 }
 
 static void run_all(gemm_pass *pass) {
@@ -289,7 +313,8 @@ static void run_empty(const ct_gemm_problem *problem) {
             int64_t count = smaller(PIECE, problem->n - j);
             memset(values, 0, sizeof values);
             if (finish->beta != 0) {
-                problem->kernels->read(c->dtype, (char *)c->data + (i * c->row_stride + j * c->col_stride) * size,
+                problem->kernels->read(c->dtype,
+                                       (char *)c->data + (i * c->row_stride + j * c->col_stride) * size,
                                        c->col_stride, count, values);
                 for (int64_t l = 0; l < count; l++)
                     if (problem->kernels->dtype == CT_F64)

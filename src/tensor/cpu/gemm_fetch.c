@@ -1,4 +1,5 @@
-/* gemm_fetch.c - operands of any kind (strided, of another type, generated) brought to the packing kernels. */
+/* gemm_fetch.c - operands of any kind (strided, of another type, generated) brought to the packing kernels.
+ */
 #include "tensor/cpu/gemm_kernels.h"
 
 /* Elements of `buffer`: what is converted or generated at once. */
@@ -17,8 +18,8 @@ static const char *element(const ct_gemm_operand *operand, int64_t row, int64_t 
            (row * operand->row_stride + col * operand->col_stride) * (int64_t)ct_dtype_size(operand->dtype);
 }
 
-ct_gemm_view ct_gemm_fetch(const ct_gemm_kernels *kernels, const ct_gemm_operand *operand, bool exchanged, int64_t row,
-                           int64_t col, int64_t rows, int64_t cols, void *buffer) {
+ct_gemm_view ct_gemm_fetch(const ct_gemm_kernels *kernels, const ct_gemm_operand *operand, bool exchanged,
+                           int64_t row, int64_t col, int64_t rows, int64_t cols, void *buffer) {
     if (as_it_is(kernels, operand))
         return (ct_gemm_view){element(operand, row, col), operand->row_stride, operand->col_stride};
     if (operand->tile && exchanged) {
@@ -32,7 +33,8 @@ ct_gemm_view ct_gemm_fetch(const ct_gemm_kernels *kernels, const ct_gemm_operand
     int64_t size = (int64_t)ct_dtype_size(kernels->dtype);
     if (operand->row_stride == 1) {
         for (int64_t j = 0; j < cols; j++)
-            kernels->read(operand->dtype, element(operand, row, col + j), 1, rows, (char *)buffer + j * rows * size);
+            kernels->read(operand->dtype, element(operand, row, col + j), 1, rows,
+                          (char *)buffer + j * rows * size);
         return (ct_gemm_view){buffer, 1, rows};
     }
     for (int64_t i = 0; i < rows; i++)
@@ -48,7 +50,8 @@ void ct_gemm_pack_a(const ct_gemm_problem *problem, int64_t row, int64_t rows, i
     int64_t most = as_it_is(kernels, &problem->a) ? rows : FETCH_WIDTH / kernels->mr * kernels->mr;
     for (int64_t i = 0; i < rows; i += most) {
         int64_t part = rows - i < most ? rows - i : most;
-        ct_gemm_view view = ct_gemm_fetch(kernels, &problem->a, problem->exchanged, row + i, step, part, steps, buffer);
+        ct_gemm_view view =
+            ct_gemm_fetch(kernels, &problem->a, problem->exchanged, row + i, step, part, steps, buffer);
         kernels->pack_a(&view, part, steps, (char *)out + i * steps * size);
     }
 }

@@ -44,8 +44,8 @@ static inline uint16_t ct_gemm_f32_to_f16(float value) {
 }
 
 /* To f32 by rounding to odd, so that rounding the result again to bf16 or f16 rounds as if once (S. Boldo,
- * G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", IEEE
- * Transactions on Computers 57(4), 2008). */
+ * G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd",
+ * IEEE Transactions on Computers 57(4), 2008). */
 static inline float ct_gemm_f64_to_odd(double value) {
     float result = (float)value;
     double back = (double)result;

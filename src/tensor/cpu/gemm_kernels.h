@@ -1,5 +1,5 @@
-/* gemm_kernels.h - between the matrix multiply's driver (gemm_drive.c) and its kernels, of which there is one table
- * per compute type and instruction set. Pointers to void here point to elements of the compute type. */
+/* gemm_kernels.h - between the matrix multiply's driver (gemm_drive.c) and its kernels, of which there is one
+ * table per compute type and instruction set. Pointers to void here point to elements of the compute type. */
 #ifndef CARAT_TENSOR_CPU_GEMM_KERNELS_H
 #define CARAT_TENSOR_CPU_GEMM_KERNELS_H
 
@@ -22,8 +22,8 @@ typedef struct ct_gemm_block {
     const void *a;
     bool a_packed;
     int64_t a_row, a_step;
-    /* Panel j of B begins at b + j * b_panel; its step p at + p * b_step. A last panel of fewer than nr columns
-     * comes from b_last, padded to nr columns with step nr. */
+    /* Panel j of B begins at b + j * b_panel; its step p at + p * b_step. A last panel of fewer than nr
+     * columns comes from b_last, padded to nr columns with step nr. */
     const void *b, *b_last;
     int64_t b_step, b_panel;
     void *c;
@@ -41,7 +41,8 @@ typedef struct ct_gemm_finish {
     bool exchanged; /* rows here are columns of the caller: bias_m is added first */
 } ct_gemm_finish;
 
-/* Columns of B against up to CT_GEMM_MATVEC_ROWS rows of A: c[r][j] = alpha * sum_p x[r][p] b[p][j] + beta * c. */
+/* Columns of B against up to CT_GEMM_MATVEC_ROWS rows of A: c[r][j] = alpha * sum_p x[r][p] b[p][j] + beta *
+ * c. */
 typedef struct ct_gemm_matvec {
     int64_t rows, cols, steps;
     const void *x; /* rows contiguous */
@@ -60,8 +61,9 @@ typedef struct ct_gemm_kernels {
     ct_dtype dtype;
     int mr, nr;
     int64_t depth; /* steps of k in a block */
-    /* Packs `width` rows of A (pack_a, panels of mr) or columns of B (pack_b, panels of nr), `steps` deep; the last
-     * panel is padded with zeros. Panels are mr * steps (nr * steps) apart; up to 64 bytes after are overwritten. */
+    /* Packs `width` rows of A (pack_a, panels of mr) or columns of B (pack_b, panels of nr), `steps` deep;
+     * the last panel is padded with zeros. Panels are mr * steps (nr * steps) apart; up to 64 bytes after are
+     * overwritten. */
     void (*pack_a)(const ct_gemm_view *a, int64_t width, int64_t steps, void *out);
     void (*pack_b)(const ct_gemm_view *b, int64_t width, int64_t steps, void *out);
     void (*block)(const ct_gemm_block *block);
@@ -96,9 +98,9 @@ typedef struct ct_gemm_problem {
 } ct_gemm_problem;
 
 const ct_gemm_kernels *ct_gemm_kernels_for(ct_dtype compute, ct_isa isa);
-void ct_gemm_problem_make(ct_gemm_problem *problem, ct_dtype compute, int64_t m, int64_t n, int64_t k, double alpha,
-                          const ct_gemm_operand *a, const ct_gemm_operand *b, double beta, const ct_gemm_output *c,
-                          const ct_gemm_epilogue *epilogue);
+void ct_gemm_problem_make(ct_gemm_problem *problem, ct_dtype compute, int64_t m, int64_t n, int64_t k,
+                          double alpha, const ct_gemm_operand *a, const ct_gemm_operand *b, double beta,
+                          const ct_gemm_output *c, const ct_gemm_epilogue *epilogue);
 size_t ct_gemm_serial_bytes(const ct_gemm_kernels *kernels, int64_t m, int64_t n, int64_t k);
 void ct_gemm_run_serial(const ct_gemm_problem *problem, void *scratch);
 ct_status ct_gemm_run_parallel(ct_context *context, const ct_gemm_problem *problem);
@@ -109,10 +111,10 @@ size_t ct_gemm_matvec_bytes(const ct_gemm_kernels *kernels, int64_t m, int64_t n
 void ct_gemm_matvec_serial(const ct_gemm_problem *problem, void *scratch);
 ct_status ct_gemm_matvec_parallel(ct_context *context, const ct_gemm_problem *problem);
 
-/* In gemm_fetch.c. A view of rows x cols of an operand from (row, col): the operand itself if it is of the compute
- * type, else a converted copy in `buffer` (rows * cols elements). */
-ct_gemm_view ct_gemm_fetch(const ct_gemm_kernels *kernels, const ct_gemm_operand *operand, bool exchanged, int64_t row,
-                           int64_t col, int64_t rows, int64_t cols, void *buffer);
+/* In gemm_fetch.c. A view of rows x cols of an operand from (row, col): the operand itself if it is of the
+ * compute type, else a converted copy in `buffer` (rows * cols elements). */
+ct_gemm_view ct_gemm_fetch(const ct_gemm_kernels *kernels, const ct_gemm_operand *operand, bool exchanged,
+                           int64_t row, int64_t col, int64_t rows, int64_t cols, void *buffer);
 /* Packs all rows of A, or columns of B, in groups that fit `buffer` (ct_gemm_fetch_bytes). */
 void ct_gemm_pack_a(const ct_gemm_problem *problem, int64_t row, int64_t rows, int64_t step, int64_t steps,
                     void *out, void *buffer);

@@ -1,13 +1,14 @@
-/* gemm_matvec.c - products of few rows: B is read once, as it lies, in strips of columns shared out to the workers. */
+/* gemm_matvec.c - products of few rows: B is read once, as it lies, in strips of columns shared out to the
+ * workers. */
 #include "tensor/cpu/gemm_kernels.h"
 
 #include <string.h>
 
-#define STRIP_BYTES 98304      /* of B that make a strip worth handing out */
-#define STRIP_LEAST 64         /* columns */
+#define STRIP_BYTES 98304 /* of B that make a strip worth handing out */
+#define STRIP_LEAST 64    /* columns */
 #define STRIP_MOST 512
-#define ACROSS_LEAST 256       /* where B lies along its rows, of wide B: long runs of memory */
-#define SERIAL_BYTES 131072    /* of B; below, the caller does it alone */
+#define ACROSS_LEAST 256    /* where B lies along its rows, of wide B: long runs of memory */
+#define SERIAL_BYTES 131072 /* of B; below, the caller does it alone */
 
 typedef struct matvec_run {
     const ct_gemm_problem *problem;
@@ -18,13 +19,18 @@ typedef struct matvec_run {
     bool across; /* B is contiguous along its rows */
 } matvec_run;
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 
 bool ct_gemm_matvec_fits(const ct_gemm_problem *problem) {
     const ct_gemm_operand *b = &problem->b;
     return problem->m <= CT_GEMM_MATVEC_ROWS && problem->k > 0 && b->data &&
-           (b->dtype == problem->kernels->dtype || (b->dtype == CT_BF16 && problem->kernels->dtype == CT_F32)) &&
+           (b->dtype == problem->kernels->dtype ||
+            (b->dtype == CT_BF16 && problem->kernels->dtype == CT_F32)) &&
            (b->row_stride == 1 || b->col_stride == 1);
 }
 
@@ -33,7 +39,9 @@ static size_t strip_bytes(int64_t m, int64_t size) {
     return (size_t)(2 * smaller(m, CT_GEMM_MATVEC_ROWS) * STRIP_MOST * size);
 }
 
-static size_t x_bytes(int64_t m, int64_t k, int64_t size) { return (size_t)((m * k * size + 63) / 64 * 64); }
+static size_t x_bytes(int64_t m, int64_t k, int64_t size) {
+    return (size_t)((m * k * size + 63) / 64 * 64);
+}
 
 size_t ct_gemm_matvec_bytes(const ct_gemm_kernels *kernels, int64_t m, int64_t n, int64_t k) {
     int64_t size = (int64_t)ct_dtype_size(kernels->dtype);
@@ -95,8 +103,8 @@ static void prepare_x(matvec_run *run, void *buffer) {
         }
         int64_t depth = problem->kernels->depth;
         for (int64_t step = 0; step < problem->k; step += depth)
-            ct_gemm_fetch(problem->kernels, a, problem->exchanged, r, step, 1, smaller(depth, problem->k - step),
-                          to + step * run->size);
+            ct_gemm_fetch(problem->kernels, a, problem->exchanged, r, step, 1,
+                          smaller(depth, problem->k - step), to + step * run->size);
     }
 }
 
@@ -106,7 +114,8 @@ static void plan_strips(matvec_run *run) {
     run->across = problem->b.col_stride == 1 && !(problem->b.row_stride == 1 && problem->n == 1);
     int64_t strip = STRIP_BYTES / (problem->k * (int64_t)ct_dtype_size(problem->b.dtype)) / 64 * 64;
     strip = smaller(larger(strip, STRIP_LEAST), STRIP_MOST);
-    if (run->across) strip = larger(strip, smaller(ACROSS_LEAST, larger(problem->n / 4 / 64 * 64, STRIP_LEAST)));
+    if (run->across)
+        strip = larger(strip, smaller(ACROSS_LEAST, larger(problem->n / 4 / 64 * 64, STRIP_LEAST)));
     run->strip = strip;
 }
 
@@ -114,7 +123,8 @@ void ct_gemm_matvec_serial(const ct_gemm_problem *problem, void *scratch) {
     matvec_run run = {.problem = problem, .scratch = scratch};
     plan_strips(&run);
     prepare_x(&run, run.scratch + strip_bytes(problem->m, run.size));
-    for (int64_t index = 0; index * run.strip < problem->n; index++) strip_task(&run, index, 0);
+    for (int64_t index = 0; index * run.strip < problem->n; index++)
+        strip_task(&run, index, 0);
 }
 
 ct_status ct_gemm_matvec_parallel(ct_context *context, const ct_gemm_problem *problem) {
@@ -130,6 +140,7 @@ ct_status ct_gemm_matvec_parallel(ct_context *context, const ct_gemm_problem *pr
     if (count > 1 && bytes > SERIAL_BYTES)
         ct_parallel_for(context, count, strip_task, &run);
     else
-        for (int64_t index = 0; index < count; index++) strip_task(&run, index, 0);
+        for (int64_t index = 0; index < count; index++)
+            strip_task(&run, index, 0);
     return CT_OK;
 }

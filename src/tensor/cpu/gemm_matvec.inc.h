@@ -1,16 +1,18 @@
-/* gemm_matvec.inc.h - few rows of A against all of B, limited by how fast B arrives. Sums are per block of k, as in
- * the register-blocked kernels. See gemm_vector.inc.h for the macros. */
+/* gemm_matvec.inc.h - few rows of A against all of B, limited by how fast B arrives. Sums are per block of k,
+ * as in the register-blocked kernels. See gemm_vector.inc.h for the macros. */
 
 #define CT_DEPTH (CT_IS_F32 ? CT_GEMM_BLOCK_F32 : CT_GEMM_BLOCK_F64)
 
 /* c = alpha * sum + beta * c */
-static inline __attribute__((always_inline)) void CT_N(matvec_add)(CT_T *c, CT_N(vec) sum, CT_T alpha, CT_T beta) {
+static inline __attribute__((always_inline)) void CT_N(matvec_add)(CT_T *c, CT_N(vec) sum, CT_T alpha,
+                                                                   CT_T beta) {
     CT_N(vec) result = CT_SET1(alpha) * sum;
     if (beta != 0) result = CT_FMA(CT_SET1(alpha), sum, CT_SET1(beta) * CT_N(load)(c));
     CT_N(store)(c, result);
 }
 
-static inline __attribute__((always_inline)) CT_T CT_N(matvec_add_one)(CT_T c, CT_T sum, CT_T alpha, CT_T beta) {
+static inline __attribute__((always_inline)) CT_T CT_N(matvec_add_one)(CT_T c, CT_T sum, CT_T alpha,
+                                                                       CT_T beta) {
     return beta == 0 ? alpha * sum : CT_SCALAR_FMA(alpha, sum, beta * c);
 }
 
@@ -23,7 +25,8 @@ static inline __attribute__((always_inline)) CT_T CT_N(element)(const int narrow
     return ((const CT_T *)b)[p];
 }
 
-static inline __attribute__((always_inline)) CT_N(vec) CT_N(elements)(const int narrow, const void *b, int64_t p) {
+static inline __attribute__((always_inline)) CT_N(vec)
+    CT_N(elements)(const int narrow, const void *b, int64_t p) {
 #if CT_IS_F32
     if (narrow) return CT_N(load_bf16)((const uint16_t *)b + p);
 #endif
@@ -35,12 +38,15 @@ static inline __attribute__((always_inline)) void CT_N(prefetch)(const void *b, 
     __builtin_prefetch((const char *)((uintptr_t)b + (uintptr_t)offset), 0, 3);
 }
 
-/* ------------------------------------------------------------------------- B contiguous along its rows --- */
+/* ------------------------------------------------------------------------- B contiguous along its rows ---
+ */
 
-/* `together` steps of k added to the sums, along whole rows of B: long runs of memory, one after the other. */
+/* `together` steps of k added to the sums, along whole rows of B: long runs of memory, one after the other.
+ */
 static inline __attribute__((always_inline)) void CT_N(matvec_steps)(const int rows, const int together,
-                                                                      const int narrow, const ct_gemm_matvec *matvec,
-                                                                      int64_t step, CT_T *sums) {
+                                                                     const int narrow,
+                                                                     const ct_gemm_matvec *matvec,
+                                                                     int64_t step, CT_T *sums) {
     const int64_t size = narrow ? 2 : (int64_t)sizeof(CT_T), line = 64 / size;
     int64_t cols = matvec->cols, at = step * matvec->b_stride, stride = matvec->b_stride, j = 0;
     const CT_T *x = (const CT_T *)matvec->x + step;
@@ -48,7 +54,8 @@ static inline __attribute__((always_inline)) void CT_N(matvec_steps)(const int r
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
-        for (int p = 0; p < together; p++) factors[r][p] = CT_SET1(x[r * matvec->x_row + p]);
+        for (int p = 0; p < together; p++)
+            factors[r][p] = CT_SET1(x[r * matvec->x_row + p]);
     for (; j + CT_VL <= cols; j += CT_VL) {
         CT_N(vec) sum[CT_GEMM_MATVEC_ROWS];
         if (j % line == 0) /* the steps that come next */
@@ -56,52 +63,62 @@ static inline __attribute__((always_inline)) void CT_N(matvec_steps)(const int r
             for (int p = 0; p < together; p++)
                 CT_N(prefetch)(matvec->b, (at + (p + together) * stride + j) * size);
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) sum[r] = CT_N(load)(sums + r * cols + j);
+        for (int r = 0; r < rows; r++)
+            sum[r] = CT_N(load)(sums + r * cols + j);
 #pragma GCC unroll 8
         for (int p = 0; p < together; p++) {
             CT_N(vec) y = CT_N(elements)(narrow, matvec->b, at + p * stride + j);
 #pragma GCC unroll 4
-            for (int r = 0; r < rows; r++) sum[r] = CT_FMA(factors[r][p], y, sum[r]);
+            for (int r = 0; r < rows; r++)
+                sum[r] = CT_FMA(factors[r][p], y, sum[r]);
         }
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) CT_N(store)(sums + r * cols + j, sum[r]);
+        for (int r = 0; r < rows; r++)
+            CT_N(store)(sums + r * cols + j, sum[r]);
     }
     for (; j < cols; j++)
         for (int r = 0; r < rows; r++)
             for (int p = 0; p < together; p++)
                 sums[r * cols + j] =
-                    CT_SCALAR_FMA(x[r * matvec->x_row + p], CT_N(element)(narrow, matvec->b, at + p * stride + j),
-                                  sums[r * cols + j]);
+                    CT_SCALAR_FMA(x[r * matvec->x_row + p],
+                                  CT_N(element)(narrow, matvec->b, at + p * stride + j), sums[r * cols + j]);
 }
 
 static inline __attribute__((always_inline)) void CT_N(matvec_columns_of)(const int rows, const int narrow,
-                                                                           const ct_gemm_matvec *matvec) {
+                                                                          const ct_gemm_matvec *matvec) {
     const int together = rows == 1 ? 8 : rows == 2 ? 4 : 2;
     CT_T *sums = matvec->sums, alpha = (CT_T)matvec->alpha, beta = (CT_T)matvec->beta;
     int64_t cols = matvec->cols;
     for (int64_t p = 0; p < matvec->steps; beta = 1) {
         int64_t end = p + CT_DEPTH < matvec->steps ? p + CT_DEPTH : matvec->steps;
         memset(sums, 0, (size_t)(rows * cols) * sizeof *sums);
-        for (; p + together <= end; p += together) CT_N(matvec_steps)(rows, together, narrow, matvec, p, sums);
-        for (; p < end; p++) CT_N(matvec_steps)(rows, 1, narrow, matvec, p, sums);
+        for (; p + together <= end; p += together)
+            CT_N(matvec_steps)(rows, together, narrow, matvec, p, sums);
+        for (; p < end; p++)
+            CT_N(matvec_steps)(rows, 1, narrow, matvec, p, sums);
         for (int r = 0; r < rows; r++) {
             CT_T *c = (CT_T *)matvec->c + r * matvec->c_row, *s = sums + r * cols;
             int64_t j = 0;
-            for (; j + CT_VL <= cols; j += CT_VL) CT_N(matvec_add)(c + j, CT_N(load)(s + j), alpha, beta);
-            for (; j < cols; j++) c[j] = CT_N(matvec_add_one)(c[j], s[j], alpha, beta);
+            for (; j + CT_VL <= cols; j += CT_VL)
+                CT_N(matvec_add)(c + j, CT_N(load)(s + j), alpha, beta);
+            for (; j < cols; j++)
+                c[j] = CT_N(matvec_add_one)(c[j], s[j], alpha, beta);
         }
     }
 }
 
-/* ---------------------------------------------------------------------- B contiguous along its columns --- */
+/* ---------------------------------------------------------------------- B contiguous along its columns ---
+ */
 
-/* A few steps of some columns are transposed into a buffer in the first-level cache, then the sums go along it. Units
- * are elements of CT_T or pairs of 16-bit ones. */
+/* A few steps of some columns are transposed into a buffer in the first-level cache, then the sums go along
+ * it. Units are elements of CT_T or pairs of 16-bit ones. */
 #define CT_UNITS 64
 
-/* Units [0, units) of `groups` vectors of columns, to buffer[unit][groups * CT_VL]. `next` will be wanted after. */
-static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int groups, const char *b, int64_t stride,
-                                                                     int64_t units, const char *next, CT_T *buffer) {
+/* Units [0, units) of `groups` vectors of columns, to buffer[unit][groups * CT_VL]. `next` will be wanted
+ * after. */
+static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int groups, const char *b,
+                                                                    int64_t stride, int64_t units,
+                                                                    const char *next, CT_T *buffer) {
     const int64_t size = (int64_t)sizeof(CT_T), line = 64 / size;
     int64_t whole = units / CT_VL * CT_VL;
     for (int g = 0; g < groups; g++) {
@@ -113,10 +130,12 @@ static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int gr
                 square[l] = CT_N(load_bytes)(group + l * stride + u * size);
             if (u % line == 0)
 #pragma GCC unroll 16
-                for (int l = 0; l < CT_VL; l++) CT_N(prefetch)(next, (g * CT_VL + l) * stride + u * size);
+                for (int l = 0; l < CT_VL; l++)
+                    CT_N(prefetch)(next, (g * CT_VL + l) * stride + u * size);
             CT_TRANSPOSE(square, CT_N(vec));
 #pragma GCC unroll 16
-            for (int l = 0; l < CT_VL; l++) CT_N(store)(buffer + ((u + l) * groups + g) * CT_VL, square[l]);
+            for (int l = 0; l < CT_VL; l++)
+                CT_N(store)(buffer + ((u + l) * groups + g) * CT_VL, square[l]);
         }
         for (int64_t u = whole; u < units; u++)
             for (int l = 0; l < CT_VL; l++)
@@ -125,9 +144,10 @@ static inline __attribute__((always_inline)) void CT_N(matvec_turn)(const int gr
 }
 
 /* sum = sum + x * buffer, `steps` steps of k. */
-static inline __attribute__((always_inline)) void CT_N(matvec_sum)(const int rows, const int groups, const int narrow,
-                                                                    int64_t steps, const CT_T *x, int64_t x_row,
-                                                                    const CT_T *buffer, CT_N(vec) *sum) {
+static inline __attribute__((always_inline)) void CT_N(matvec_sum)(const int rows, const int groups,
+                                                                   const int narrow, int64_t steps,
+                                                                   const CT_T *x, int64_t x_row,
+                                                                   const CT_T *buffer, CT_N(vec) * sum) {
     int64_t p = 0;
 #if CT_IS_F32
     if (narrow)
@@ -152,14 +172,16 @@ static inline __attribute__((always_inline)) void CT_N(matvec_sum)(const int row
             if (narrow) y = (CT_N(vec))((CT_N(bits))y << 16); /* an odd last step */
 #endif
 #pragma GCC unroll 4
-            for (int r = 0; r < rows; r++) sum[r * groups + g] = CT_FMA(CT_SET1(x[r * x_row + p]), y, sum[r * groups + g]);
+            for (int r = 0; r < rows; r++)
+                sum[r * groups + g] = CT_FMA(CT_SET1(x[r * x_row + p]), y, sum[r * groups + g]);
         }
 }
 
 /* `groups` vectors of columns from `col`; those before `skip` are left as they are. */
 static inline __attribute__((always_inline)) void CT_N(matvec_group)(const int rows, const int groups,
-                                                                      const int narrow, const ct_gemm_matvec *matvec,
-                                                                      int64_t col, int64_t skip) {
+                                                                     const int narrow,
+                                                                     const ct_gemm_matvec *matvec,
+                                                                     int64_t col, int64_t skip) {
     const int per_unit = narrow ? 2 : 1, together = CT_UNITS * per_unit;
     const int64_t size = narrow ? 2 : (int64_t)sizeof(CT_T), stride = matvec->b_stride * size;
     CT_T buffer[CT_UNITS * 4 * CT_VL] __attribute__((aligned(64)));
@@ -170,15 +192,18 @@ static inline __attribute__((always_inline)) void CT_N(matvec_group)(const int r
         int64_t end = p + CT_DEPTH < matvec->steps ? p + CT_DEPTH : matvec->steps;
         CT_N(vec) sum[4 * CT_GEMM_MATVEC_ROWS];
 #pragma GCC unroll 16
-        for (int i = 0; i < groups * rows; i++) sum[i] = (CT_N(vec)){0};
+        for (int i = 0; i < groups * rows; i++)
+            sum[i] = (CT_N(vec)){0};
         for (; p < end; p += together) {
             int64_t steps = end - p < together ? end - p : together;
             bool row_ends = p + steps >= matvec->steps;
-            const char *next = (const char *)((uintptr_t)b + (uintptr_t)(row_ends ? groups * CT_VL * stride : (p + steps) * size));
+            const char *next = (const char *)((uintptr_t)b + (uintptr_t)(row_ends ? groups * CT_VL * stride
+                                                                                  : (p + steps) * size));
             CT_N(matvec_turn)(groups, b + p * size, stride, steps / per_unit, next, buffer);
             if (steps % per_unit)
                 for (int l = 0; l < groups * CT_VL; l++)
-                    memcpy(buffer + steps / per_unit * groups * CT_VL + l, b + l * stride + (p + steps - 1) * size, 2);
+                    memcpy(buffer + steps / per_unit * groups * CT_VL + l,
+                           b + l * stride + (p + steps - 1) * size, 2);
             CT_N(matvec_sum)(rows, groups, narrow, steps, x + p, matvec->x_row, buffer, sum);
         }
         p = end;
@@ -205,30 +230,41 @@ static void CT_N(matvec_narrow)(const int narrow, const ct_gemm_matvec *matvec) 
                 int64_t end = p + CT_DEPTH < matvec->steps ? p + CT_DEPTH : matvec->steps;
                 CT_T sum = 0;
                 for (; p < end; p++)
-                    sum = CT_SCALAR_FMA(x[p], CT_N(element)(narrow, matvec->b, j * matvec->b_stride + p), sum);
+                    sum =
+                        CT_SCALAR_FMA(x[p], CT_N(element)(narrow, matvec->b, j * matvec->b_stride + p), sum);
                 *c = CT_N(matvec_add_one)(*c, sum, (CT_T)matvec->alpha, beta);
             }
         }
 }
 
 static inline __attribute__((always_inline)) void CT_N(matvec_rows_of)(const int rows, const int narrow,
-                                                                        const ct_gemm_matvec *matvec) {
+                                                                       const ct_gemm_matvec *matvec) {
     const int groups = rows <= 2 ? 4 : 2;
     int64_t cols = matvec->cols, j = 0;
-    for (; j + groups * CT_VL <= cols; j += groups * CT_VL) CT_N(matvec_group)(rows, groups, narrow, matvec, j, 0);
-    for (; j + CT_VL <= cols; j += CT_VL) CT_N(matvec_group)(rows, 1, narrow, matvec, j, 0);
+    for (; j + groups * CT_VL <= cols; j += groups * CT_VL)
+        CT_N(matvec_group)(rows, groups, narrow, matvec, j, 0);
+    for (; j + CT_VL <= cols; j += CT_VL)
+        CT_N(matvec_group)(rows, 1, narrow, matvec, j, 0);
     if (j < cols && cols >= CT_VL)
         CT_N(matvec_group)(rows, 1, narrow, matvec, cols - CT_VL, j - (cols - CT_VL));
     else if (j < cols)
         CT_N(matvec_narrow)(narrow, matvec);
 }
 
-#define CT_MATVEC(kind, narrow)                                                                                    \
-    switch (matvec->rows) {                                                                                        \
-    case 1: CT_N(kind)(1, narrow, matvec); break;                                                                  \
-    case 2: CT_N(kind)(2, narrow, matvec); break;                                                                  \
-    case 3: CT_N(kind)(3, narrow, matvec); break;                                                                  \
-    default: CT_N(kind)(4, narrow, matvec); break;                                                                 \
+#define CT_MATVEC(kind, narrow)                                                                              \
+    switch (matvec->rows) {                                                                                  \
+    case 1:                                                                                                  \
+        CT_N(kind)(1, narrow, matvec);                                                                       \
+        break;                                                                                               \
+    case 2:                                                                                                  \
+        CT_N(kind)(2, narrow, matvec);                                                                       \
+        break;                                                                                               \
+    case 3:                                                                                                  \
+        CT_N(kind)(3, narrow, matvec);                                                                       \
+        break;                                                                                               \
+    default:                                                                                                 \
+        CT_N(kind)(4, narrow, matvec);                                                                       \
+        break;                                                                                               \
     }
 
 static void CT_N(matvec_columns)(const ct_gemm_matvec *matvec) {

@@ -1,26 +1,29 @@
-/* gemm_pack.inc.h - packs panels of `width` neighbours: element (i, p) of a panel goes to p * width + i, i the row of
- * A or the column of B, p the step of k. See gemm_vector.inc.h for the macros. */
+/* gemm_pack.inc.h - packs panels of `width` neighbours: element (i, p) of a panel goes to p * width + i, i
+ * the row of A or the column of B, p the step of k. See gemm_vector.inc.h for the macros. */
 
 /* The view's stride between neighbours is `across`, between steps `along`. */
 
-static inline __attribute__((always_inline)) void CT_N(pack_any)(const int width, const CT_T *from, int64_t across,
-                                                                  int64_t along, int64_t valid, int64_t steps,
-                                                                  CT_T *out) {
+static inline __attribute__((always_inline)) void CT_N(pack_any)(const int width, const CT_T *from,
+                                                                 int64_t across, int64_t along, int64_t valid,
+                                                                 int64_t steps, CT_T *out) {
     for (int64_t p = 0; p < steps; p++)
-        for (int i = 0; i < width; i++) out[p * width + i] = i < valid ? from[p * along + i * across] : 0;
+        for (int i = 0; i < width; i++)
+            out[p * width + i] = i < valid ? from[p * along + i * across] : 0;
 }
 
-/* Neighbours lie side by side: `panels` whole panels at once, so that lines of memory are read whole. Vectors that
- * reach past a panel's step are put right by the next step; the last step is copied by elements. */
-static inline __attribute__((always_inline)) void CT_N(pack_across)(const int width, const CT_T *from, int64_t along,
-                                                                     int64_t panels, int64_t steps, CT_T *out) {
+/* Neighbours lie side by side: `panels` whole panels at once, so that lines of memory are read whole. Vectors
+ * that reach past a panel's step are put right by the next step; the last step is copied by elements. */
+static inline __attribute__((always_inline)) void CT_N(pack_across)(const int width, const CT_T *from,
+                                                                    int64_t along, int64_t panels,
+                                                                    int64_t steps, CT_T *out) {
     int64_t whole = width % CT_VL == 0 ? steps : steps - 1;
     for (int64_t p = 0; p < whole; p++) {
         const CT_T *row = from + p * along;
         CT_T *to = out + p * width;
         for (int64_t q = 0; q < panels; q++, row += width, to += width * steps)
 #pragma GCC unroll 16
-            for (int i = 0; i < width; i += CT_VL) CT_N(store)(to + i, CT_N(load)(row + i));
+            for (int i = 0; i < width; i += CT_VL)
+                CT_N(store)(to + i, CT_N(load)(row + i));
     }
     for (int64_t p = whole; p < steps; p++)
         for (int64_t q = 0; q < panels; q++)
@@ -29,8 +32,8 @@ static inline __attribute__((always_inline)) void CT_N(pack_across)(const int wi
 }
 
 /* Steps lie side by side: squares are transposed in registers. */
-static inline __attribute__((always_inline)) void CT_N(pack_along)(const int width, const CT_T *from, int64_t across,
-                                                                    int64_t valid, int64_t steps, CT_T *out) {
+static inline __attribute__((always_inline)) void
+CT_N(pack_along)(const int width, const CT_T *from, int64_t across, int64_t valid, int64_t steps, CT_T *out) {
     enum { BLOCKS = 2 };
     int64_t p = 0;
     for (; p + CT_VL <= steps; p += CT_VL) {
@@ -42,11 +45,12 @@ static inline __attribute__((always_inline)) void CT_N(pack_along)(const int wid
                 CT_N(vec) square[CT_VL];
 #pragma GCC unroll 16
                 for (int l = 0; l < CT_VL; l++)
-                    square[l] =
-                        i + l < width && i + l < valid ? CT_N(load)(column + (i + l) * across) : (CT_N(vec)){0};
+                    square[l] = i + l < width && i + l < valid ? CT_N(load)(column + (i + l) * across)
+                                                               : (CT_N(vec)){0};
                 CT_TRANSPOSE(square, CT_N(vec));
 #pragma GCC unroll 16
-                for (int l = 0; l < CT_VL; l++) CT_N(store)(to + l * width + i, square[l]);
+                for (int l = 0; l < CT_VL; l++)
+                    CT_N(store)(to + l * width + i, square[l]);
             }
         } else {
             CT_N(vec) square[BLOCKS][CT_VL];
@@ -55,7 +59,8 @@ static inline __attribute__((always_inline)) void CT_N(pack_along)(const int wid
 #pragma GCC unroll 16
                 for (int l = 0; l < CT_VL; l++) {
                     int i = block * CT_VL + l;
-                    square[block][l] = i < width && i < valid ? CT_N(load)(column + i * across) : (CT_N(vec)){0};
+                    square[block][l] =
+                        i < width && i < valid ? CT_N(load)(column + i * across) : (CT_N(vec)){0};
                 }
                 CT_TRANSPOSE(square[block], CT_N(vec));
             }
@@ -69,9 +74,9 @@ static inline __attribute__((always_inline)) void CT_N(pack_along)(const int wid
     CT_N(pack_any)(width, from + p, across, 1, valid, steps - p, out + p * width);
 }
 
-static inline __attribute__((always_inline)) void CT_N(pack)(const int panel, const CT_T *from, int64_t across,
-                                                              int64_t along, int64_t width, int64_t steps,
-                                                              CT_T *out) {
+static inline __attribute__((always_inline)) void CT_N(pack)(const int panel, const CT_T *from,
+                                                             int64_t across, int64_t along, int64_t width,
+                                                             int64_t steps, CT_T *out) {
     enum { TOGETHER = 8 };
     int64_t done = 0;
     int reach = (panel + CT_VL - 1) / CT_VL * CT_VL - panel; /* elements read past a panel */

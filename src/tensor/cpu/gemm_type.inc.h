@@ -1,5 +1,5 @@
-/* gemm_type.inc.h - all kernels of one compute type, and their table. Included by gemm_<isa>.c for each type, after
- * the macros that gemm_vector.inc.h lists. */
+/* gemm_type.inc.h - all kernels of one compute type, and their table. Included by gemm_<isa>.c for each type,
+ * after the macros that gemm_vector.inc.h lists. */
 #include "tensor/cpu/gemm_micro.inc.h"
 #include "tensor/cpu/gemm_pack.inc.h"
 #include "tensor/cpu/gemm_finish.inc.h"

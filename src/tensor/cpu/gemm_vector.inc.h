@@ -1,11 +1,7 @@
-/* gemm_vector.inc.h - the vector type of one compute type; included by gemm_<isa>.c before the kernels, which define
- *   CT_T          float or double
- *   CT_BITS       unsigned integer of the same size
- *   CT_N(name)    the name with the type's ending
- *   CT_VL         elements in a vector
- *   CT_MR, CT_NV  the register tile: rows, and vectors across
- *   CT_DEPTH      steps of k in a block
- *   CT_SCALAR_FMA, CT_FMA, CT_SET1, CT_TRANSPOSE(rows, type)
+/* gemm_vector.inc.h - the vector type of one compute type; included by gemm_<isa>.c before the kernels, which
+ * define CT_T          float or double CT_BITS       unsigned integer of the same size CT_N(name)    the name
+ * with the type's ending CT_VL         elements in a vector CT_MR, CT_NV  the register tile: rows, and
+ * vectors across CT_DEPTH      steps of k in a block CT_SCALAR_FMA, CT_FMA, CT_SET1, CT_TRANSPOSE(rows, type)
  * and for float only
  *   CT_WIDEN      as many unsigned 16-bit integers as a vector has elements, widened to 32 bits
  *   CT_HALF_LOAD, CT_HALF_STORE   f16 to a vector and back. */

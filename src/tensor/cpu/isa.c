@@ -46,4 +46,6 @@ ct_isa ct_cpu_isa(void) {
     return (ct_isa)(known - 1);
 }
 
-const char *ct_isa_name(ct_isa isa) { return isa_names[isa]; }
+const char *ct_isa_name(ct_isa isa) {
+    return isa_names[isa];
+}
