@@ -383,5 +383,7 @@ ct_tensor *ct_model_forward_last(ct_model *model, ct_run *run, ct_tensor *ids) {
     ct_run_position_of(run)->last_only = true;
     ct_tensor *logits = ct_forward1(run, model->root, ids);
     ct_run_position_of(run)->last_only = false;
-    return logits;
+    /* Roots may save the work; those that gave all positions ("sequential") are cut here. */
+    int64_t time = ct_ndim(logits) == 3 ? ct_dim(logits, 1) : 1;
+    return time > 1 ? ct_slice(logits, 1, time - 1, time, 1) : logits;
 }

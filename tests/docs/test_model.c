@@ -76,7 +76,7 @@ static void test_loads_and_generates(void **state) {
     ct_options_default(ct_generate_table, &options);
     options.do_sample = false;
     options.max_new_tokens = 7;
-    ct_tokenizer_encode(tokenizer, "b", 1, CT_ENCODE_PLAIN, &prompt);
+    ct_tokenizer_encode(tokenizer, "cab", 3, CT_ENCODE_PLAIN, &prompt);
     ct_generate(model, tokenizer, &prompt, 1, &options, NULL, NULL, &result, &report);
     assert_ok();
     assert_string_equal(result.text.data, "cabcabc");

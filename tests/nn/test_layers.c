@@ -57,7 +57,7 @@ static void test_embedding(void **state) {
     ct_model_destroy(other);
 }
 
-/* x = (1, 2, 3, 6): mean 3, variance 3.5; mean square 12.5. */
+/* x = (1, 2, 3, 6): mean 3, variance 3.5. For rms_norm x = (1, 3, 5, 5): mean square 15. */
 static void test_norms(void **state) {
     (void)state;
     ct_tensor *x = F32(CT_DIMS(1, 4), 1, 2, 3, 6);
@@ -65,10 +65,10 @@ static void test_norms(void **state) {
     set(norm, "0.weight", NUMBERS(1, 2, 3, 4));
     set(norm, "0.bias", NUMBERS(0, 0, 10, 0));
     runs_to(norm, NULL, x, 4, NUMBERS(-1, -1, 10, 6), 1e-6);
-    ct_model *rms = one("rms_norm", "{\"width\":4,\"epsilon\":3.5}"); /* 1/sqrt(16) */
+    ct_model *rms = one("rms_norm", "{\"width\":4,\"epsilon\":1}"); /* 1/sqrt(16) */
     assert_int_equal(ct_model_parameter_count(rms), 1);
     set(rms, "0.weight", NUMBERS(1, 2, 4, 8));
-    runs_to(rms, NULL, x, 4, NUMBERS(0.25, 1, 3, 12), 1e-6);
+    runs_to(rms, NULL, F32(CT_DIMS(1, 4), 1, 3, 5, 5), 4, NUMBERS(0.25, 1.5, 5, 10), 1e-6);
     ct_model *plain = one("layer_norm", "{\"width\":4,\"bias\":false}");
     assert_int_equal(ct_model_parameter_count(plain), 1);
     runs_to(plain, NULL, x, 4, NUMBERS(-2 / sqrt(3.5), -1 / sqrt(3.5), 0, 3 / sqrt(3.5)), 1e-5);
