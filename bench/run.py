@@ -400,7 +400,8 @@ def figure_first_token():
 
 
 def figure_plan():
-    """Predicted against measured peak; the ratio is 1 where they agree, and the worst recipe must be within 10 %."""
+    """Predicted against measured peak, within 10 % over five recipes; the ratio is 1 where they agree. Measured are the
+    bytes that the engine counted and the anonymous memory that the system counted: the one farther off is taken."""
     recipes = {
         "gpt": {}, "bf16": {"bf16": True}, "wide": {"width": 768, "layers": 4, "heads": 12, "batch": 4},
         "long": {"context": 1024, "batch": 2, "layers": 3}, "recomputed": {"checkpointing": 2, "batch": 8},
@@ -409,9 +410,11 @@ def figure_plan():
         if not BENCH.wants(f"plan-{name}"):
             continue
         report = train(recipe(f"plan-{name}", **options), 2, 2)
-        predicted, measured = report["plan"]["peak"], report["measured_peak"]
+        predicted = report["plan"]["peak"]
+        which = max(("measured_peak", "peak_anonymous"), key=lambda key: abs(math.log(predicted / report[key])))
+        measured = report[which]
         ratio = min(predicted, measured) / max(predicted, measured)
-        BENCH.row(f"plan-{name}", predicted, measured, "measured", "bytes at peak", ratio, 0.9,
+        BENCH.row(f"plan-{name}", predicted, measured, which.replace("_", " "), "bytes at peak", ratio, 0.9,
                   holds=abs(predicted / measured - 1) <= 0.1)
 
 

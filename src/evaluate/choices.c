@@ -73,7 +73,8 @@ ct_status ct_evaluate_choices(ct_model *model, ct_tokenizer *tokenizer, const ch
     ct_jsonl *reader = ct_jsonl_open(context, path, 16 << 20);
     for (ct_value *record; reader && !ct_failed(context) && (record = ct_jsonl_next(reader));) {
         question q;
-        if (read_question(context, record, path, ct_jsonl_number(reader), &q) == CT_OK &&
+        if (ct_stop_requested(context)) ct_fail(context, CT_ERROR_INTERRUPTED, "evaluate: interrupted");
+        else if (read_question(context, record, path, ct_jsonl_number(reader), &q) == CT_OK &&
             answer(model, tokenizer, &q, &right, &right_per_byte) == CT_OK)
             result->questions++;
         ct_value_free(record);

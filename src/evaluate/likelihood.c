@@ -63,6 +63,7 @@ static ct_status run_windows(ct_model *model, ct_run *run, const windows *w, con
     ct_context *context = ct_model_context(model);
     int64_t all = window_count(w);
     if (batch > all) batch = all;
+    if (batch < 1) batch = 1;
     size_t cells = (size_t)(batch * w->length);
     int32_t *ids = ct_alloc(context, cells * sizeof(*ids), CT_MEMORY_WORKSPACE);
     int32_t *targets = ct_alloc(context, cells * sizeof(*targets), CT_MEMORY_WORKSPACE);
@@ -126,11 +127,11 @@ ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const
     if (limit && w.length > limit)
         return ct_fail(context, CT_ERROR_ARGUMENT, "evaluate: context %lld, the model has %lld positions",
                        (long long)w.length, (long long)limit);
-    if (w.length > count - 1) w.length = count - 1;
     if (!w.stride) w.stride = w.length;
-    if (w.stride > w.length)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "evaluate: stride %lld is longer than the window of %lld tokens",
+    if (w.length < 1 || w.stride < 1 || w.stride > w.length)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "evaluate: stride %lld, expected 1 to the window of %lld tokens",
                        (long long)w.stride, (long long)w.length);
+    if (w.length > count - 1) w.length = count - 1; /* one window: the stride does not matter */
     ct_run *run = ct_run_create(context, &(ct_run_options){.compute = options->bf16 ? CT_BF16 : CT_F32});
     double total = 0, start = ct_seconds();
     if (run) run_windows(model, run, &w, ids, options->batch, &total);

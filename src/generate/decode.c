@@ -51,18 +51,32 @@ static void keep_from(float *logits, int64_t vocabulary, float threshold) {
         if (logits[i] < threshold) logits[i] = -INFINITY;
 }
 
+/* Excludes all but `count` of the likeliest; of ties at the end, the lowest ids stay. */
+static void keep_count(float *logits, int64_t vocabulary, const float *sorted, int64_t count) {
+    int64_t ties = 0; /* how many of those that equal the last one may stay */
+    while (ties < count && sorted[count - 1 - ties] == sorted[count - 1]) ties++;
+    for (int64_t i = 0; i < vocabulary; i++) {
+        bool tie = logits[i] == sorted[count - 1];
+        if (logits[i] < sorted[count - 1] || (tie && ties == 0)) logits[i] = -INFINITY;
+        else if (tie) ties--;
+    }
+}
+
+/* Top-k keeps all that tie with the k-th, as transformers does; top-p the smallest set that has p, never empty. */
 static void keep_top(float *logits, int64_t vocabulary, const ct_generate_options *o, float *sorted) {
     int64_t count = sorted_copy(logits, vocabulary, sorted);
     if (o->top_k > 0 && o->top_k < count) {
+        int64_t all = count;
         count = o->top_k;
+        while (count < all && sorted[count] == sorted[count - 1]) count++;
         keep_from(logits, vocabulary, sorted[count - 1]);
     }
     if (o->top_p >= 1 || count == 0) return;
     double sum = 0, taken = 0;
     for (int64_t i = 0; i < count; i++) sum += exp((double)sorted[i] - sorted[0]);
-    int64_t last = 0; /* the smallest set that has top_p, never empty */
+    int64_t last = 0;
     while (last < count - 1 && (taken += exp((double)sorted[last] - sorted[0])) < o->top_p * sum) last++;
-    keep_from(logits, vocabulary, sorted[last]);
+    keep_count(logits, vocabulary, sorted, last + 1);
 }
 
 static float largest(const float *logits, int64_t vocabulary) {

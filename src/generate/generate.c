@@ -9,7 +9,8 @@ typedef struct sequence {
     ct_generation *result;
     ct_ids history;          /* prompt and new tokens */
     ct_text_stream *decoder;
-    size_t *ends;            /* [new tokens] length of the text after each */
+    int64_t most;            /* new tokens that it can have */
+    size_t *ends;            /* [most] bytes of text up to the end of each, also those of an unfinished character */
     size_t shown;            /* bytes given to the stream callback */
     bool done;
 } sequence;
@@ -64,6 +65,10 @@ static void note_logprobs(generator *g, ct_generation *result, const float *logi
     int32_t *ids = result->top_ids + at * n;
     float *values = result->top_logprobs + at * n;
     int64_t held = 0;
+    for (int64_t i = g->vocabulary; i < n; i++) { /* more asked for than there are */
+        ids[i] = -1;
+        values[i] = -INFINITY;
+    }
     for (int64_t i = 0; i < g->vocabulary; i++) {
         float value = (float)(logits[i] - total);
         int64_t place = held;
@@ -78,8 +83,8 @@ static void note_logprobs(generator *g, ct_generation *result, const float *logi
     }
 }
 
-static ct_status reserve_logprobs(generator *g, ct_generation *result) {
-    size_t n = (size_t)g->options->logprobs, tokens = (size_t)g->options->max_new_tokens;
+static ct_status reserve_logprobs(generator *g, ct_generation *result, size_t tokens) {
+    size_t n = (size_t)g->options->logprobs;
     if (!n || !tokens) return CT_OK;
     result->logprobs = ct_alloc(g->context, tokens * sizeof(float), CT_MEMORY_OTHER);
     result->top_ids = ct_alloc(g->context, tokens * n * sizeof(int32_t), CT_MEMORY_OTHER);
@@ -132,11 +137,12 @@ static void cut_at(sequence *s, size_t at) {
 
 static void append_text(generator *g, sequence *s, int32_t token) {
     ct_bytes *text = &s->result->text;
-    size_t before = text->length, length = 0, at;
+    size_t before = text->length, count = s->result->ids.count, length = 0, bytes = 0, at;
     const char *piece = NULL;
     if (ct_text_stream_push(s->decoder, token, &piece, &length) != CT_OK) return;
-    if (length) ct_bytes_append(g->context, text, piece, length);
-    s->ends[s->result->ids.count - 1] = text->length;
+    if (length && ct_bytes_append(g->context, text, piece, length) != CT_OK) return;
+    if (!ct_tokenizer_is_special(g->tokenizer, token)) ct_tokenizer_token(g->tokenizer, token, &bytes);
+    s->ends[count - 1] = (count > 1 ? s->ends[count - 2] : 0) + bytes;
     size_t from = before > g->longest_stop ? before - g->longest_stop : 0;
     if (g->longest_stop && find_stop(g, text, from, &at)) cut_at(s, at);
 }
@@ -150,15 +156,20 @@ static void take_token(generator *g, sequence *s, float *logits) {
     float *filtered = ct_alloc(g->context, (size_t)g->vocabulary * sizeof(float), CT_MEMORY_WORKSPACE);
     if (!filtered) return;
     memcpy(filtered, logits, (size_t)g->vocabulary * sizeof(float));
+    for (int64_t i = 0; i < g->vocabulary; i++) {
+        if (isnan(filtered[i])) ct_fail(g->context, CT_ERROR_NUMERIC, "generate: the model's logits are NaN");
+        if (i >= ct_tokenizer_size(g->tokenizer)) filtered[i] = -INFINITY; /* a padded vocabulary: it has no text */
+    }
     ct_filter_logits(filtered, g->vocabulary, o, s->history.ids, s->history.count, g->context);
     int32_t token = ct_draw_token(filtered, g->vocabulary, o, &random);
     ct_free(g->context, filtered);
+    if (ct_failed(g->context)) return;
     if (token == g->eos && !o->ignore_eos) {
         finish(s, CT_FINISH_EOS);
     } else {
         note_logprobs(g, result, logits, token);
-        ct_ids_push(g->context, &result->ids, token);
-        ct_ids_push(g->context, &s->history, token);
+        if (ct_ids_push(g->context, &result->ids, token) != CT_OK) return;
+        if (ct_ids_push(g->context, &s->history, token) != CT_OK) return;
         append_text(g, s, token);
         g->report->new_tokens++;
         if (!s->done && (int64_t)result->ids.count >= o->max_new_tokens) finish(s, CT_FINISH_LENGTH);
@@ -255,8 +266,10 @@ static ct_status begin_sequence(generator *g, const ct_ids *prompt, int64_t inde
     result->prompt_tokens = (int64_t)s->history.count;
     g->report->prompt_tokens += result->prompt_tokens;
     s->decoder = ct_text_stream_create(g->tokenizer, CT_DECODE_SKIP_SPECIAL);
-    s->ends = ct_alloc(context, ((size_t)g->options->max_new_tokens + 1) * sizeof(size_t), CT_MEMORY_OTHER);
-    return reserve_logprobs(g, result);
+    s->most = g->context_length - result->prompt_tokens;
+    if (s->most > g->options->max_new_tokens) s->most = g->options->max_new_tokens;
+    s->ends = ct_alloc(context, (size_t)s->most * sizeof(size_t), CT_MEMORY_OTHER);
+    return reserve_logprobs(g, result, (size_t)s->most);
 }
 
 static void end_sequences(generator *g) {
@@ -276,6 +289,18 @@ static int64_t cache_capacity(const generator *g, const ct_ids *prompts) {
     return wanted < g->context_length ? wanted : g->context_length;
 }
 
+static ct_status check_stops(generator *g) {
+    const ct_value *stops = g->options->stop_strings;
+    bool texts = ct_value_kind_of(stops) == CT_VALUE_NULL || ct_value_kind_of(stops) == CT_VALUE_LIST;
+    for (size_t i = 0; i < ct_value_count(stops); i++) {
+        size_t length = ct_value_string_length(ct_value_at(stops, i));
+        if (length == 0) texts = false;
+        if (length > g->longest_stop) g->longest_stop = length;
+    }
+    if (texts) return CT_OK;
+    return ct_fail(g->context, CT_ERROR_ARGUMENT, "stop_strings: expected a list of texts, none of them empty");
+}
+
 static ct_status set_up(generator *g, const ct_ids *prompts, ct_generation *results) {
     ct_context *context = g->context;
     g->vocabulary = ct_model_vocabulary(g->model);
@@ -287,10 +312,7 @@ static ct_status set_up(generator *g, const ct_ids *prompts, ct_generation *resu
         return ct_fail(context, CT_ERROR_ARGUMENT, "the tokenizer has %d tokens, the model's vocabulary %lld",
                        (int)ct_tokenizer_size(g->tokenizer), (long long)g->vocabulary);
     g->eos = ct_tokenizer_role(g->tokenizer, "eos");
-    for (size_t i = 0; i < ct_value_count(g->options->stop_strings); i++) {
-        size_t length = ct_value_string_length(ct_value_at(g->options->stop_strings, i));
-        if (length > g->longest_stop) g->longest_stop = length;
-    }
+    if (check_stops(g) != CT_OK) return ct_context_status(context);
     g->sequences = ct_alloc_zero(context, (size_t)g->count * sizeof(sequence), CT_MEMORY_OTHER);
     if (!g->sequences) return CT_ERROR_MEMORY;
     for (int64_t i = 0; i < g->count; i++)

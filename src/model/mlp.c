@@ -30,6 +30,13 @@ static ct_module *mlp_build(ct_context *context, const void *options, const ct_v
         ct_fail(context, CT_ERROR_ARGUMENT, "mlp: \"sizes\" has %zu entries, expected at least 2", count);
         return NULL;
     }
+    for (size_t i = 0; i < count; i++) {
+        const ct_value *size = ct_value_at(o->sizes, i);
+        int64_t channels = ct_value_kind_of(size) == CT_VALUE_INT ? ct_value_as_int(size, 0) : 0;
+        if (channels >= 1 && channels <= 1000000000) continue;
+        ct_fail(context, CT_ERROR_ARGUMENT, "mlp: sizes.%zu is not an integer from 1 to 1000000000", i);
+        return NULL;
+    }
     ct_module *root = ct_module_create(context, ct_module_kind_find(context, "sequential"), "", NULL);
     for (size_t i = 0; root && i + 1 < count; i++) {
         ct_value *linear =

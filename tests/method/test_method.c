@@ -21,11 +21,11 @@ static void finds_methods(void **state) {
     assert_ptr_equal(method, &ct_optimizer_methods[0]->method);
     assert_non_null(ct_method_find(context, "schedule", "warmup_stable_decay"));
     assert_null(ct_method_find(context, "schedule", "adamw"));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "there is no schedule \"adamw\"");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "there is no schedule \"adamw\"");
     assert_null(ct_method_find(context, "optimizer", "sdg"));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "there is no optimizer \"sdg\"", "did you mean \"sgd\"?");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "there is no optimizer \"sdg\"", "did you mean \"sgd\"?");
     assert_null(ct_method_find(context, "optimizr", "sgd"));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "there is no kind of method \"optimizr\"");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "there is no kind of method \"optimizr\"");
     end_context(context);
 }
 

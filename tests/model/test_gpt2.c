@@ -52,7 +52,7 @@ static void compare_with_naive(const char *json, const naive_gpt2 *g, int64_t ti
         }
         free(expected);
     }
-    assert_true(most > 1);
+    assert_true(most > 0.3);
     free(in_f32);
     free(in_f64);
     ct_model_destroy(model);
@@ -89,9 +89,14 @@ static void test_bf16(void **state) {
 
 static void test_sizes(void **state) {
     (void)state;
+    /* (65 + 256) 384 + 6 (12 384^2 + 13 384) + 2 384, and 65 384 more for a head of its own */
     ct_model *bench = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":65,\"n_positions\":256,\"n_embd\":384,"
                                  "\"n_layer\":6,\"n_head\":6}", 1);
     assert_int_equal(ct_model_elements(bench, false), 10770816);
+    ct_model_destroy(bench);
+    bench = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":65,\"n_positions\":256,\"n_embd\":384,"
+                       "\"n_layer\":6,\"n_head\":6,\"tie_word_embeddings\":false}", 1);
+    assert_int_equal(ct_model_elements(bench, false), 10795776);
     ct_model_destroy(bench);
     ct_context_set_device(context, CT_META); /* GPT-2 small, without its 498 MB */
     ct_value *config = ct_json_parse(context, "{\"model_type\":\"gpt2\"}", 21, NULL);
@@ -267,7 +272,7 @@ static void test_bad_configurations(void **state) {
     refused("{\"model_type\":7}", CT_ERROR_FORMAT, "model_type");
     refused("[]", CT_ERROR_FORMAT, "model_type");
     refused("{\"model_type\":\"gpt2\",\"n_layer\":0}", CT_ERROR_ARGUMENT, "config.n_layer");
-    refused("{\"model_type\":\"gpt2\",\"n_head\":\"many\"}", CT_ERROR_TYPE, "config.n_head");
+    refused("{\"model_type\":\"gpt2\",\"n_head\":\"many\"}", CT_ERROR_ARGUMENT, "config.n_head");
     refused("{\"model_type\":\"gpt2\",\"activation_function\":\"gelu_nwe\"}", CT_ERROR_ARGUMENT, "gelu_new");
     refused("{\"model_type\":\"gpt2\",\"resid_pdrop\":1.5}", CT_ERROR_ARGUMENT, "config.resid_pdrop");
 }

@@ -166,8 +166,8 @@ static void fused_equals_the_links(void **state) {
     const float *first = ct_data(ct_optimizer_state_at(optimizer, 0, name, sizeof(name)));
     const float *second = ct_data(ct_optimizer_state_at(optimizer, 1, name, sizeof(name)));
     for (int i = 0; i < COUNT; i++) {
-        assert_near(values_of(&p)[i], w[i], 1e-6);
-        assert_near(first[i], m[i], 1e-5);
+        if (!(fabs(values_of(&p)[i] - w[i]) < 5e-7)) fail_msg("weight %.9g and %.9g", values_of(&p)[i], w[i]);
+        if (!(fabs(first[i] - m[i]) < 1e-6)) fail_msg("first moment %.9g and %.9g", first[i], m[i]);
         if (!(fabs(second[i] - v[i]) <= 1e-6 * v[i])) fail_msg("second moment %.9g and %.9g", second[i], v[i]);
     }
     ct_optimizer_destroy(optimizer);
@@ -335,7 +335,7 @@ static void refuses(void **state) {
     ct_context *context = start_context(1);
     ct_scope scope = ct_scope_open(context);
     assert_null(make_optimizer(context, "adamv", NULL));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "there is no optimizer \"adamv\"", "did you mean \"adamw\"?");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "there is no optimizer \"adamv\"", "did you mean \"adamw\"?");
     assert_null(make_optimizer(context, "adamw", "{\"beta3\": 0.9}"));
     ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "optimizer.beta3", "beta");
     assert_null(make_optimizer(context, "adamw", "{\"beta1\": 1.5}"));

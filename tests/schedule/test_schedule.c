@@ -89,10 +89,10 @@ static void refuses(void **state) {
     (void)state;
     ct_context *context = start_context(1);
     assert_null(make(context, "cosin", NULL, 0, 10));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "there is no schedule \"cosin\"", "did you mean \"cosine\"?");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "there is no schedule \"cosin\"", "did you mean \"cosine\"?");
     assert_null(make(context, "xyzzy", NULL, 0, 10));
     assert_null(strstr(ct_context_message(context), "did you mean"));
-    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "there is no schedule \"xyzzy\"");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "there is no schedule \"xyzzy\"");
     assert_null(make(context, "cosine", "{\"min_ration\": 0.1}", 0, 10));
     ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "lr_scheduler_kwargs.min_ration", "min_ratio");
     assert_null(make(context, "linear", "{\"min_ratio\": 2}", 0, 10));

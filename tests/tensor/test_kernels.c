@@ -1,5 +1,6 @@
 /* test_kernels.c - elementwise kernels, reductions, soft maximum and cross entropy against straightforward
- * mathematics in double precision, and the promises of kernels.h: what may be cut where, what may be in place. */
+ * mathematics in double precision, and the promises of kernels.h: what may be cut where, what may be in
+ * place. */
 #include "tensor/cpu/kernels.h"
 
 #include <math.h>

@@ -35,13 +35,14 @@ static void stops_anywhere(void **state) {
     assert_done(&whole);
     assert_false(whole.report.resumed);
     for (int64_t stop = 0; stop < 9; stop += stop ? 2 : 1) {
-        char output[32];
+        char output[32], model[64];
         snprintf(output, sizeof(output), "stop-%lld", (long long)stop);
+        snprintf(model, sizeof(model), "%s/model.safetensors", output);
         outcome part = run_until(p, output, recipe, false, stop);
         assert_done(&part);
         assert_true(part.report.interrupted);
         assert_int_equal(part.report.steps, stop);
-        assert_false(ct_file_exists(at(p, "stop-1/model.safetensors")));
+        assert_false(ct_file_exists(at(p, model)));
         outcome rest = run_recipe(p, output, recipe, true, 1);
         assert_same_run(&rest, &whole);
         assert_true(rest.report.resumed);

@@ -118,10 +118,9 @@ static void N(layer_norm_backward)(int64_t rows, int64_t n, const REAL *z, const
     for (int64_t r = 0; r < rows; ++r, z += n, dy += n) {
         double sum_w, sum_wh;
         N(norm_sums)(n, z, gamma, 0, mean[r], rstd[r], dy, dgamma, dbeta, &sum_w, &sum_wh);
-        if (dx)
-            N(norm_slope)
-            (n, z, gamma, 0, mean[r], rstd[r], dy, dsum ? dsum + r * n : NULL, (REAL)(sum_w / (double)n),
-             (REAL)(sum_wh / (double)n), dx + r * n);
+        if (dx) N(norm_slope)
+        (n, z, gamma, 0, mean[r], rstd[r], dy, dsum ? dsum + r * n : NULL, (REAL)(sum_w / (double)n),
+         (REAL)(sum_wh / (double)n), dx + r * n);
     }
 }
 
@@ -131,9 +130,8 @@ static void N(rms_norm_backward)(int64_t rows, int64_t n, const REAL *z, const R
     for (int64_t r = 0; r < rows; ++r, z += n, dy += n) {
         double sum_w, sum_wh;
         N(norm_sums)(n, z, gamma, gamma_offset, 0, rstd[r], dy, dgamma, NULL, &sum_w, &sum_wh);
-        if (dx)
-            N(norm_slope)
-            (n, z, gamma, gamma_offset, 0, rstd[r], dy, dsum ? dsum + r * n : NULL, 0,
-             (REAL)(sum_wh / (double)n), dx + r * n);
+        if (dx) N(norm_slope)
+        (n, z, gamma, gamma_offset, 0, rstd[r], dy, dsum ? dsum + r * n : NULL, 0, (REAL)(sum_wh / (double)n),
+         dx + r * n);
     }
 }

@@ -43,7 +43,7 @@ static void N(scatter_add_rows)(int64_t n, int64_t columns, const REAL *x, int64
         REAL *row = table + indices[r] * table_stride;
         for (int64_t i = 0; i < columns; i += LANES)
             N(store_count)
-            (row + i, V(add)(N(load_count)(row + i, columns - i), N(load_count)(source + i, columns - i)),
-             columns - i);
+        (row + i, V(add)(N(load_count)(row + i, columns - i), N(load_count)(source + i, columns - i)),
+         columns - i);
     }
 }

@@ -11,19 +11,14 @@ SIMD REAL N(safe_shift)(REAL highest) {
     return highest == (REAL)-INFINITY ? 0 : highest;
 }
 
-/* Sum of exp(x - shift) over a block; the exponentials are written to e unless it is NULL. `ahead`
- * (constant): ask for the next block meanwhile, which the search of its maximum would otherwise wait for. */
-SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e, bool ahead) {
+/* Sum of exp(x - shift) over a block; the exponentials are written to e unless it is NULL. */
+SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e) {
     const VT m = V(set)(shift);
     VT a0 = ZERO, a1 = ZERO;
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
         VT v0 = V(exp_negative)(V(sub)(V(load)(x + i), m));
         VT v1 = V(exp_negative)(V(sub)(V(load)(x + i + LANES), m));
-        if (ahead) {
-            __builtin_prefetch((const char *)(x + i) + CT_REDUCE_BLOCK * sizeof(REAL), 0, 3);
-            __builtin_prefetch((const char *)(x + i) + CT_REDUCE_BLOCK * sizeof(REAL) + 64, 0, 3);
-        }
         if (e) {
             V(store)(e + i, v0);
             V(store)(e + i + LANES, v1);
@@ -43,10 +38,10 @@ SIMD REAL N(block_exponentials)(int64_t n, const REAL *x, REAL shift, REAL *e, b
     return V(sum)(V(add)(a0, a1));
 }
 static REAL N(block_exponential_sum)(int64_t n, const REAL *x, REAL shift) {
-    return N(block_exponentials)(n, x, shift, NULL, false);
+    return N(block_exponentials)(n, x, shift, NULL);
 }
 static REAL N(block_exponential_write)(int64_t n, const REAL *x, REAL shift, REAL *e) {
-    return N(block_exponentials)(n, x, shift, e, false);
+    return N(block_exponentials)(n, x, shift, e);
 }
 
 /* Maximum of a row, NaN passed over. */
@@ -59,10 +54,38 @@ static REAL N(row_highest)(int64_t n, const REAL *x) {
     return highest;
 }
 
+/* Sum of exp(x - shift) and maximum of a block in one pass. */
+static REAL N(block_guessed)(int64_t n, const REAL *x, REAL shift, REAL *highest) {
+    const VT m = V(set)(shift);
+    VT a0 = ZERO, a1 = ZERO, top = V(set)((REAL)-INFINITY);
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        VT v0 = V(load)(x + i), v1 = V(load)(x + i + LANES);
+        __builtin_prefetch(x + i + CT_REDUCE_BLOCK / 2, 0, 3);
+        __builtin_prefetch(x + i + CT_REDUCE_BLOCK / 2 + LANES, 0, 3);
+        top = V(max)(v0, V(max)(v1, top));
+        a0 = V(add)(a0, V(exp_negative)(V(sub)(v0, m)));
+        a1 = V(add)(a1, V(exp_negative)(V(sub)(v1, m)));
+    }
+    *highest = N(block_highest)(n - i, x + i);
+    REAL rest = N(block_exponential_sum)(n - i, x + i, shift), most = V(highest)(top);
+    *highest = most > *highest ? most : *highest;
+    return V(sum)(V(add)(a0, a1)) + rest;
+}
+
+/* A block is read once if the maximum of its first elements is close to that of all: exp(x - guess) is then
+ * as good as exp(x - max), and is brought to it afterwards. */
 static void N(softmax_part)(int64_t n, const REAL *x, ct_softmax_part *part) {
-    REAL highest = N(block_highest)(n, x);
+    REAL guess = N(block_highest)(n < 64 ? n : 64, x), highest;
+    REAL sum = N(block_guessed)(n, x, guess, &highest);
     part->max = (double)highest;
-    part->sum = (double)N(block_exponentials)(n, x, N(safe_shift)(highest), NULL, true);
+    if (highest - guess <= 8) {
+        double scale[VD_LANES];
+        vd_store(scale, vd_exp_negative(vd_set((double)guess - (double)highest)));
+        part->sum = (double)sum * scale[0];
+    } else { /* also where the guess is -inf */
+        part->sum = (double)N(block_exponential_sum)(n, x, N(safe_shift)(highest));
+    }
 }
 
 /* One group of parts, relative to their common maximum. */
