@@ -33,12 +33,20 @@ void ct_cli_print_json(ct_cli *cli, ct_value *value) {
     ct_value_free(value);
 }
 
+/* A full disk or a reader that went away is noticed here at the latest. */
+int ct_cli_flush(void) {
+    bool failed = ferror(stdout) != 0;
+    if (fflush(stdout) == 0 && !failed) return CT_EXIT_DONE;
+    fprintf(stderr, "carat: standard output: cannot write\n");
+    clearerr(stdout);
+    return CT_EXIT_FAILED;
+}
+
 int ct_cli_finish(ct_cli *cli) {
     if (!ct_failed(cli->context)) return CT_EXIT_DONE;
     fprintf(stderr, "carat %s: %s\n", cli->verb->name, ct_context_message(cli->context));
     return ct_context_status(cli->context) == CT_ERROR_ARGUMENT ? CT_EXIT_USAGE : CT_EXIT_FAILED;
 }
-
 
 int ct_cli_usage(ct_cli *cli, const char *format, ...) {
     va_list arguments;
@@ -241,6 +249,7 @@ int ct_cli_run(const ct_verb *verb, int argc, char **argv) {
     cli->options = ct_value_map(context);
     int code = cli->options ? run_verb(cli, argc, argv) : ct_cli_finish(cli);
     interrupted_context = NULL;
+    if (ct_cli_flush() != CT_EXIT_DONE && code == CT_EXIT_DONE) code = CT_EXIT_FAILED;
     ct_value_free(cli->options);
     ct_progress_line_destroy(cli->progress);
     ct_context_destroy(context);

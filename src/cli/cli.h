@@ -41,6 +41,8 @@ ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target);
 int ct_cli_finish(ct_cli *cli);
 /* Wrong usage: message, hint at --help, exit code 2. */
 int ct_cli_usage(ct_cli *cli, const char *format, ...) CT_PRINTF(2, 3);
+/* Flushes standard output: CT_EXIT_FAILED, and an error line, if anything written to it was lost. */
+int ct_cli_flush(void);
 /* One line of JSON on standard output; takes the value over. */
 void ct_cli_print_json(ct_cli *cli, ct_value *value);
 /* A line on standard output unless --quiet or --json. */

@@ -29,7 +29,11 @@ static bool ends_with(const char *text, const char *end) {
 static ct_tokenizer *train_bpe(ct_cli *cli, const data_flags *flags, const ct_bytes *text) {
     const char *special[256] = {NULL};
     size_t count = ct_value_count(flags->special_tokens);
-    for (size_t i = 0; i < count && i < 255; i++)
+    if (count > 255) {
+        ct_fail(cli->context, CT_ERROR_ARGUMENT, "special_tokens: %zu are too many, expected at most 255", count);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++)
         special[i] = ct_value_as_string(ct_value_at(flags->special_tokens, i), "");
     ct_bpe_options options = {flags->vocab_size, flags->min_frequency, special};
     ct_text whole = {text->data, text->length};
@@ -83,10 +87,23 @@ static ct_status write_ids(ct_cli *cli, ct_writer *writer, const ct_ids *ids) {
     return ct_context_status(context);
 }
 
+/* Puts the file and the line (0: none) before the message of an error that does not know them. */
+static void name_line(ct_context *context, const char *path, int64_t number) {
+    ct_status status = ct_context_status(context);
+    if (status == CT_ERROR_MEMORY || status == CT_OK) return;
+    char message[400];
+    snprintf(message, sizeof(message), "%s", ct_context_message(context));
+    ct_context_clear(context);
+    if (status == CT_ERROR_ARGUMENT) status = CT_ERROR_FORMAT; /* it is the file that is wrong, not the usage */
+    if (number) ct_fail(context, status, "%s:%lld: %s", path, (long long)number, message);
+    else ct_fail(context, status, "%s: %s", path, message);
+}
+
 static ct_status encode_text(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *writer, const char *text,
-                             size_t length) {
+                             size_t length, const char *path, int64_t number) {
     ct_ids ids = {0};
     if (ct_tokenizer_encode(tokenizer, text, length, CT_ENCODE_PLAIN, &ids) == CT_OK) write_ids(cli, writer, &ids);
+    else name_line(cli->context, path, number);
     ct_ids_free(cli->context, &ids);
     return ct_context_status(cli->context);
 }
@@ -97,7 +114,7 @@ static ct_status encode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *wr
     if (!ends_with(path, ".jsonl")) {
         ct_bytes text = {0};
         if (ct_text_read(context, path, field, &text) == CT_OK)
-            encode_text(cli, tokenizer, writer, text.data ? text.data : "", text.length);
+            encode_text(cli, tokenizer, writer, text.data ? text.data : "", text.length, path, 0);
         ct_bytes_free(context, &text);
         return ct_context_status(context);
     }
@@ -108,7 +125,8 @@ static ct_status encode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *wr
             ct_fail(context, CT_ERROR_FORMAT, "%s:%lld: the record has no text in field \"%s\"", path,
                     (long long)ct_jsonl_number(reader), field);
         else
-            encode_text(cli, tokenizer, writer, ct_value_as_string(text, ""), ct_value_string_length(text));
+            encode_text(cli, tokenizer, writer, ct_value_as_string(text, ""), ct_value_string_length(text), path,
+                        ct_jsonl_number(reader));
         ct_value_free(record);
     }
     ct_jsonl_close(reader);
@@ -121,12 +139,18 @@ static ct_status encode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *wr
 static ct_status read_ids(ct_context *context, const char *path, int64_t number, char *line, size_t length,
                           ct_ids *ids) {
     if (*line == '{') {
-        ct_value *record = ct_json_parse(context, line, length, path);
+        ct_value *record = ct_json_parse(context, line, length, NULL);
+        if (!record) name_line(context, path, number);
         const ct_value *list = ct_value_get(record, "ids");
         if (record && ct_value_kind_of(list) != CT_VALUE_LIST)
             ct_fail(context, CT_ERROR_FORMAT, "%s:%lld: the record has no list \"ids\"", path, (long long)number);
-        for (size_t i = 0; i < ct_value_count(list); i++)
-            ct_ids_push(context, ids, (int32_t)ct_value_as_int(ct_value_at(list, i), -1));
+        for (size_t i = 0; i < ct_value_count(list); i++) {
+            int64_t id = ct_value_as_int(ct_value_at(list, i), -1);
+            if (id < 0 || id > INT32_MAX)
+                ct_fail(context, CT_ERROR_FORMAT, "%s:%lld: item %zu of \"ids\" is not a token id", path,
+                        (long long)number, i);
+            else ct_ids_push(context, ids, (int32_t)id);
+        }
         ct_value_free(record);
         return ct_context_status(context);
     }
@@ -164,7 +188,7 @@ static ct_status write_text(ct_cli *cli, ct_writer *writer, const ct_bytes *text
     return ct_context_status(context);
 }
 
-static ct_status decode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *writer, const char *path) {
+static ct_status decode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *writer, const char *path, bool first) {
     ct_context *context = cli->context;
     ct_lines *lines = ct_lines_open(context, path, 256 << 20);
     size_t length = 0;
@@ -172,8 +196,10 @@ static ct_status decode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *wr
         ct_ids ids = {0};
         ct_bytes text = {0};
         if (read_ids(context, path, ct_lines_number(lines), line, length, &ids) == CT_OK &&
-            ct_tokenizer_decode(tokenizer, ids.ids, ids.count, CT_DECODE_PLAIN, &text) == CT_OK)
-            write_text(cli, writer, &text, ct_lines_number(lines) == 1);
+            (ct_tokenizer_decode(tokenizer, ids.ids, ids.count, CT_DECODE_PLAIN, &text) != CT_OK ||
+             write_text(cli, writer, &text, first) != CT_OK))
+            name_line(context, path, ct_lines_number(lines));
+        first = false;
         ct_ids_free(context, &ids);
         ct_bytes_free(context, &text);
     }
@@ -190,12 +216,11 @@ static int run_coding(ct_cli *cli, const data_flags *flags, bool encode) {
     ct_writer *writer = tokenizer && flags->out ? ct_writer_open(context, flags->out) : NULL;
     for (int i = 1; tokenizer && i < cli->positional_count && !ct_failed(context); i++) {
         if (encode) encode_file(cli, tokenizer, writer, cli->positional[i], flags->field);
-        else decode_file(cli, tokenizer, writer, cli->positional[i]);
+        else decode_file(cli, tokenizer, writer, cli->positional[i], i == 1);
     }
     if (writer && ct_failed(context)) ct_writer_abandon(writer);
     else if (writer) ct_writer_commit(writer);
     ct_tokenizer_destroy(tokenizer);
-    if (fflush(stdout) != 0) ct_fail(context, CT_ERROR_IO, "standard output: cannot write");
     return ct_cli_finish(cli);
 }
 

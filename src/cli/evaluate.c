@@ -23,7 +23,7 @@ static void evaluate_text(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer,
     ct_ids ids = {0};
     ct_perplexity r;
     if (ct_text_read(context, path, field, &text) == CT_OK &&
-        ct_tokenizer_encode(tokenizer, text.data, text.length, CT_ENCODE_PLAIN, &ids) == CT_OK &&
+        ct_tokenizer_encode(tokenizer, text.data ? text.data : "", text.length, CT_ENCODE_PLAIN, &ids) == CT_OK &&
         ct_evaluate_perplexity(model, tokenizer, ids.ids, (int64_t)ids.count, options, &r) == CT_OK) {
         if (cli->json) {
             ct_value *map = ct_value_map(context);
@@ -70,6 +70,8 @@ static int run(ct_cli *cli) {
         return ct_cli_finish(cli);
     if (!flags.choices && cli->positional_count < 2)
         return ct_cli_usage(cli, "expected a TEXT file after the model, or --choices FILE");
+    if (flags.choices && cli->positional_count > 1)
+        return ct_cli_usage(cli, "both a TEXT file and --choices FILE");
     if (ct_cli_load(cli, cli->positional[0], flags.tokenizer, flags.bf16_weights, &model, &tokenizer)) {
         if (flags.choices) evaluate_choices(cli, model, tokenizer, &flags);
         else evaluate_text(cli, model, tokenizer, cli->positional[1], flags.field, &options);

@@ -62,7 +62,7 @@ static ct_status add_lines(ct_cli *cli, ct_tokenizer *tokenizer, prompt_list *li
 
 static ct_status gather_prompts(ct_cli *cli, ct_tokenizer *tokenizer, const generate_flags *flags, prompt_list *list) {
     if (!flags->prompt_file) {
-        const char *text = flags->prompt ? flags->prompt : cli->positional_count > 1 ? cli->positional[1] : "\n";
+        const char *text = flags->prompt ? flags->prompt : "\n";
         return add_prompt(cli, tokenizer, list, text, strlen(text));
     }
     size_t n = strlen(flags->prompt_file);
@@ -88,6 +88,7 @@ static void put_logprobs(ct_context *context, ct_value *map, const ct_generation
     for (size_t t = 0; list && t < g->ids.count; t++) {
         ct_value *entry = ct_value_map(context), *top = ct_value_list(context);
         for (int64_t k = 0; top && k < o->logprobs; k++) {
+            if (g->top_ids[(int64_t)t * o->logprobs + k] < 0) break; /* more than there are tokens */
             ct_value *alternative = ct_value_map(context);
             ct_cli_put_int(alternative, "id", g->top_ids[(int64_t)t * o->logprobs + k], context);
             ct_cli_put_real(alternative, "logprob", g->top_logprobs[(int64_t)t * o->logprobs + k], context);
@@ -104,7 +105,7 @@ static ct_value *generation_value(ct_context *context, const ct_generation *g, c
     ct_value *map = ct_value_map(context), *ids = ct_value_list(context);
     if (!map) return NULL;
     for (size_t i = 0; ids && i < g->ids.count; i++) ct_value_append(ids, ct_value_int(context, g->ids.ids[i]));
-    ct_value_set(map, "text", ct_value_string_n(context, g->text.data ? g->text.data : "", g->text.length));
+    ct_cli_put_bytes(map, "text", g->text.data ? g->text.data : "", g->text.length, context);
     ct_value_set(map, "ids", ids);
     ct_cli_put_text(map, "finish", ct_finish_name(g->finish), context);
     ct_cli_put_int(map, "prompt_tokens", g->prompt_tokens, context);
@@ -171,9 +172,13 @@ static int run(ct_cli *cli) {
     if (ct_cli_options(cli, flags_table, &flags) != CT_OK ||
         ct_cli_options(cli, ct_generate_table, &options) != CT_OK)
         return ct_cli_finish(cli);
+    bool given = cli->positional_count > 1;
+    if (given + (flags.prompt != NULL) + (flags.prompt_file != NULL) > 1)
+        return ct_cli_usage(cli, "more than one of PROMPT, --prompt and --prompt_file");
+    if (given) flags.prompt = cli->positional[1];
     ct_value *stops = NULL;
     if (flags.stop) {
-        stops = ct_value_list(cli->context);
+        stops = options.stop_strings ? ct_value_copy(options.stop_strings) : ct_value_list(cli->context);
         ct_value_append(stops, ct_value_string(cli->context, flags.stop));
         options.stop_strings = stops;
     }

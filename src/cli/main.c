@@ -30,11 +30,12 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help();
-        return argc < 2 ? CT_EXIT_USAGE : CT_EXIT_DONE;
+        int code = ct_cli_flush();
+        return argc < 2 ? CT_EXIT_USAGE : code;
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("carat %s\n", CT_VERSION);
-        return CT_EXIT_DONE;
+        return ct_cli_flush();
     }
     for (int i = 0; ct_verbs[i]; i++)
         if (strcmp(argv[1], ct_verbs[i]->name) == 0) return ct_cli_run(ct_verbs[i], argc - 2, argv + 2);

@@ -1,5 +1,6 @@
 /* report.c - results as values for --json, and loading what most verbs need. */
 #include "cli/report.h"
+#include "format/utf8.h"
 #include <math.h>
 
 void ct_cli_put_real(ct_value *map, const char *key, double value, ct_context *context) {
@@ -12,6 +13,23 @@ void ct_cli_put_int(ct_value *map, const char *key, int64_t value, ct_context *c
 
 void ct_cli_put_text(ct_value *map, const char *key, const char *text, ct_context *context) {
     ct_value_set(map, key, ct_value_string(context, text));
+}
+
+/* One U+FFFD for what could have begun a character, or for a byte that cannot. */
+void ct_cli_put_bytes(ct_value *map, const char *key, const char *data, size_t length, ct_context *context) {
+    ct_bytes text = {0};
+    for (size_t at = 0; at < length && !ct_failed(context);) {
+        size_t good = ct_utf8_check(data + at, length - at), bad = 1;
+        ct_bytes_append(context, &text, data + at, good);
+        at += good;
+        if (at == length) break;
+        for (size_t size = 2; size <= 3 && at + size <= length; size++)
+            if (ct_utf8_incomplete(data + at, size)) bad = size;
+        ct_bytes_append(context, &text, "\xef\xbf\xbd", 3);
+        at += bad;
+    }
+    ct_value_set(map, key, ct_value_string_n(context, text.data ? text.data : "", text.length));
+    ct_bytes_free(context, &text);
 }
 
 void ct_cli_put_hash(ct_value *map, const char *key, uint64_t hash, ct_context *context) {

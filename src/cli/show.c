@@ -106,9 +106,10 @@ static int not_found(ct_cli *cli, const char *name) {
         names[count++] = ct_kind_at(k)->name;
         for (int i = 0; ct_kind_at(k)->methods[i] && count < 500; i++) names[count++] = ct_kind_at(k)->methods[i]->name;
     }
+    for (size_t i = 0; i < ct_architecture_count() && count < 512; i++) names[count++] = ct_architecture_at(i)->model_type;
     const char *near = ct_nearest_name(name, names, count);
-    if (near) return ct_cli_usage(cli, "there is no kind or method \"%s\"; did you mean \"%s\"?", name, near);
-    return ct_cli_usage(cli, "there is no kind or method \"%s\"", name);
+    if (near) return ct_cli_usage(cli, "there is no kind, method or architecture \"%s\"; did you mean \"%s\"?", name, near);
+    return ct_cli_usage(cli, "there is no kind, method or architecture \"%s\"", name);
 }
 
 static int run(ct_cli *cli) {

@@ -1,5 +1,6 @@
-/* gpt2.c - GPT-2 (Radford et al., "Language models are unsupervised multitask learners", 2019): learned positions,
- * layer norm before each sublayer, tied head. Names and options as Hugging Face's GPT2LMHeadModel has them.
+/* gpt2.c - GPT-2 (Radford et al., "Language models are unsupervised multitask learners", 2019): learned
+ * positions, layer norm before each sublayer, tied head. Names and options as Hugging Face's GPT2LMHeadModel
+ * has them.
  *
  * ids [batch, time] -> logits [batch, time, vocab_size]. */
 #include "model/model.h"
@@ -30,12 +31,14 @@ static const ct_option gpt2_table[] = {
                      "of the perceptron"),
     CT_OPTION_REAL("resid_pdrop", gpt2_options, resid_pdrop, 0.1, 0, 0.999, "dropout on what blocks add"),
     CT_OPTION_REAL("embd_pdrop", gpt2_options, embd_pdrop, 0.1, 0, 0.999, "dropout on embeddings"),
-    CT_OPTION_REAL("attn_pdrop", gpt2_options, attn_pdrop, 0.1, 0, 0.999, "dropout on attention probabilities"),
+    CT_OPTION_REAL("attn_pdrop", gpt2_options, attn_pdrop, 0.1, 0, 0.999,
+                   "dropout on attention probabilities"),
     CT_OPTION_REAL("layer_norm_epsilon", gpt2_options, layer_norm_epsilon, 1e-5, 0, 1, "of the layer norms"),
     CT_OPTION_REAL("initializer_range", gpt2_options, initializer_range, 0.02, 1e-9, 10,
                    "deviation of initial weights"),
     CT_OPTION_BOOL("tie_word_embeddings", gpt2_options, tie_word_embeddings, true, "the head shares wte"),
-    CT_OPTION_BOOL("scale_attn_weights", gpt2_options, scale_attn_weights, true, "scores by 1/sqrt(channels)"),
+    CT_OPTION_BOOL("scale_attn_weights", gpt2_options, scale_attn_weights, true,
+                   "scores by 1/sqrt(channels)"),
     CT_OPTION_INT("bos_token_id", gpt2_options, bos_token_id, -1, -1, 1e8, "begins a text; -1: none"),
     CT_OPTION_INT("eos_token_id", gpt2_options, eos_token_id, -1, -1, 1e8, "ends a text; -1: none"),
     CT_OPTION_END};
@@ -55,8 +58,10 @@ static const ct_option attention_table[] = {
     CT_OPTION_REAL("attn_pdrop", attention_options, attn_pdrop, 0, 0, 0.999, "dropout on probabilities"),
     CT_OPTION_REAL("resid_pdrop", attention_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
     CT_OPTION_REAL("init_scale", attention_options, init_scale, 0.02, 0, 10, "deviation of initial weights"),
-    CT_OPTION_REAL("proj_scale", attention_options, proj_scale, 0.02, 0, 10, "deviation of the initial c_proj"),
-    CT_OPTION_BOOL("scaled", attention_options, scaled, true, "scores by 1/sqrt(channels)"), CT_OPTION_END};
+    CT_OPTION_REAL("proj_scale", attention_options, proj_scale, 0.02, 0, 10,
+                   "deviation of the initial c_proj"),
+    CT_OPTION_BOOL("scaled", attention_options, scaled, true, "scores by 1/sqrt(channels)"),
+    CT_OPTION_END};
 
 static ct_value *linear_options(ct_context *context, int64_t in, int64_t out, double scale) {
     ct_value *map = ct_option_ints(context, "in", in, "out", out, NULL);
@@ -67,8 +72,9 @@ static ct_value *linear_options(ct_context *context, int64_t in, int64_t out, do
 static ct_status attention_build(ct_module *module) {
     const attention_options *o = ct_module_options(module);
     if (o->width % o->heads)
-        return ct_fail(module->context, CT_ERROR_ARGUMENT, "gpt2: n_embd %lld is not a multiple of n_head %lld",
-                       (long long)o->width, (long long)o->heads);
+        return ct_fail(module->context, CT_ERROR_ARGUMENT,
+                       "gpt2: n_embd %lld is not a multiple of n_head %lld", (long long)o->width,
+                       (long long)o->heads);
     ct_module_child_of_kind(module, "c_attn", "conv1d",
                             linear_options(module->context, o->width, 3 * o->width, o->init_scale));
     ct_module_child_of_kind(module, "c_proj", "conv1d",
@@ -91,8 +97,10 @@ static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
     bool drops = ct_run_options_of(run)->training && o->attn_pdrop > 0;
     bool in_sight = drops || ct_run_tapped(run, module, "probs");
     if (cache && in_sight) {
-        ct_fail(module->context, CT_ERROR_UNSUPPORTED, "%s.probs: attention probabilities are %s only in a run without a "
-                "key-value cache", ct_module_path(module), drops ? "dropped" : "tapped");
+        ct_fail(module->context, CT_ERROR_UNSUPPORTED,
+                "%s.probs: attention probabilities are %s only in a run without a "
+                "key-value cache",
+                ct_module_path(module), drops ? "dropped" : "tapped");
         return qkv;
     }
     ct_attention_options options = {.causal = true, .scale = o->scaled ? 0 : 1};
@@ -122,10 +130,12 @@ static ct_tensor *attention_forward(ct_run *run, ct_module *module, ct_tensor *c
     return ct_run_dropout(run, ct_forward1(run, module->children[1], mixed), o->resid_pdrop);
 }
 
-static const ct_module_kind attention_kind = {
-    .name = "gpt2.attention", .summary = "causal self-attention with a fused qkv projection",
-    .options = attention_table, .options_size = sizeof(attention_options), .build = attention_build,
-    .forward = attention_forward};
+static const ct_module_kind attention_kind = {.name = "gpt2.attention",
+                                              .summary = "causal self-attention with a fused qkv projection",
+                                              .options = attention_table,
+                                              .options_size = sizeof(attention_options),
+                                              .build = attention_build,
+                                              .forward = attention_forward};
 
 /* -------------------------------------------------------------------------------------- perceptron */
 
@@ -141,7 +151,8 @@ static const ct_option perceptron_table[] = {
     CT_OPTION_CHOICE("activation", perceptron_options, activation, "gelu_new", activation_names, "inside"),
     CT_OPTION_REAL("resid_pdrop", perceptron_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
     CT_OPTION_REAL("init_scale", perceptron_options, init_scale, 0.02, 0, 10, "deviation of initial weights"),
-    CT_OPTION_REAL("proj_scale", perceptron_options, proj_scale, 0.02, 0, 10, "deviation of the initial c_proj"),
+    CT_OPTION_REAL("proj_scale", perceptron_options, proj_scale, 0.02, 0, 10,
+                   "deviation of the initial c_proj"),
     CT_OPTION_END};
 
 static ct_status perceptron_build(ct_module *module) {
@@ -162,9 +173,12 @@ static ct_tensor *perceptron_forward(ct_run *run, ct_module *module, ct_tensor *
     return ct_run_dropout(run, ct_forward1(run, module->children[1], inner), o->resid_pdrop);
 }
 
-static const ct_module_kind perceptron_kind = {
-    .name = "gpt2.mlp", .summary = "two linear layers with an activation between", .options = perceptron_table,
-    .options_size = sizeof(perceptron_options), .build = perceptron_build, .forward = perceptron_forward};
+static const ct_module_kind perceptron_kind = {.name = "gpt2.mlp",
+                                               .summary = "two linear layers with an activation between",
+                                               .options = perceptron_table,
+                                               .options_size = sizeof(perceptron_options),
+                                               .build = perceptron_build,
+                                               .forward = perceptron_forward};
 
 /* ------------------------------------------------------------------------------------------- blocks */
 
@@ -202,7 +216,8 @@ static ct_tensor *segment_run(void *user, ct_tensor *const *inputs, int count) {
     ct_run_position *present = ct_run_position_of(s->run), before = *present;
     *present = s->position;
     ct_tensor *x = ct_hold(inputs[0]);
-    for (int i = 0; i < s->count; i++) ct_forward_into(s->run, s->list->children[s->first + i], &x);
+    for (int i = 0; i < s->count; i++)
+        ct_forward_into(s->run, s->list->children[s->first + i], &x);
     ct_give_to_scope(s->context, x);
     int64_t drawn = present->dropouts;
     *present = before;
@@ -221,7 +236,8 @@ static ct_tensor *list_forward(ct_run *run, ct_module *module, ct_tensor *const 
     int64_t every = ct_run_options_of(run)->checkpoint_every;
     if (every <= 0 || !ct_grad_mode(context)) {
         ct_tensor *x = ct_hold(inputs[0]);
-        for (int i = 0; i < module->child_count; i++) ct_forward_into(run, module->children[i], &x);
+        for (int i = 0; i < module->child_count; i++)
+            ct_forward_into(run, module->children[i], &x);
         return ct_give_to_scope(context, x);
     }
     ct_tensor *x = inputs[0];
@@ -255,7 +271,8 @@ static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
                     (long long)(first + time), (long long)limit);
             return result;
         }
-        for (int64_t t = 0; data && t < time; t++) data[b * time + t] = (int32_t)(first + t);
+        for (int64_t t = 0; data && t < time; t++)
+            data[b * time + t] = (int32_t)(first + t);
     }
     return result;
 }
@@ -288,10 +305,13 @@ static ct_tensor *root_forward(ct_run *run, ct_module *module, ct_tensor *const 
 
 static const ct_option root_table[] = {
     CT_OPTION_INT("n_positions", gpt2_options, n_positions, 1024, 1, 1e8, "the longest sequence"),
-    CT_OPTION_REAL("embd_pdrop", gpt2_options, embd_pdrop, 0, 0, 0.999, "dropout on embeddings"), CT_OPTION_END};
+    CT_OPTION_REAL("embd_pdrop", gpt2_options, embd_pdrop, 0, 0, 0.999, "dropout on embeddings"),
+    CT_OPTION_END};
 
-static const ct_module_kind root_kind = {.name = "gpt2", .summary = "GPT-2 with its language-model head",
-                                         .options = root_table, .options_size = sizeof(gpt2_options),
+static const ct_module_kind root_kind = {.name = "gpt2",
+                                         .summary = "GPT-2 with its language-model head",
+                                         .options = root_table,
+                                         .options_size = sizeof(gpt2_options),
                                          .forward = root_forward};
 
 static void add_norm(ct_module *parent, const char *name, const gpt2_options *o) {
@@ -305,8 +325,10 @@ static void add_block(ct_module *list, int64_t layer, const gpt2_options *o) {
     char name[24];
     snprintf(name, sizeof(name), "%lld", (long long)layer);
     ct_module *block = ct_module_child_of_kind(list, name, "gpt2.block", NULL);
-    ct_value *attention = ct_option_ints(context, "width", o->n_embd, "heads", o->n_head, "layer", layer, NULL);
-    ct_value *mlp = ct_option_ints(context, "width", o->n_embd, "inner", o->n_inner ? o->n_inner : 4 * o->n_embd, NULL);
+    ct_value *attention =
+        ct_option_ints(context, "width", o->n_embd, "heads", o->n_head, "layer", layer, NULL);
+    ct_value *mlp =
+        ct_option_ints(context, "width", o->n_embd, "inner", o->n_inner ? o->n_inner : 4 * o->n_embd, NULL);
     if (!block || !attention || !mlp) {
         ct_value_free(attention);
         ct_value_free(mlp);
@@ -346,7 +368,8 @@ static ct_module *gpt2_build(ct_context *context, const void *options, const ct_
     add_embedding(root, "wte", o->vocab_size, o);
     add_embedding(root, "wpe", o->n_positions, o);
     ct_module *list = ct_module_child_of_kind(root, "h", "gpt2.blocks", NULL);
-    for (int64_t i = 0; list && i < o->n_layer && !ct_failed(context); i++) add_block(list, i, o);
+    for (int64_t i = 0; list && i < o->n_layer && !ct_failed(context); i++)
+        add_block(list, i, o);
     add_norm(root, "ln_f", o);
     ct_value *head = linear_options(context, o->n_embd, o->vocab_size, o->initializer_range);
     if (head) ct_value_set(head, "bias", ct_value_bool(context, false));
@@ -358,7 +381,8 @@ static ct_module *gpt2_build(ct_context *context, const void *options, const ct_
 }
 
 ct_status ct_gpt2_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&attention_kind, &perceptron_kind, &block_kind, &list_kind, &root_kind};
+    const ct_module_kind *const kinds[] = {&attention_kind, &perceptron_kind, &block_kind, &list_kind,
+                                           &root_kind};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
     return CT_OK;
@@ -379,11 +403,25 @@ static bool is_buffer(const char *name) {
     return mask || masked || strcmp(name, "lm_head.weight") == 0;
 }
 
-static int64_t context_length(const void *options) { return ((const gpt2_options *)options)->n_positions; }
-static int64_t vocabulary(const void *options) { return ((const gpt2_options *)options)->vocab_size; }
-static int64_t layers(const void *options) { return ((const gpt2_options *)options)->n_layer; }
+static int64_t context_length(const void *options) {
+    return ((const gpt2_options *)options)->n_positions;
+}
+static int64_t vocabulary(const void *options) {
+    return ((const gpt2_options *)options)->vocab_size;
+}
+static int64_t layers(const void *options) {
+    return ((const gpt2_options *)options)->n_layer;
+}
 
-const ct_architecture ct_architecture_gpt2 = {
-    .model_type = "gpt2", .class_name = "GPT2LMHeadModel", .summary = "GPT-2", .options = gpt2_table,
-    .options_size = sizeof(gpt2_options), .build = gpt2_build, .prefix = "transformer.", .file_name = file_name,
-    .is_buffer = is_buffer, .context_length = context_length, .vocabulary = vocabulary, .layers = layers};
+const ct_architecture ct_architecture_gpt2 = {.model_type = "gpt2",
+                                              .class_name = "GPT2LMHeadModel",
+                                              .summary = "GPT-2",
+                                              .options = gpt2_table,
+                                              .options_size = sizeof(gpt2_options),
+                                              .build = gpt2_build,
+                                              .prefix = "transformer.",
+                                              .file_name = file_name,
+                                              .is_buffer = is_buffer,
+                                              .context_length = context_length,
+                                              .vocabulary = vocabulary,
+                                              .layers = layers};

@@ -21,7 +21,8 @@ static void list_name(name_list *list, const char *name) {
 
 static const char *list_end(name_list *list) {
     size_t used = strlen(list->text);
-    if (list->count > 6) snprintf(list->text + used, sizeof(list->text) - used, " and %d more", list->count - 6);
+    if (list->count > 6)
+        snprintf(list->text + used, sizeof(list->text) - used, " and %d more", list->count - 6);
     return list->text;
 }
 
@@ -32,20 +33,23 @@ static ct_status choose_names(ct_model *model, ct_safetensors *file) {
     for (int64_t i = 0; i < model->count; i++) {
         const ct_slot *slot = model->parameters[i]->slot;
         char *full = ct_model_file_name(model, slot, false), *bare = ct_model_file_name(model, slot, true);
-        if (!full || !bare) return ct_context_status(context);
-        bool found_full = ct_safetensors_find(file, full), found_bare = ct_safetensors_find(file, bare);
-        bool same = strcmp(full, bare) == 0;
+        bool made = full && bare;
+        bool found_full = made && ct_safetensors_find(file, full),
+             found_bare = made && ct_safetensors_find(file, bare);
+        bool same = made && strcmp(full, bare) == 0;
         ct_free(context, full);
         ct_free(context, bare);
+        if (!made) return ct_context_status(context);
         if (same || found_full == found_bare) continue;
         model->bare_names = found_bare;
         break;
     }
     for (int64_t i = 0; i < model->count; i++) {
         ct_parameter *parameter = model->parameters[i];
+        char *name = ct_model_file_name(model, parameter->slot, model->bare_names);
+        if (!name) return ct_context_status(context);
         ct_free(context, parameter->name);
-        parameter->name = ct_model_file_name(model, parameter->slot, model->bare_names);
-        if (!parameter->name) return ct_context_status(context);
+        parameter->name = name;
     }
     return CT_OK;
 }
@@ -56,22 +60,28 @@ static bool is_kept(const ct_model *model, const char *name) {
 }
 
 /* Parameters that only overlays use: ct_model_add_parameter made them, ct_model_save wrote them. */
-static bool is_extra_parameter(const char *name) { return strncmp(name, "carat.", 6) == 0; }
+static bool is_extra_parameter(const char *name) {
+    return strncmp(name, "carat.", 6) == 0;
+}
 
 static ct_status check_names(ct_model *model, ct_safetensors *file) {
     ct_context *context = model->context;
     name_list missing = {{0}, 0}, extra = {{0}, 0};
     for (int64_t i = 0; i < model->count; i++)
-        if (!ct_safetensors_find(file, model->parameters[i]->name)) list_name(&missing, model->parameters[i]->name);
+        if (!ct_safetensors_find(file, model->parameters[i]->name))
+            list_name(&missing, model->parameters[i]->name);
     model->kept = ct_value_list(context);
     for (size_t i = 0; i < ct_safetensors_count(file); i++) {
         const char *name = ct_safetensors_at(file, i)->name;
         bool known = false;
-        for (int64_t p = 0; p < model->count && !known; p++) known = strcmp(model->parameters[p]->name, name) == 0;
+        for (int64_t p = 0; p < model->count && !known; p++)
+            known = strcmp(model->parameters[p]->name, name) == 0;
         if (known) continue;
         if (is_extra_parameter(name)) continue;
-        if (is_kept(model, name)) ct_value_append(model->kept, ct_value_string(context, name));
-        else list_name(&extra, name);
+        if (is_kept(model, name))
+            ct_value_append(model->kept, ct_value_string(context, name));
+        else
+            list_name(&extra, name);
     }
     if (!missing.count && !extra.count) return ct_context_status(context);
     const char *path = ct_safetensors_file_path(file, 0);
@@ -81,8 +91,9 @@ static ct_status check_names(ct_model *model, ct_safetensors *file) {
     if (!extra.count)
         return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors are missing: %s", path, missing.count,
                        list_end(&missing));
-    return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors are missing (%s) and %d do not belong to this model (%s)",
-                   path, missing.count, list_end(&missing), extra.count, list_end(&extra));
+    return ct_fail(context, CT_ERROR_FORMAT,
+                   "%s: %d tensors are missing (%s) and %d do not belong to this model (%s)", path,
+                   missing.count, list_end(&missing), extra.count, list_end(&extra));
 }
 
 /* ---------------------------------------------------------------------------------- reading of weights */
@@ -90,14 +101,16 @@ static ct_status check_names(ct_model *model, ct_safetensors *file) {
 static ct_status check_shape(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
                              const ct_slot *slot) {
     bool fits = entry->rank == slot->ndim;
-    for (int i = 0; fits && i < entry->rank; i++) fits = entry->shape[i] == slot->shape[i];
+    for (int i = 0; fits && i < entry->rank; i++)
+        fits = entry->shape[i] == slot->shape[i];
     if (fits) return CT_OK;
     char found[160] = "", expected[160] = "";
     for (int i = 0; i < entry->rank && strlen(found) < 120; i++)
         snprintf(found + strlen(found), 40, "%s%lld", i ? "," : "", (long long)entry->shape[i]);
     for (int i = 0; i < slot->ndim; i++)
         snprintf(expected + strlen(expected), 40, "%s%lld", i ? "," : "", (long long)slot->shape[i]);
-    return ct_fail(model->context, CT_ERROR_SHAPE, "%s: tensor \"%s\" is [%s], the configuration asks for [%s]",
+    return ct_fail(model->context, CT_ERROR_SHAPE,
+                   "%s: tensor \"%s\" is [%s], the configuration asks for [%s]",
                    ct_safetensors_file_path(file, (size_t)entry->shard), entry->name, found, expected);
 }
 
@@ -121,7 +134,8 @@ static ct_status read_tensor(ct_model *model, ct_safetensors *file, const ct_saf
     return ct_context_status(context);
 }
 
-/* A sum is finite if and only if every element is, unless the sum itself overflows: then the elements are looked at. */
+/* A sum is finite if and only if every element is, unless the sum itself overflows: then the elements are
+ * looked at. */
 static ct_status check_finite(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
                               ct_tensor *tensor) {
     ct_context *context = model->context;
@@ -144,7 +158,8 @@ static ct_status check_finite(ct_model *model, ct_safetensors *file, const ct_sa
     return ct_context_status(context);
 }
 
-static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parameter *parameter, ct_dtype dtype) {
+static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parameter *parameter,
+                                ct_dtype dtype) {
     ct_context *context = model->context;
     const ct_safetensors_tensor *entry = ct_safetensors_need(file, parameter->name);
     ct_dtype stored;
@@ -163,14 +178,17 @@ static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parame
         parameter->tensor = ct_hold(ct_empty(context, dtype, entry->rank, entry->shape));
         ct_context_set_memory_class(context, before);
     }
-    if (ct_device_of(parameter->tensor) == CT_CPU && read_tensor(model, file, entry, stored, parameter->tensor) == CT_OK)
+    if (ct_device_of(parameter->tensor) == CT_CPU &&
+        read_tensor(model, file, entry, stored, parameter->tensor) == CT_OK)
         check_finite(model, file, entry, parameter->tensor);
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }
 
-/* Its shape is the file's; what is no number of a float type (a mask, ids) keeps its type and is not trained. */
-static ct_status load_extra(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry, ct_dtype dtype) {
+/* Its shape is the file's; what is no number of a float type (a mask, ids) keeps its type and is not trained.
+ */
+static ct_status load_extra(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+                            ct_dtype dtype) {
     ct_context *context = model->context;
     ct_dtype stored;
     if (ct_safetensors_loadable(file, entry, &stored) != CT_OK) return ct_context_status(context);
@@ -182,8 +200,8 @@ static ct_status load_extra(ct_model *model, ct_safetensors *file, const ct_safe
     ct_context_set_memory_class(context, before);
     ct_parameter *parameter = ct_failed(context) ? NULL : ct_model_add_parameter(model, entry->name, tensor);
     if (parameter) parameter->trainable = is_float;
-    if (parameter && ct_device_of(tensor) == CT_CPU && read_tensor(model, file, entry, stored, tensor) == CT_OK &&
-        is_float)
+    if (parameter && ct_device_of(tensor) == CT_CPU &&
+        read_tensor(model, file, entry, stored, tensor) == CT_OK && is_float)
         check_finite(model, file, entry, tensor);
     ct_scope_close(context, scope);
     return ct_context_status(context);
@@ -207,7 +225,8 @@ ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (!folder) return NULL;
     ct_model *model = NULL;
     if (!folder->config)
-        ct_fail(context, CT_ERROR_NOT_FOUND, "%s: there is no config.json, so it is not a model folder", path);
+        ct_fail(context, CT_ERROR_NOT_FOUND, "%s: there is no config.json, so it is not a model folder",
+                path);
     else
         model = ct_model_create(context, folder->config);
     if (model) model->folder = ct_strdup(context, folder->path);

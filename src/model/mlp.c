@@ -12,7 +12,8 @@ typedef struct mlp_options {
 
 static const ct_option mlp_table[] = {
     CT_OPTION_VALUE("sizes", mlp_options, sizes, "list of channels, from the input to the output"),
-    CT_OPTION_CHOICE("activation", mlp_options, activation, "relu", ct_activation_names, "between the layers"),
+    CT_OPTION_CHOICE("activation", mlp_options, activation, "relu", ct_activation_names,
+                     "between the layers"),
     CT_OPTION_REAL("dropout", mlp_options, dropout, 0, 0, 0.999, "after each activation"),
     CT_OPTION_BOOL("bias", mlp_options, bias, true, "in the linear layers"), CT_OPTION_END};
 
@@ -39,14 +40,14 @@ static ct_module *mlp_build(ct_context *context, const void *options, const ct_v
     }
     ct_module *root = ct_module_create(context, ct_module_kind_find(context, "sequential"), "", NULL);
     for (size_t i = 0; root && i + 1 < count; i++) {
-        ct_value *linear =
-            ct_option_ints(context, "in", ct_value_as_int(ct_value_at(o->sizes, i), 0), "out",
-                           ct_value_as_int(ct_value_at(o->sizes, i + 1), 0), NULL);
+        ct_value *linear = ct_option_ints(context, "in", ct_value_as_int(ct_value_at(o->sizes, i), 0), "out",
+                                          ct_value_as_int(ct_value_at(o->sizes, i + 1), 0), NULL);
         if (linear) ct_value_set(linear, "bias", ct_value_bool(context, o->bias));
         add(root, "linear", linear);
         if (i + 2 == count) break;
         ct_value *function = ct_value_map(context);
-        if (function) ct_value_set(function, "function", ct_value_string(context, ct_activation_names[o->activation]));
+        if (function)
+            ct_value_set(function, "function", ct_value_string(context, ct_activation_names[o->activation]));
         add(root, "activation", function);
         if (o->dropout <= 0) continue;
         ct_value *dropout = ct_value_map(context);
@@ -58,6 +59,9 @@ static ct_module *mlp_build(ct_context *context, const void *options, const ct_v
     return NULL;
 }
 
-const ct_architecture ct_architecture_mlp = {
-    .model_type = "mlp", .class_name = "CaratMLP", .summary = "multilayer perceptron", .options = mlp_table,
-    .options_size = sizeof(mlp_options), .build = mlp_build};
+const ct_architecture ct_architecture_mlp = {.model_type = "mlp",
+                                             .class_name = "CaratMLP",
+                                             .summary = "multilayer perceptron",
+                                             .options = mlp_table,
+                                             .options_size = sizeof(mlp_options),
+                                             .build = mlp_build};

@@ -9,8 +9,12 @@
 
 static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp};
 
-size_t ct_architecture_count(void) { return sizeof(architectures) / sizeof(architectures[0]); }
-const ct_architecture *ct_architecture_at(size_t index) { return architectures[index]; }
+size_t ct_architecture_count(void) {
+    return sizeof(architectures) / sizeof(architectures[0]);
+}
+const ct_architecture *ct_architecture_at(size_t index) {
+    return architectures[index];
+}
 
 const ct_architecture *ct_architecture_find(ct_context *context, const char *model_type) {
     const char *names[sizeof(architectures) / sizeof(architectures[0])];
@@ -19,17 +23,21 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
         if (model_type && strcmp(names[i], model_type) == 0) return architectures[i];
     }
     const char *near = model_type ? ct_nearest_name(model_type, names, ct_architecture_count()) : NULL;
-    ct_fail(context, CT_ERROR_UNSUPPORTED, "model_type \"%s\" is not one of this build's architectures (gpt2, mlp)%s%s%s",
-            model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    ct_fail(context, CT_ERROR_UNSUPPORTED,
+            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp)%s%s%s",
+            model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "",
+            near ? "\"?" : "");
     return NULL;
 }
 
-ct_status ct_model_register_kinds(ct_context *context) { return ct_gpt2_register(context); }
+ct_status ct_model_register_kinds(ct_context *context) {
+    return ct_gpt2_register(context);
+}
 
 /* ------------------------------------------------------------------------------------------ building */
 
-/* Keys of config.json that every file has or that belong to other programs are kept without being looked at: only
- * the architecture's own options are checked. */
+/* Keys of config.json that every file has or that belong to other programs are kept without being looked at:
+ * only the architecture's own options are checked. */
 static ct_status read_options(ct_model *model) {
     ct_context *context = model->context;
     const ct_option *table = model->architecture->options;
@@ -47,8 +55,8 @@ static ct_status read_options(ct_model *model) {
     return status;
 }
 
-/* Modules with an option "layer" keep keys and values: it is their place in the cache, 0, 1, ... in the order of the
- * tree, also after surgery. */
+/* Modules with an option "layer" keep keys and values: it is their place in the cache, 0, 1, ... in the order
+ * of the tree, also after surgery. */
 static const ct_option *layer_option(const ct_module *module) {
     const ct_option *option = module->kind->options ? ct_options_find(module->kind->options, "layer") : NULL;
     return option && option->type == CT_TYPE_INT ? option : NULL;
@@ -111,7 +119,8 @@ static void parameter_free(ct_context *context, ct_parameter *parameter) {
 void ct_model_destroy(ct_model *model) {
     if (!model) return;
     ct_context *context = model->context;
-    for (int64_t i = 0; i < model->count; i++) parameter_free(context, model->parameters[i]);
+    for (int64_t i = 0; i < model->count; i++)
+        parameter_free(context, model->parameters[i]);
     ct_module_destroy(model->root);
     ct_free(context, model->parameters);
     ct_free(context, model->options);
@@ -140,7 +149,8 @@ static ct_status parameter_append(ct_model *model, ct_parameter *parameter) {
     ct_context *context = model->context;
     if (model->count == model->capacity) {
         int64_t capacity = model->capacity ? 2 * model->capacity : 64;
-        void *list = ct_realloc(context, model->parameters, (size_t)capacity * sizeof(parameter), CT_MEMORY_OTHER);
+        void *list =
+            ct_realloc(context, model->parameters, (size_t)capacity * sizeof(parameter), CT_MEMORY_OTHER);
         if (!list) {
             parameter_free(context, parameter);
             return CT_ERROR_MEMORY;
@@ -171,14 +181,16 @@ static ct_status slot_parameter(ct_model *model, ct_slot *slot) {
     ct_tensor *tensor = ct_empty(context, CT_F32, slot->ndim, slot->shape);
     ct_context_set_memory_class(context, before);
     ct_parameter *parameter =
-        ct_failed(context) ? NULL
-                           : parameter_make(context, ct_model_file_name(model, slot, model->bare_names), tensor);
+        ct_failed(context)
+            ? NULL
+            : parameter_make(context, ct_model_file_name(model, slot, model->bare_names), tensor);
     ct_scope_close(context, scope);
     if (!parameter) return ct_context_status(context);
     parameter->slot = slot;
     parameter->no_decay = slot->options.no_decay;
-    slot->parameter = parameter;
-    return parameter_append(model, parameter);
+    ct_status status = parameter_append(model, parameter);
+    if (status == CT_OK) slot->parameter = parameter;
+    return status;
 }
 
 static ct_slot *slot_by_path(ct_model *model, const char *path) {
@@ -261,6 +273,7 @@ static ct_status mark_slots(void *user, ct_module *module) {
 /* After surgery modules are gone whose slots parameters point at: what no slot claims any more is dropped. */
 ct_status ct_model_sync(ct_model *model, uint64_t seed) {
     ct_context *context = model->context;
+    if (ct_failed(context)) return ct_context_status(context);
     for (int64_t i = 0; i < model->count; i++)
         if (strncmp(model->parameters[i]->name, "carat.", 6) != 0) model->parameters[i]->slot = NULL;
     ct_module_visit(model->root, mark_slots, NULL);
@@ -273,14 +286,16 @@ ct_status ct_model_sync(ct_model *model, uint64_t seed) {
             continue;
         }
         if (!extra) { /* numbered children may have moved */
-            ct_free(context, parameter->name);
-            parameter->name = ct_model_file_name(model, parameter->slot, model->bare_names);
+            char *name = ct_model_file_name(model, parameter->slot, model->bare_names);
+            if (name) ct_free(context, parameter->name);
+            if (name) parameter->name = name;
         }
         model->parameters[kept++] = parameter;
     }
     model->count = kept;
     if (ct_model_collect(model) != CT_OK || number_layers(model) != CT_OK) return ct_context_status(context);
-    for (int64_t i = kept; i < model->count; i++) ct_parameter_fill(model->parameters[i], seed);
+    for (int64_t i = kept; i < model->count; i++)
+        ct_parameter_fill(model->parameters[i], seed);
     if (order_parameters(model) != CT_OK) return ct_context_status(context);
     ct_value_set_path(model->config, "carat.tree", ct_module_to_value(model->root));
     return ct_context_status(context);
@@ -290,10 +305,14 @@ ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed) {
     ct_random random = ct_random_make(seed, ct_random_stream(parameter->name));
     const ct_slot_options *o = &parameter->slot->options;
     switch (o->fill) {
-    case CT_FILL_ZEROS: return ct_fill(parameter->tensor, 0);
-    case CT_FILL_ONES: return ct_fill(parameter->tensor, 1);
-    case CT_FILL_NORMAL: return ct_fill_normal(parameter->tensor, 0, o->scale, &random);
-    case CT_FILL_UNIFORM: return ct_fill_uniform(parameter->tensor, -o->scale, o->scale, &random);
+    case CT_FILL_ZEROS:
+        return ct_fill(parameter->tensor, 0);
+    case CT_FILL_ONES:
+        return ct_fill(parameter->tensor, 1);
+    case CT_FILL_NORMAL:
+        return ct_fill_normal(parameter->tensor, 0, o->scale, &random);
+    case CT_FILL_UNIFORM:
+        return ct_fill_uniform(parameter->tensor, -o->scale, o->scale, &random);
     }
     return CT_ERROR_ARGUMENT;
 }
@@ -322,7 +341,8 @@ ct_status ct_model_cast(ct_model *model, ct_dtype dtype) {
     ct_context *context = model->context;
     for (int64_t i = 0; i < model->count && !ct_failed(context); i++) {
         ct_parameter *parameter = model->parameters[i];
-        if (ct_dtype_of(parameter->tensor) == dtype || !ct_dtype_is_float(ct_dtype_of(parameter->tensor))) continue;
+        if (ct_dtype_of(parameter->tensor) == dtype || !ct_dtype_is_float(ct_dtype_of(parameter->tensor)))
+            continue;
         ct_scope scope = ct_scope_open(context);
         ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
         ct_tensor *cast = ct_empty(context, dtype, ct_ndim(parameter->tensor), ct_shape(parameter->tensor));
@@ -338,19 +358,37 @@ ct_status ct_model_cast(ct_model *model, ct_dtype dtype) {
 
 /* ---------------------------------------------------------------------------------- asking, running */
 
-ct_context *ct_model_context(const ct_model *model) { return model->context; }
-const ct_architecture *ct_model_architecture(const ct_model *model) { return model->architecture; }
-const void *ct_model_options(const ct_model *model) { return model->options; }
-const ct_value *ct_model_config(const ct_model *model) { return model->config; }
-ct_value *ct_model_config_edit(ct_model *model) { return model->config; }
-ct_module *ct_model_root(const ct_model *model) { return model->root; }
-int64_t ct_model_parameter_count(const ct_model *model) { return model->count; }
+ct_context *ct_model_context(const ct_model *model) {
+    return model->context;
+}
+const ct_architecture *ct_model_architecture(const ct_model *model) {
+    return model->architecture;
+}
+const void *ct_model_options(const ct_model *model) {
+    return model->options;
+}
+const ct_value *ct_model_config(const ct_model *model) {
+    return model->config;
+}
+ct_value *ct_model_config_edit(ct_model *model) {
+    return model->config;
+}
+ct_module *ct_model_root(const ct_model *model) {
+    return model->root;
+}
+int64_t ct_model_parameter_count(const ct_model *model) {
+    return model->count;
+}
 
 static int64_t asked(const ct_model *model, int64_t (*function)(const void *)) {
     return function ? function(model->options) : 0;
 }
-int64_t ct_model_context_length(const ct_model *model) { return asked(model, model->architecture->context_length); }
-int64_t ct_model_vocabulary(const ct_model *model) { return asked(model, model->architecture->vocabulary); }
+int64_t ct_model_context_length(const ct_model *model) {
+    return asked(model, model->architecture->context_length);
+}
+int64_t ct_model_vocabulary(const ct_model *model) {
+    return asked(model, model->architecture->vocabulary);
+}
 int64_t ct_model_layers(const ct_model *model) {
     int64_t count = 0;
     ct_module_visit(model->root, count_layer, &count);
@@ -371,7 +409,8 @@ ct_parameter *ct_model_find(ct_model *model, const char *name) {
 int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
     int64_t total = 0;
     for (int64_t i = 0; i < model->count; i++)
-        if (model->parameters[i]->trainable || !trainable_only) total += ct_count(model->parameters[i]->tensor);
+        if (model->parameters[i]->trainable || !trainable_only)
+            total += ct_count(model->parameters[i]->tensor);
     return total;
 }
 

@@ -1,5 +1,5 @@
-/* save.c - models to Hugging Face folders: config.json, model.safetensors, and the side files of the folder that the
- * model came from. */
+/* save.c - models to Hugging Face folders: config.json, model.safetensors, and the side files of the folder
+ * that the model came from. */
 #include "model/model.h"
 #include <string.h>
 
@@ -13,9 +13,12 @@ static ct_tensor *value_of(ct_parameter *parameter, ct_run *run) {
     return ct_run_weight(run, parameter->slot);
 }
 
-static bool is_extra(const ct_parameter *parameter) { return strncmp(parameter->name, "carat.", 6) == 0; }
+static bool is_extra(const ct_parameter *parameter) {
+    return strncmp(parameter->name, "carat.", 6) == 0;
+}
 
-static ct_status write_tensor(ct_context *context, ct_safetensors_writer *writer, ct_tensor *tensor, ct_dtype dtype) {
+static ct_status write_tensor(ct_context *context, ct_safetensors_writer *writer, ct_tensor *tensor,
+                              ct_dtype dtype) {
     size_t size = ct_dtype_size(dtype);
     ct_tensor *whole = ct_contiguous(tensor);
     int64_t count = ct_count(whole);
@@ -40,14 +43,16 @@ static ct_dtype written_type(ct_tensor *tensor, ct_dtype dtype) {
 static void put_tensor(ct_model *model, ct_safetensors_writer *writer, const char *name, ct_tensor *value,
                        ct_dtype dtype, bool declare) {
     ct_dtype type = written_type(value, dtype);
-    if (declare) ct_safetensors_declare(writer, name, ct_file_dtype_of(type), ct_ndim(value), ct_shape(value));
-    else write_tensor(model->context, writer, value, type);
+    if (declare)
+        ct_safetensors_declare(writer, name, ct_file_dtype_of(type), ct_ndim(value), ct_shape(value));
+    else
+        write_tensor(model->context, writer, value, type);
 }
 
-/* Tensors of the source that are no parameters are copied as bytes; but a second copy of a tied weight is written as
- * what the weight is now. */
-static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *writer, ct_safetensors *source,
-                           ct_dtype dtype, bool declare) {
+/* Tensors of the source that are no parameters are copied as bytes; but a second copy of a tied weight is
+ * written as what the weight is now. */
+static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *writer,
+                           ct_safetensors *source, ct_dtype dtype, bool declare) {
     ct_context *context = model->context;
     enum { PIECE = 1 << 20 };
     char *buffer = ct_alloc(context, PIECE, CT_MEMORY_WORKSPACE);
@@ -65,15 +70,16 @@ static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *
         if (declare) ct_safetensors_declare(writer, name, entry->dtype, entry->rank, entry->shape);
         for (uint64_t at = 0; !declare && at < entry->size && !ct_failed(context); at += PIECE) {
             size_t n = entry->size - at < PIECE ? (size_t)(entry->size - at) : PIECE;
-            if (ct_safetensors_read(source, entry, buffer, at, n) == CT_OK) ct_safetensors_write(writer, buffer, n);
+            if (ct_safetensors_read(source, entry, buffer, at, n) == CT_OK)
+                ct_safetensors_write(writer, buffer, n);
         }
     }
     ct_free(context, buffer);
     return ct_context_status(context);
 }
 
-static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writer *writer, ct_safetensors *source,
-                               ct_dtype dtype) {
+static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writer *writer,
+                               ct_safetensors *source, ct_dtype dtype) {
     ct_context *context = model->context;
     for (size_t i = 0; i < ct_value_count(model->metadata); i++)
         ct_safetensors_set_metadata(writer, ct_value_key(model->metadata, i),
@@ -102,12 +108,15 @@ static ct_status check_tied(void *user, ct_module *module) {
         ct_scope scope = ct_scope_open(context);
         ct_tensor *here = ct_contiguous(ct_run_weight(run, slot));
         ct_tensor *there = ct_contiguous(ct_run_weight(run, slot->parameter->slot));
-        bool same = ct_dtype_of(here) == ct_dtype_of(there) && ct_same_shape(here, there) && !ct_failed(context);
+        bool same =
+            ct_dtype_of(here) == ct_dtype_of(there) && ct_same_shape(here, there) && !ct_failed(context);
         size_t size = (size_t)ct_count(here) * ct_dtype_size(ct_dtype_of(here));
         if (same) same = memcmp(ct_data(here), ct_data(there), size) == 0;
         if (!same)
-            ct_fail(context, CT_ERROR_UNSUPPORTED, "%s.%s is tied to \"%s\", but the overlays of this run make it another "
-                    "weight: untie them to save both", ct_module_path(module), slot->name, slot->parameter->name);
+            ct_fail(context, CT_ERROR_UNSUPPORTED,
+                    "%s.%s is tied to \"%s\", but the overlays of this run make it another "
+                    "weight: untie them to save both",
+                    ct_module_path(module), slot->name, slot->parameter->name);
         ct_scope_close(context, scope);
     }
     return ct_context_status(context);
@@ -124,7 +133,8 @@ static ct_status write_config(ct_model *model, const char *folder, ct_dtype dtyp
     char *path = ct_path_join(context, folder, "config.json");
     if (config && path) {
         const ct_architecture *a = model->architecture;
-        /* What a loaded configuration leaves out is left out again unless it would be read as something else. */
+        /* What a loaded configuration leaves out is left out again unless it would be read as something else.
+         */
         bool loaded = model->folder != NULL;
         if (!loaded && !ct_value_get(config, "architectures")) {
             ct_value *list = ct_value_list(context);
@@ -134,7 +144,8 @@ static ct_status write_config(ct_model *model, const char *folder, ct_dtype dtyp
         ct_dtype type = model->count ? written_type(model->parameters[0]->tensor, dtype) : CT_F32;
         const char *key = ct_value_get(config, "dtype") ? "dtype" : "torch_dtype";
         const char *present = ct_value_as_string(ct_value_get(config, key), loaded ? type_name(CT_F32) : "");
-        if (strcmp(present, type_name(type)) != 0) ct_value_set(config, key, ct_value_string(context, type_name(type)));
+        if (strcmp(present, type_name(type)) != 0)
+            ct_value_set(config, key, ct_value_string(context, type_name(type)));
         ct_json_write(context, path, config, CT_JSON_PRETTY);
     }
     ct_free(context, path);
@@ -155,12 +166,15 @@ static ct_status save(ct_model *model, ct_run *run, const char *folder, ct_dtype
     if (ct_failed(context) || ct_folder_make(context, folder) != CT_OK) return ct_context_status(context);
     bool needs_source = ct_value_count(model->kept) > 0;
     ct_safetensors *source = needs_source ? ct_safetensors_open(context, model->folder) : NULL;
-    ct_safetensors_writer *writer = ct_failed(context) ? NULL : ct_safetensors_create_folder(context, folder, 0);
+    ct_safetensors_writer *writer =
+        ct_failed(context) ? NULL : ct_safetensors_create_folder(context, folder, 0);
     bool before = ct_grad_mode_set(context, false);
     if (writer && run) ct_module_visit(model->root, check_tied, run);
     if (writer) {
-        if (write_weights(model, run, writer, source, dtype) == CT_OK) ct_safetensors_commit(writer);
-        else ct_safetensors_abandon(writer);
+        if (write_weights(model, run, writer, source, dtype) == CT_OK)
+            ct_safetensors_commit(writer);
+        else
+            ct_safetensors_abandon(writer);
     }
     ct_grad_mode_set(context, before);
     ct_safetensors_close(source);
@@ -168,7 +182,9 @@ static ct_status save(ct_model *model, ct_run *run, const char *folder, ct_dtype
     return ct_failed(context) ? ct_context_status(context) : copy_side_files(model, folder);
 }
 
-ct_status ct_model_save(ct_model *model, const char *folder, ct_dtype dtype) { return save(model, NULL, folder, dtype); }
+ct_status ct_model_save(ct_model *model, const char *folder, ct_dtype dtype) {
+    return save(model, NULL, folder, dtype);
+}
 
 ct_status ct_model_save_resolved(ct_model *model, ct_run *run, const char *folder) {
     return save(model, run, folder, CT_DTYPES);

@@ -18,11 +18,16 @@ ct_value *ct_option_ints(ct_context *context, ...) {
 
 ct_tensor *ct_activate(ct_tensor *x, ct_activation activation) {
     switch (activation) {
-    case CT_ACT_RELU: return ct_relu(x);
-    case CT_ACT_GELU: return ct_gelu(x);
-    case CT_ACT_GELU_TANH: return ct_gelu_tanh(x);
-    case CT_ACT_SILU: return ct_silu(x);
-    case CT_ACT_NONE: break;
+    case CT_ACT_RELU:
+        return ct_relu(x);
+    case CT_ACT_GELU:
+        return ct_gelu(x);
+    case CT_ACT_GELU_TANH:
+        return ct_gelu_tanh(x);
+    case CT_ACT_SILU:
+        return ct_silu(x);
+    case CT_ACT_NONE:
+        break;
     }
     return x;
 }
@@ -60,8 +65,12 @@ static ct_status build_weights(ct_module *module, bool transposed) {
     return ct_context_status(module->context);
 }
 
-static ct_status linear_build(ct_module *module) { return build_weights(module, false); }
-static ct_status conv1d_build(ct_module *module) { return build_weights(module, true); }
+static ct_status linear_build(ct_module *module) {
+    return build_weights(module, false);
+}
+static ct_status conv1d_build(ct_module *module) {
+    return build_weights(module, true);
+}
 
 static ct_tensor *linear_run(ct_run *run, ct_module *module, ct_tensor *x, ct_activation activation) {
     ct_tensor *weight = ct_run_weight(run, &module->slots[0]);
@@ -74,13 +83,19 @@ static ct_tensor *linear_forward(ct_run *run, ct_module *module, ct_tensor *cons
     return linear_run(run, module, inputs[0], CT_ACT_NONE);
 }
 
-static const ct_module_kind linear_kind = {
-    .name = "linear", .summary = "x weight^T + bias, weight [out, in]", .options = linear_table,
-    .options_size = sizeof(linear_options), .build = linear_build, .forward = linear_forward};
-static const ct_module_kind conv1d_kind = {
-    .name = "conv1d", .summary = "x weight + bias, weight [in, out], as GPT-2's files store it",
-    .options = linear_table, .options_size = sizeof(linear_options), .build = conv1d_build,
-    .forward = linear_forward};
+static const ct_module_kind linear_kind = {.name = "linear",
+                                           .summary = "x weight^T + bias, weight [out, in]",
+                                           .options = linear_table,
+                                           .options_size = sizeof(linear_options),
+                                           .build = linear_build,
+                                           .forward = linear_forward};
+static const ct_module_kind conv1d_kind = {.name = "conv1d",
+                                           .summary =
+                                               "x weight + bias, weight [in, out], as GPT-2's files store it",
+                                           .options = linear_table,
+                                           .options_size = sizeof(linear_options),
+                                           .build = conv1d_build,
+                                           .forward = linear_forward};
 
 ct_tensor *ct_forward_activated(ct_run *run, ct_module *child, ct_tensor *x, ct_activation activation) {
     if (child->kind != &linear_kind && child->kind != &conv1d_kind)
@@ -99,7 +114,8 @@ typedef struct embedding_options {
 static const ct_option embedding_table[] = {
     CT_OPTION_INT("rows", embedding_options, rows, 1, 1, 1e9, "how many vectors"),
     CT_OPTION_INT("width", embedding_options, width, 1, 1, 1e9, "channels of each"),
-    CT_OPTION_REAL("init_scale", embedding_options, init_scale, 1, 0, 1e3, "deviation of the initial weights"),
+    CT_OPTION_REAL("init_scale", embedding_options, init_scale, 1, 0, 1e3,
+                   "deviation of the initial weights"),
     CT_OPTION_END};
 
 static ct_status embedding_build(ct_module *module) {
@@ -115,9 +131,12 @@ static ct_tensor *embedding_forward(ct_run *run, ct_module *module, ct_tensor *c
     return ct_run_options_of(run)->compute == CT_BF16 ? ct_cast(x, CT_BF16) : x;
 }
 
-static const ct_module_kind embedding_kind = {
-    .name = "embedding", .summary = "rows of a table by id", .options = embedding_table,
-    .options_size = sizeof(embedding_options), .build = embedding_build, .forward = embedding_forward};
+static const ct_module_kind embedding_kind = {.name = "embedding",
+                                              .summary = "rows of a table by id",
+                                              .options = embedding_table,
+                                              .options_size = sizeof(embedding_options),
+                                              .build = embedding_build,
+                                              .forward = embedding_forward};
 
 /* --------------------------------------------------------------------------------------------- norms */
 
@@ -142,7 +161,9 @@ static ct_status norm_slots(ct_module *module, bool bias) {
 static ct_status layer_norm_build(ct_module *module) {
     return norm_slots(module, ((const norm_options *)ct_module_options(module))->bias);
 }
-static ct_status rms_norm_build(ct_module *module) { return norm_slots(module, false); }
+static ct_status rms_norm_build(ct_module *module) {
+    return norm_slots(module, false);
+}
 
 static ct_tensor *layer_norm_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
@@ -157,12 +178,18 @@ static ct_tensor *rms_norm_forward(ct_run *run, ct_module *module, ct_tensor *co
     return ct_rms_norm(inputs[0], ct_run_weight(run, &module->slots[0]), o->epsilon);
 }
 
-static const ct_module_kind layer_norm_kind = {
-    .name = "layer_norm", .summary = "Ba et al., arXiv:1607.06450", .options = norm_table,
-    .options_size = sizeof(norm_options), .build = layer_norm_build, .forward = layer_norm_forward};
-static const ct_module_kind rms_norm_kind = {
-    .name = "rms_norm", .summary = "Zhang & Sennrich, arXiv:1910.07467", .options = norm_table,
-    .options_size = sizeof(norm_options), .build = rms_norm_build, .forward = rms_norm_forward};
+static const ct_module_kind layer_norm_kind = {.name = "layer_norm",
+                                               .summary = "Ba et al., arXiv:1607.06450",
+                                               .options = norm_table,
+                                               .options_size = sizeof(norm_options),
+                                               .build = layer_norm_build,
+                                               .forward = layer_norm_forward};
+static const ct_module_kind rms_norm_kind = {.name = "rms_norm",
+                                             .summary = "Zhang & Sennrich, arXiv:1910.07467",
+                                             .options = norm_table,
+                                             .options_size = sizeof(norm_options),
+                                             .build = rms_norm_build,
+                                             .forward = rms_norm_forward};
 
 /* -------------------------------------------------------------------- activation, dropout, sequential */
 
@@ -180,9 +207,11 @@ static ct_tensor *activation_forward(ct_run *run, ct_module *module, ct_tensor *
     return ct_activate(inputs[0], (ct_activation)o->function);
 }
 
-static const ct_module_kind activation_kind = {
-    .name = "activation", .summary = "an elementwise function", .options = activation_table,
-    .options_size = sizeof(activation_options), .forward = activation_forward};
+static const ct_module_kind activation_kind = {.name = "activation",
+                                               .summary = "an elementwise function",
+                                               .options = activation_table,
+                                               .options_size = sizeof(activation_options),
+                                               .forward = activation_forward};
 
 typedef struct dropout_options {
     double probability;
@@ -197,9 +226,11 @@ static ct_tensor *dropout_forward(ct_run *run, ct_module *module, ct_tensor *con
     return ct_run_dropout(run, inputs[0], ((const dropout_options *)ct_module_options(module))->probability);
 }
 
-static const ct_module_kind dropout_kind = {
-    .name = "dropout", .summary = "Srivastava et al., JMLR 2014; only in training", .options = dropout_table,
-    .options_size = sizeof(dropout_options), .forward = dropout_forward};
+static const ct_module_kind dropout_kind = {.name = "dropout",
+                                            .summary = "Srivastava et al., JMLR 2014; only in training",
+                                            .options = dropout_table,
+                                            .options_size = sizeof(dropout_options),
+                                            .forward = dropout_forward};
 
 ct_tensor *ct_give_to_scope(ct_context *context, ct_tensor *held) {
     ct_scope scope = ct_scope_open(context);
@@ -231,9 +262,9 @@ static ct_tensor *sequential_forward(ct_run *run, ct_module *module, ct_tensor *
 static const ct_module_kind sequential_kind = {
     .name = "sequential", .summary = "its children, one after the other", .forward = sequential_forward};
 
-const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,     &conv1d_kind,  &embedding_kind,  &layer_norm_kind,
-                                             &rms_norm_kind,   &dropout_kind, &activation_kind, &sequential_kind,
-                                             NULL};
+const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,     &conv1d_kind,     &embedding_kind,
+                                             &layer_norm_kind, &rms_norm_kind,   &dropout_kind,
+                                             &activation_kind, &sequential_kind, NULL};
 
 /* ------------------------------------------------------------------------------- attention in sight */
 
@@ -252,7 +283,8 @@ ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, c
     ct_tensor *scores = ct_mul_scalar(ct_matmul(q, ct_transpose(k, 2, 3)), scale);
     if (options->bias) scores = ct_add(scores, options->bias);
     if (options->causal) {
-        ct_tensor *row = ct_reshape(ct_arange(context, CT_I64, queries, (double)(keys - queries), 1), CT_DIMS(queries, 1));
+        ct_tensor *row =
+            ct_reshape(ct_arange(context, CT_I64, queries, (double)(keys - queries), 1), CT_DIMS(queries, 1));
         ct_tensor *column = ct_arange(context, CT_I64, keys, 0, 1);
         scores = ct_masked_fill(scores, ct_greater(column, row), -INFINITY);
     }

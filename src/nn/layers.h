@@ -9,16 +9,18 @@ extern const char *const ct_activation_names[]; /* in the order of ct_activation
 /* activation(child(x)), in one kernel where the child is a linear or conv1d module. */
 ct_tensor *ct_forward_activated(ct_run *run, ct_module *child, ct_tensor *x, ct_activation activation);
 ct_tensor *ct_activate(ct_tensor *x, ct_activation activation);
-/* For modules that run their children one after the other: *x, held by the caller, becomes child(*x), held. Without a
- * graph what it was before is gone, so that a forward pass needs the same memory for any number of children. */
+/* For modules that run their children one after the other: *x, held by the caller, becomes child(*x), held.
+ * Without a graph what it was before is gone, so that a forward pass needs the same memory for any number of
+ * children. */
 void ct_forward_into(ct_run *run, ct_module *child, ct_tensor **x);
 /* A held tensor becomes the innermost scope's; returns it. */
 ct_tensor *ct_give_to_scope(ct_context *context, ct_tensor *held);
-/* softmax(scale q k' + causal mask) v with the probabilities in sight: for taps on "probs" and attention dropout.
- * q [batch, heads, queries, channels], k and v [batch, kv_heads, keys, channels]. */
+/* softmax(scale q k' + causal mask) v with the probabilities in sight: for taps on "probs" and attention
+ * dropout. q [batch, heads, queries, channels], k and v [batch, kv_heads, keys, channels]. */
 ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, ct_tensor *k, ct_tensor *v,
                                  const ct_attention_options *options, double dropout);
-/* Options of children as values: {"in": 4, "out": 8} from ct_options_pairs(context, "in", 4.0, "out", 8.0, NULL). */
+/* Options of children as values: {"in": 4, "out": 8} from ct_options_pairs(context, "in", 4.0, "out", 8.0,
+ * NULL). */
 ct_value *ct_option_ints(ct_context *context, ...) __attribute__((sentinel));
 
 #endif

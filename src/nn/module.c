@@ -40,19 +40,22 @@ const ct_module_kind *ct_module_kind_find(ct_context *context, const char *name)
     if (kind || ct_failed(context)) return kind;
     const char *names[128];
     size_t count = 0;
-    for (; ct_nn_kinds[count] && count < 64; count++) names[count] = ct_nn_kinds[count]->name;
+    for (; ct_nn_kinds[count] && count < 64; count++)
+        names[count] = ct_nn_kinds[count]->name;
     const kind_list *list = kinds_of(context);
-    for (size_t i = 0; list && i < list->count && count < 128; i++) names[count++] = list->kinds[i]->name;
+    for (size_t i = 0; list && i < list->count && count < 128; i++)
+        names[count++] = list->kinds[i]->name;
     const char *near = ct_nearest_name(name, names, count);
-    ct_fail(context, CT_ERROR_NOT_FOUND, "there is no module kind \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
-            near ? near : "", near ? "\"?" : "");
+    ct_fail(context, CT_ERROR_NOT_FOUND, "there is no module kind \"%s\"%s%s%s", name,
+            near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     return NULL;
 }
 
 ct_status ct_module_kind_register(ct_context *context, const ct_module_kind *kind) {
     const ct_module_kind *known = kind_lookup(context, kind->name);
     if (known == kind) return CT_OK;
-    if (known) return ct_fail(context, CT_ERROR_ARGUMENT, "a module kind \"%s\" is registered already", kind->name);
+    if (known)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "a module kind \"%s\" is registered already", kind->name);
     kind_list *list = kinds_of(context);
     if (!list) return CT_ERROR_MEMORY;
     if (list->count == list->capacity) {
@@ -80,8 +83,8 @@ static ct_module *module_new(ct_context *context, const ct_module_kind *kind, co
     bool made = module->name && module->options && module->options_value;
     if (made && kind->options) {
         ct_options_default(kind->options, module->options);
-        made = ct_options_apply(context, kind->options, module->options, module->options_value, kind->name, NULL) ==
-               CT_OK;
+        made = ct_options_apply(context, kind->options, module->options, module->options_value, kind->name,
+                                NULL) == CT_OK;
     }
     if (made) return module;
     ct_module_destroy(module);
@@ -100,7 +103,8 @@ ct_module *ct_module_create(ct_context *context, const ct_module_kind *kind, con
 void ct_module_destroy(ct_module *module) {
     if (!module) return;
     ct_context *context = module->context;
-    for (int i = 0; i < module->child_count; i++) ct_module_destroy(module->children[i]);
+    for (int i = 0; i < module->child_count; i++)
+        ct_module_destroy(module->children[i]);
     ct_value_free(module->options_value);
     ct_free(context, module->children);
     ct_free(context, module->options);
@@ -114,8 +118,8 @@ ct_module *ct_module_add(ct_module *parent, ct_module *child) {
     ct_context *context = parent->context;
     if (parent->child_count == parent->child_capacity) {
         int capacity = parent->child_capacity ? 2 * parent->child_capacity : 4;
-        void *children =
-            ct_realloc(context, parent->children, (size_t)capacity * sizeof(*parent->children), CT_MEMORY_OTHER);
+        void *children = ct_realloc(context, parent->children, (size_t)capacity * sizeof(*parent->children),
+                                    CT_MEMORY_OTHER);
         if (!children) {
             ct_module_destroy(child);
             return NULL;
@@ -141,7 +145,8 @@ ct_module *ct_module_child_of_kind(ct_module *parent, const char *name, const ch
     return ct_module_add(parent, child);
 }
 
-ct_slot *ct_module_slot(ct_module *module, const char *name, int ndim, const int64_t *shape, ct_slot_options options) {
+ct_slot *ct_module_slot(ct_module *module, const char *name, int ndim, const int64_t *shape,
+                        ct_slot_options options) {
     if (module->slot_count == CT_MAX_SLOTS) {
         ct_fail(module->context, CT_ERROR_UNSUPPORTED, "%s: more than %d parameter slots", module->kind->name,
                 CT_MAX_SLOTS);
@@ -149,8 +154,9 @@ ct_slot *ct_module_slot(ct_module *module, const char *name, int ndim, const int
     }
     for (int i = 0; i < ndim; i++)
         if (shape[i] < 1) {
-            ct_fail(module->context, CT_ERROR_SHAPE, "%s \"%s\": axis %d of slot \"%s\" would have %lld elements",
-                    module->kind->name, ct_module_path(module), i, name, (long long)shape[i]);
+            ct_fail(module->context, CT_ERROR_SHAPE,
+                    "%s \"%s\": axis %d of slot \"%s\" would have %lld elements", module->kind->name,
+                    ct_module_path(module), i, name, (long long)shape[i]);
             return NULL;
         }
     ct_slot *slot = &module->slots[module->slot_count++];
@@ -163,14 +169,30 @@ ct_slot *ct_module_slot(ct_module *module, const char *name, int ndim, const int
 
 /* -------------------------------------------------------------------------------------------- asking */
 
-const char *ct_module_name(const ct_module *module) { return module->name; }
-const ct_module_kind *ct_module_kind_of(const ct_module *module) { return module->kind; }
-const void *ct_module_options(const ct_module *module) { return module->options; }
-const ct_value *ct_module_options_value(const ct_module *module) { return module->options_value; }
-ct_module *ct_module_parent(const ct_module *module) { return module->parent; }
-ct_context *ct_module_context(const ct_module *module) { return module->context; }
-int ct_module_child_count(const ct_module *module) { return module->child_count; }
-int ct_module_slot_count(const ct_module *module) { return module->slot_count; }
+const char *ct_module_name(const ct_module *module) {
+    return module->name;
+}
+const ct_module_kind *ct_module_kind_of(const ct_module *module) {
+    return module->kind;
+}
+const void *ct_module_options(const ct_module *module) {
+    return module->options;
+}
+const ct_value *ct_module_options_value(const ct_module *module) {
+    return module->options_value;
+}
+ct_module *ct_module_parent(const ct_module *module) {
+    return module->parent;
+}
+ct_context *ct_module_context(const ct_module *module) {
+    return module->context;
+}
+int ct_module_child_count(const ct_module *module) {
+    return module->child_count;
+}
+int ct_module_slot_count(const ct_module *module) {
+    return module->slot_count;
+}
 
 ct_module *ct_module_child(const ct_module *module, int index) {
     return index >= 0 && index < module->child_count ? module->children[index] : NULL;
@@ -213,7 +235,8 @@ const char *ct_module_path(const ct_module *module) {
 void ct_module_forget_paths(ct_module *module) {
     ct_free(module->context, module->path);
     module->path = NULL;
-    for (int i = 0; i < module->child_count; i++) ct_module_forget_paths(module->children[i]);
+    for (int i = 0; i < module->child_count; i++)
+        ct_module_forget_paths(module->children[i]);
 }
 
 ct_status ct_module_visit(ct_module *module, ct_module_visitor visit, void *user) {
@@ -254,24 +277,34 @@ ct_status ct_module_replace(ct_module *module, ct_module *replacement) {
     return CT_OK;
 }
 
-static bool is_number(const char *text) { return *text && text[strspn(text, "0123456789")] == 0; }
+static bool is_number(const char *text) {
+    return *text && text[strspn(text, "0123456789")] == 0;
+}
 
 ct_status ct_module_remove(ct_module *module) {
     ct_context *context = module->context;
     ct_module *parent = module->parent;
     if (!parent) return ct_fail(context, CT_ERROR_ARGUMENT, "remove: the root of a model cannot be removed");
-    int index = child_index(module);
-    for (int i = index + 1; i < parent->child_count; i++) {
-        ct_module *moved = parent->children[i];
-        if (is_number(moved->name)) {
-            char *name = ct_format(context, "%d", i - 1);
-            if (!name) return CT_ERROR_MEMORY;
-            ct_free(context, moved->name);
-            moved->name = name;
-            ct_module_forget_paths(moved);
+    int index = child_index(module), behind = parent->child_count - index - 1;
+    char **names = ct_alloc_zero(context, (size_t)behind * sizeof(*names), CT_MEMORY_OTHER);
+    bool made = names != NULL;
+    for (int i = 0; i < behind && made; i++)
+        if (is_number(parent->children[index + 1 + i]->name)) {
+            names[i] = ct_format(context, "%d", index + i);
+            made = names[i] != NULL;
         }
-        parent->children[i - 1] = moved;
+    for (int i = 0; i < behind && made; i++) { /* from here on nothing can fail */
+        ct_module *moved = parent->children[index + 1 + i];
+        parent->children[index + i] = moved;
+        if (!names[i]) continue;
+        ct_free(context, moved->name);
+        moved->name = names[i];
+        ct_module_forget_paths(moved);
     }
+    for (int i = 0; names && i < behind && !made; i++)
+        ct_free(context, names[i]);
+    ct_free(context, names);
+    if (!made) return ct_context_status(context);
     parent->child_count--;
     ct_module_destroy(module);
     return CT_OK;
@@ -308,8 +341,8 @@ ct_module *ct_module_from_value(ct_context *context, const ct_value *tree) {
     }
     const ct_module_kind *kind = ct_module_kind_find(context, kind_name);
     if (!kind) return NULL;
-    ct_module *module =
-        module_new(context, kind, ct_value_as_string(ct_value_get(tree, "name"), ""), ct_value_get(tree, "options"));
+    ct_module *module = module_new(context, kind, ct_value_as_string(ct_value_get(tree, "name"), ""),
+                                   ct_value_get(tree, "options"));
     if (!module) return NULL;
     const ct_value *children = ct_value_get(tree, "children");
     for (size_t i = 0; i < ct_value_count(children); i++)

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERY_BLOCK 128    /* queries of a forward task */
+#define QUERY_BLOCK CT_ATTENTION_QUERIES   /* queries of a forward task */
 #define MASKED_QUERIES 256 /* queries of a backward call where a block of biases is made */
 
 /* Where things lie in a worker's scratch, bytes from its start: the forward kernel's at 0, the backward

@@ -5,7 +5,8 @@
 static ct_dataset *counting(ct_context *context, int64_t count, int32_t first) {
     int32_t *ids = malloc((size_t)count * sizeof(*ids));
     assert_non_null(ids);
-    for (int64_t i = 0; i < count; i++) ids[i] = first + (int32_t)i;
+    for (int64_t i = 0; i < count; i++)
+        ids[i] = first + (int32_t)i;
     ct_dataset *dataset = ct_dataset_from_ids(context, ids, (size_t)count);
     free(ids);
     assert_non_null(dataset);
@@ -13,8 +14,8 @@ static ct_dataset *counting(ct_context *context, int64_t count, int32_t first) {
 }
 
 /* Of a text that counts, a row is told by its first token. */
-static int64_t start_of(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
-                        int32_t first) {
+static int64_t start_of(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed,
+                        int64_t index, int32_t first) {
     int32_t ids[64], targets[64];
     assert_int_equal(ct_dataset_row(context, dataset, length, seed, index, ids, targets), CT_OK);
     for (int64_t t = 0; t < length; t++) {
@@ -42,7 +43,8 @@ static void covers_every_window_once(void **state) {
                     least = start < least ? start : least;
                     seen[start]++;
                 }
-                for (int64_t r = 0; r < rows; r++) assert_int_equal(seen[least + r * length], 1);
+                for (int64_t r = 0; r < rows; r++)
+                    assert_int_equal(seen[least + r * length], 1);
             }
             ct_dataset_destroy(dataset);
         }
@@ -65,8 +67,8 @@ static void shifts_and_order_change_with_the_epoch(void **state) {
             in_order += here == r;
         }
     }
-    assert_true(shifts >= 8);              /* of 10, in 50 draws */
-    assert_true(same < 49 * rows / 10);    /* another order each time: about one in `rows` by chance */
+    assert_true(shifts >= 8);           /* of 10, in 50 draws */
+    assert_true(same < 49 * rows / 10); /* another order each time: about one in `rows` by chance */
     assert_true(in_order < 50 * rows / 10);
     ct_dataset_destroy(dataset);
     end_context(context);
@@ -79,7 +81,8 @@ static void functions_of_seed_and_index(void **state) {
     int64_t differ = 0;
     for (int64_t i = 99; i >= 0; i--) {
         int64_t start = start_of(context, dataset, 16, 1, i, 0);
-        assert_int_equal(start_of(context, again, 16, 1, i, 0), start); /* in whatever order they are asked for */
+        assert_int_equal(start_of(context, again, 16, 1, i, 0),
+                         start); /* in whatever order they are asked for */
         differ += start_of(context, dataset, 16, 2, i, 0) != start;
     }
     assert_true(differ > 80);
@@ -95,7 +98,8 @@ static void both_storages(void **state) {
         ct_dataset *dataset = counting(context, 101, most - 100);
         assert_int_equal(ct_dataset_largest(dataset), most);
         assert_int_equal(ct_dataset_tokens(dataset), 101);
-        for (int i = 0; i <= 100; i++) assert_int_equal(ct_dataset_token(dataset, i), most - 100 + i);
+        for (int i = 0; i <= 100; i++)
+            assert_int_equal(ct_dataset_token(dataset, i), most - 100 + i);
         ct_memory_counts counts;
         ct_memory_read(context, &counts);
         start_of(context, dataset, 20, 0, 5, most - 100);
@@ -103,7 +107,8 @@ static void both_storages(void **state) {
         assert_int_equal(ct_dataset_tokens(part), 40);
         assert_int_equal(ct_dataset_token(part, 0), most - 50);
         assert_int_equal(ct_dataset_token(part, 39), most - 11);
-        for (int i = 0; i < 6; i++) start_of(context, part, 20, 0, i, most - 50);
+        for (int i = 0; i < 6; i++)
+            start_of(context, part, 20, 0, i, most - 50);
         ct_dataset_destroy(part);
         ct_dataset_destroy(dataset);
     }
@@ -142,7 +147,8 @@ static void refuses(void **state) {
     assert_int_equal(ct_dataset_rows(dataset, 7), 1);
     assert_int_equal(ct_dataset_row(context, dataset, 7, 0, 0, row, row + 8), CT_OK);
     assert_int_equal(ct_dataset_row(context, dataset, 8, 0, 0, row, row + 8), CT_ERROR_ARGUMENT);
-    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "the text has 8 tokens, a row of 8 tokens and its targets needs 9");
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT,
+                 "the text has 8 tokens, a row of 8 tokens and its targets needs 9");
     assert_null(ct_dataset_part(dataset, 3, 9));
     ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "part [3, 9) of 8 tokens");
     assert_null(ct_dataset_part(dataset, -1, 2));
@@ -173,9 +179,12 @@ static void survives_failures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(covers_every_window_once), cmocka_unit_test(shifts_and_order_change_with_the_epoch),
-        cmocka_unit_test(functions_of_seed_and_index), cmocka_unit_test(both_storages), cmocka_unit_test(from_text),
-        cmocka_unit_test(refuses), cmocka_unit_test(survives_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(covers_every_window_once),
+                                       cmocka_unit_test(shifts_and_order_change_with_the_epoch),
+                                       cmocka_unit_test(functions_of_seed_and_index),
+                                       cmocka_unit_test(both_storages),
+                                       cmocka_unit_test(from_text),
+                                       cmocka_unit_test(refuses),
+                                       cmocka_unit_test(survives_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,8 @@ static void files(void **state) {
     size_t large = (2 << 20) + 3; /* read in pieces */
     char *text = malloc(large);
     assert_non_null(text);
-    for (size_t i = 0; i < large; i++) text[i] = (char)('a' + i * 7 / 3 % 26);
+    for (size_t i = 0; i < large; i++)
+        text[i] = (char)('a' + i * 7 / 3 % 26);
     write_text(context, folder, "large.txt", text, large);
     assert_text(context, folder, "large.txt", NULL, text, large);
     free(text);
@@ -53,11 +54,13 @@ static void records(void **state) {
     ct_context *context = start_context(1);
     char folder[64];
     make_folder(folder);
-    put(context, folder, "a.jsonl", "{\"text\": \"one\", \"other\": \"eins\"}\n\n{\"text\": \"tw\\u00f6\", \"other\": \"\"}\n");
+    put(context, folder, "a.jsonl",
+        "{\"text\": \"one\", \"other\": \"eins\"}\n\n{\"text\": \"tw\\u00f6\", \"other\": \"\"}\n");
     assert_text(context, folder, "a.jsonl", "text", "one\ntw\xc3\xb6\n", 9);
     assert_text(context, folder, "a.jsonl", NULL, "one\ntw\xc3\xb6\n", 9);
     assert_text(context, folder, "a.jsonl", "other", "eins\n\n", 6);
-    assert_refused(context, folder, "a.jsonl", "words", CT_ERROR_FORMAT, "a.jsonl:1: the record has no text in field \"words\"");
+    assert_refused(context, folder, "a.jsonl", "words", CT_ERROR_FORMAT,
+                   "a.jsonl:1: the record has no text in field \"words\"");
     put(context, folder, "b.jsonl", "{\"text\": \"one\"}\n{\"text\": 2}\n");
     assert_refused(context, folder, "b.jsonl", "text", CT_ERROR_FORMAT, "b.jsonl:2: the record has no text");
     put(context, folder, "c.jsonl", "{\"text\": \"one\"}\n\n{\"text\": \n");
@@ -107,7 +110,7 @@ static void survives_failures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(files), cmocka_unit_test(records), cmocka_unit_test(folders),
-                                       cmocka_unit_test(survives_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(files), cmocka_unit_test(records),
+                                       cmocka_unit_test(folders), cmocka_unit_test(survives_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

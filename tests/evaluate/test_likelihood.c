@@ -9,14 +9,18 @@ static void direct_sum(void **state) {
     (void)state;
     ct_model *model = random_model(context);
     int32_t ids[20];
-    for (int i = 0; i < 20; i++) ids[i] = (i * 53 + 7) % 256;
+    for (int i = 0; i < 20; i++)
+        ids[i] = (i * 53 + 7) % 256;
     float *logits = full_logits(model, ids, 20);
     for (int split = 1; split < 20; split += 3) {
         double expected = 0, logprob = 0;
         bool greedy = true;
-        for (int i = split; i < 20; i++) expected += log_softmax(logits + (i - 1) * 256, 256, ids[i]);
-        assert_int_equal(ct_evaluate_likelihood(model, ids, split, ids + split, 20 - split, &logprob, &greedy), CT_OK);
-        if (!(fabs(logprob - expected) < 1e-5 * fabs(expected))) fail_msg("%g, expected %g", logprob, expected);
+        for (int i = split; i < 20; i++)
+            expected += log_softmax(logits + (i - 1) * 256, 256, ids[i]);
+        assert_int_equal(
+            ct_evaluate_likelihood(model, ids, split, ids + split, 20 - split, &logprob, &greedy), CT_OK);
+        if (!(fabs(logprob - expected) < 1e-5 * fabs(expected)))
+            fail_msg("%g, expected %g", logprob, expected);
         assert_false(greedy);
     }
     free(logits);
@@ -50,7 +54,8 @@ static void long_prompts(void **state) {
     (void)state;
     ct_model *model = random_model(context);
     int32_t ids[50];
-    for (int i = 0; i < 50; i++) ids[i] = (i * 91 + 3) % 256;
+    for (int i = 0; i < 50; i++)
+        ids[i] = (i * 91 + 3) % 256;
     double all = 0, last = 0;
     assert_int_equal(ct_evaluate_likelihood(model, ids, 45, ids + 45, 5, &all, NULL), CT_OK);
     /* 49 inputs, of which 32 fit: the first 17 are passed over. */
@@ -71,11 +76,13 @@ static void long_prompts(void **state) {
     ct_model_destroy(model);
 }
 
-/* ------------------------------------------------------------------------------------------------- choices */
+/* ------------------------------------------------------------------------------------------------- choices
+ */
 
 static char folder[64];
 
-static ct_status choose(ct_model *model, const char *name, const char *text, int64_t limit, ct_choice_result *result) {
+static ct_status choose(ct_model *model, const char *name, const char *text, int64_t limit,
+                        ct_choice_result *result) {
     write_text(context, folder, name, text, strlen(text));
     char *path = ct_path_join(context, folder, name);
     ct_status status = ct_evaluate_choices(model, tokenizer, path, limit, result);
@@ -83,31 +90,36 @@ static ct_status choose(ct_model *model, const char *name, const char *text, int
     return status;
 }
 
-/* The model goes a b c d in a circle; every other step has probability 1/256 or so, so longer wrong choices score less
- * and a choice with one right step in two scores better per byte than in sum. */
+/* The model goes a b c d in a circle; every other step has a probability of about e^-8, so longer wrong
+ * choices score less in sum. */
 static void accuracy(void **state) {
     (void)state;
     unsigned char next[256];
     chain_of(next, "abcd");
     ct_model *model = chain_model(context, next, 0.5f, 32);
     ct_choice_result r;
-    static const char two_of_four[] = "{\"prompt\": \"ab\", \"choices\": [\"cd\", \"dc\"], \"answer\": 0}\n"
-                                      "{\"prompt\": \"ab\", \"choices\": [\"xx\", \"cd\"], \"answer\": 1}\n"
-                                      "\n"
-                                      "{\"prompt\": \"d\", \"choices\": [\"abc\", \"cba\"], \"answer\": 1}\n"
-                                      "{\"prompt\": \"d\", \"choices\": [\"z\", \"abc\", \"y\"], \"answer\": 0, \"id\": 7}\n";
+    static const char two_of_four[] =
+        "{\"prompt\": \"ab\", \"choices\": [\"cd\", \"dc\"], \"answer\": 0}\n"
+        "{\"prompt\": \"ab\", \"choices\": [\"xx\", \"cd\"], \"answer\": 1}\n"
+        "\n"
+        "{\"prompt\": \"d\", \"choices\": [\"abc\", \"cba\"], \"answer\": 1}\n"
+        "{\"prompt\": \"d\", \"choices\": [\"z\", \"abc\", \"y\"], \"answer\": 0, \"id\": 7}\n";
     assert_int_equal(choose(model, "a.jsonl", two_of_four, 0, &r), CT_OK);
     assert_int_equal(r.questions, 4);
     assert_true(r.accuracy == 0.5 && r.accuracy_per_byte == 0.5);
     assert_int_equal(choose(model, "a.jsonl", two_of_four, 2, &r), CT_OK);
     assert_int_equal(r.questions, 2);
     assert_true(r.accuracy == 1);
-    /* "z" has one improbable step, "zabc" one in four: the sum prefers the short one, per byte the long one. "z" leads
-     * to "a", "a" to "b", ... with a small penalty each. */
-    assert_int_equal(choose(model, "b.jsonl", "{\"prompt\": \"d\", \"choices\": [\"z\", \"zabc\"], \"answer\": 0}\n", 0, &r), CT_OK);
+    /* "z" is one improbable step, "zabc" two of four: the sum prefers the short one, per byte the long one.
+     */
+    assert_int_equal(choose(model, "b.jsonl",
+                            "{\"prompt\": \"d\", \"choices\": [\"z\", \"zabc\"], \"answer\": 0}\n", 0, &r),
+                     CT_OK);
     assert_true(r.accuracy == 1 && r.accuracy_per_byte == 0);
     /* The first of equals. */
-    assert_int_equal(choose(model, "c.jsonl", "{\"prompt\": \"d\", \"choices\": [\"x\", \"x\"], \"answer\": 0}\n", 0, &r), CT_OK);
+    assert_int_equal(
+        choose(model, "c.jsonl", "{\"prompt\": \"d\", \"choices\": [\"x\", \"x\"], \"answer\": 0}\n", 0, &r),
+        CT_OK);
     assert_true(r.accuracy == 1 && r.accuracy_per_byte == 1);
     ct_model_destroy(model);
 }
@@ -116,12 +128,18 @@ static void bad_records(void **state) {
     (void)state;
     static const char good[] = "{\"prompt\": \"ab\", \"choices\": [\"cd\", \"dc\"], \"answer\": 0}\n\n";
     static const char *const bad[] = {
-        "{\"choices\": [\"a\", \"b\"], \"answer\": 0}", "{\"prompt\": \"\", \"choices\": [\"a\", \"b\"], \"answer\": 0}",
-        "{\"prompt\": \"a\", \"choices\": [\"a\"], \"answer\": 0}", "{\"prompt\": \"a\", \"choices\": \"ab\", \"answer\": 0}",
-        "{\"prompt\": \"a\", \"choices\": [\"a\", 1], \"answer\": 0}", "{\"prompt\": \"a\", \"choices\": [\"a\", \"\"], \"answer\": 0}",
-        "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": 2}", "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": -1}",
-        "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"]}", "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": \"0\"}",
-        "[1]", "{\"prompt\": ",
+        "{\"choices\": [\"a\", \"b\"], \"answer\": 0}",
+        "{\"prompt\": \"\", \"choices\": [\"a\", \"b\"], \"answer\": 0}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\"], \"answer\": 0}",
+        "{\"prompt\": \"a\", \"choices\": \"ab\", \"answer\": 0}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\", 1], \"answer\": 0}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\", \"\"], \"answer\": 0}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": 2}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": -1}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"]}",
+        "{\"prompt\": \"a\", \"choices\": [\"a\", \"b\"], \"answer\": \"0\"}",
+        "[1]",
+        "{\"prompt\": ",
     };
     unsigned char next[256] = {0};
     ct_model *model = chain_model(context, next, 1, 16);

@@ -33,19 +33,22 @@ static double nats(int64_t start, int64_t at) {
     return value;
 }
 
-/* By the definition: windows of `length` inputs move by `stride`; each target belongs to the first window that has it. */
+/* By the definition: windows of `length` inputs move by `stride`; each target belongs to the first window
+ * that has it. */
 static double by_definition(int64_t count, int64_t length, int64_t stride) {
     double total = 0;
     for (int64_t at = 1; at < count; at++) {
         int64_t start = 0;
-        while (start + length < at) start += stride;
+        while (start + length < at)
+            start += stride;
         total += nats(start, at);
     }
     return total / (double)(count - 1);
 }
 
 static void assert_close(double value, double expected, double tolerance, const char *what) {
-    if (!(fabs(value - expected) <= tolerance * fabs(expected))) fail_msg("%s: %.10g, expected %.10g", what, value, expected);
+    if (!(fabs(value - expected) <= tolerance * fabs(expected)))
+        fail_msg("%s: %.10g, expected %.10g", what, value, expected);
 }
 
 static void one_window_is_a_direct_sum(void **state) {
@@ -53,7 +56,8 @@ static void one_window_is_a_direct_sum(void **state) {
     ct_perplexity_options o = options_of(0, 0, 8);
     ct_perplexity r = measure(text, 30, &o);
     double total = 0;
-    for (int i = 1; i < 30; i++) total += nats(0, i);
+    for (int i = 1; i < 30; i++)
+        total += nats(0, i);
     assert_int_equal(r.tokens, 29);
     assert_int_equal(r.bytes, 29);
     assert_close(r.loss, total / 29, 1e-6, "loss");
@@ -77,7 +81,8 @@ static void every_stride(void **state) {
         }
 }
 
-/* A model that gives every token the same probability shows whether each is counted once, whatever the windows. */
+/* A model that gives every token the same probability shows whether each is counted once, whatever the
+ * windows. */
 static void every_token_once(void **state) {
     (void)state;
     unsigned char next[256] = {0};
@@ -168,9 +173,11 @@ static void refuses(void **state) {
     ct_perplexity_options o = options_of(0, 0, 8);
     assert_refused(text, 1, o, CT_ERROR_ARGUMENT, "the text has 1 tokens, expected at least 2");
     assert_refused(text, 0, o, CT_ERROR_ARGUMENT, "the text has 0 tokens");
-    assert_refused((const int32_t[]){1, 2, 256}, 3, o, CT_ERROR_ARGUMENT, "id 256 at position 2 is outside the model's vocabulary of 256");
+    assert_refused((const int32_t[]){1, 2, 256}, 3, o, CT_ERROR_ARGUMENT,
+                   "id 256 at position 2 is outside the model's vocabulary of 256");
     assert_refused((const int32_t[]){1, -1}, 2, o, CT_ERROR_ARGUMENT, "id -1 at position 1");
-    assert_refused(text, LENGTH, options_of(33, 0, 8), CT_ERROR_ARGUMENT, "context 33, the model has 32 positions");
+    assert_refused(text, LENGTH, options_of(33, 0, 8), CT_ERROR_ARGUMENT,
+                   "context 33, the model has 32 positions");
     assert_refused(text, LENGTH, options_of(8, 9, 8), CT_ERROR_ARGUMENT, "stride 9");
     assert_refused(text, LENGTH, options_of(8, -1, 8), CT_ERROR_ARGUMENT, "stride -1");
     assert_refused(text, LENGTH, options_of(-3, 0, 8), CT_ERROR_ARGUMENT, "-3");
@@ -184,7 +191,8 @@ static int enter(void **state) {
     context = start_context(1);
     model = random_model(context);
     tokenizer = ct_tokenizer_from_kind(context, "bytes");
-    for (int i = 0; i < LENGTH; i++) text[i] = (i * i * 37 + i * 11 + 5) % 256;
+    for (int i = 0; i < LENGTH; i++)
+        text[i] = (i * i * 37 + i * 11 + 5) % 256;
     return ct_failed(context) ? -1 : 0;
 }
 
@@ -197,9 +205,13 @@ static int leave(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_window_is_a_direct_sum), cmocka_unit_test(every_stride), cmocka_unit_test(every_token_once),
-        cmocka_unit_test(batches_do_not_matter), cmocka_unit_test(short_texts), cmocka_unit_test(bytes_of_tokens),
-        cmocka_unit_test(bf16), cmocka_unit_test(refuses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(one_window_is_a_direct_sum),
+                                       cmocka_unit_test(every_stride),
+                                       cmocka_unit_test(every_token_once),
+                                       cmocka_unit_test(batches_do_not_matter),
+                                       cmocka_unit_test(short_texts),
+                                       cmocka_unit_test(bytes_of_tokens),
+                                       cmocka_unit_test(bf16),
+                                       cmocka_unit_test(refuses)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -3,12 +3,14 @@
 
 static ct_context *context;
 
-static ct_generate_options off(void) { return default_options(1, true); }
+static ct_generate_options off(void) {
+    return default_options(1, true);
+}
 
 /* Applies the filters and compares with what is expected; OUT stands for an excluded token. */
 #define OUT (-INFINITY)
-static void assert_filtered(const ct_generate_options *o, const float *logits, const int32_t *history, size_t seen,
-                            const float *expected, int count) {
+static void assert_filtered(const ct_generate_options *o, const float *logits, const int32_t *history,
+                            size_t seen, const float *expected, int count) {
     float row[16];
     memcpy(row, logits, (size_t)count * sizeof(float));
     ct_filter_logits(row, count, o, history, seen, context);
@@ -17,8 +19,9 @@ static void assert_filtered(const ct_generate_options *o, const float *logits, c
         if (!same) fail_msg("token %d: %g, expected %g", i, (double)row[i], (double)expected[i]);
     }
 }
-#define FILTERED(o, logits, ...)                                                                                  \
-    assert_filtered(o, logits, NULL, 0, (const float[]){__VA_ARGS__}, (int)(sizeof((const float[]){__VA_ARGS__}) / 4))
+#define FILTERED(o, logits, ...)                                                                             \
+    assert_filtered(o, logits, NULL, 0, (const float[]){__VA_ARGS__},                                        \
+                    (int)(sizeof((const float[]){__VA_ARGS__}) / 4))
 
 static void nothing_by_default(void **state) {
     (void)state;
@@ -102,7 +105,8 @@ static void min_p(void **state) {
     FILTERED(&o, ((const float[]){2, 1, 2}), 2, OUT, 2);
 }
 
-/* Penalty before temperature before top-k before top-p before min-p: each of these has another result otherwise. */
+/* Penalty before temperature before top-k before top-p before min-p: each of these has another result
+ * otherwise. */
 static void order_of_filters(void **state) {
     (void)state;
     ct_generate_options o = off();
@@ -142,8 +146,8 @@ static void greedy(void **state) {
     assert_int_equal(ct_draw_token((const float[]){1, 2, 7, 7}, 4, &o, &random), 2);
 }
 
-/* Draws follow the probabilities: a chi-squared test with 3 degrees of freedom (16.27 is the 0.1 % point); the seed is
- * fixed, so this passes always or never. */
+/* Draws follow the probabilities: a chi-squared test with 3 degrees of freedom (16.27 is the 0.1 % point);
+ * the seed is fixed, so this passes always or never. */
 static void draws_follow_probabilities(void **state) {
     (void)state;
     enum { DRAWS = 20000 };
@@ -153,11 +157,13 @@ static void draws_follow_probabilities(void **state) {
     for (int i = 0; i < DRAWS; i++) {
         ct_random random = ct_random_make(5, 77);
         random.offset = (uint64_t)i;
-        counts[ct_draw_token((const float[]){tenths[0], tenths[1], tenths[2], tenths[3], OUT}, 5, &o, &random)]++;
+        counts[ct_draw_token((const float[]){tenths[0], tenths[1], tenths[2], tenths[3], OUT}, 5, &o,
+                             &random)]++;
     }
     assert_int_equal(counts[4], 0);
     double chi = 0;
-    for (int i = 0; i < 4; i++) chi += pow(counts[i] - DRAWS * expected[i], 2) / (DRAWS * expected[i]);
+    for (int i = 0; i < 4; i++)
+        chi += pow(counts[i] - DRAWS * expected[i], 2) / (DRAWS * expected[i]);
     if (!(chi < 16.27)) fail_msg("chi squared %g", chi);
     /* The same seed, stream and offset draw the same. */
     for (int i = 0; i < 20; i++) {
@@ -178,9 +184,14 @@ static int leave(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_by_default), cmocka_unit_test(repetition_penalty), cmocka_unit_test(temperature),
-        cmocka_unit_test(top_k), cmocka_unit_test(top_p), cmocka_unit_test(min_p), cmocka_unit_test(order_of_filters),
-        cmocka_unit_test(greedy), cmocka_unit_test(draws_follow_probabilities)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_by_default),
+                                       cmocka_unit_test(repetition_penalty),
+                                       cmocka_unit_test(temperature),
+                                       cmocka_unit_test(top_k),
+                                       cmocka_unit_test(top_p),
+                                       cmocka_unit_test(min_p),
+                                       cmocka_unit_test(order_of_filters),
+                                       cmocka_unit_test(greedy),
+                                       cmocka_unit_test(draws_follow_probabilities)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -1,5 +1,5 @@
-/* test_generate.c - the loop of generation: what a sequence becomes depends on its prompt, the options and its number
- * alone; stops, streaming, ends, log-probabilities. */
+/* test_generate.c - the loop of generation: what a sequence becomes depends on its prompt, the options and
+ * its number alone; stops, streaming, ends, log-probabilities. */
 #include "generate/tiny.h"
 
 typedef struct setting {
@@ -61,7 +61,8 @@ static void cache_equals_recomputing(void **state) {
     for (int t = 0; t < 24; t++) {
         float *logits = full_logits(s.model, ids, 5 + t), *row = logits + (4 + t) * 256;
         assert_int_equal(g.ids.ids[t], likeliest(row, 256));
-        /* Log-probabilities are the log-softmax of the unfiltered logits, alternatives from the likeliest down. */
+        /* Log-probabilities are the log-softmax of the unfiltered logits, alternatives from the likeliest
+         * down. */
         assert_true(fabs(g.logprobs[t] - log_softmax(row, 256, g.ids.ids[t])) < 1e-3);
         assert_int_equal(g.top_ids[t * 3], g.ids.ids[t]);
         float left[256];
@@ -79,7 +80,8 @@ static void cache_equals_recomputing(void **state) {
     end(s);
 }
 
-/* The logits of the unfiltered distribution count, whatever the filters are; more alternatives than tokens are none. */
+/* The logits of the unfiltered distribution count, whatever the filters are; more alternatives than tokens
+ * are none. */
 static void logprobs_are_unfiltered(void **state) {
     (void)state;
     setting s = begin(1);
@@ -132,7 +134,8 @@ enum { BATCH = 64 };
 
 static void make_prompts(ct_context *context, ct_ids *prompts) {
     for (int i = 0; i < BATCH; i++)
-        for (int t = 0; t <= i % 13; t++) ct_ids_push(context, &prompts[i], (i * 31 + t * 7) % 256);
+        for (int t = 0; t <= i % 13; t++)
+            ct_ids_push(context, &prompts[i], (i * 31 + t * 7) % 256);
 }
 
 /* Prompt 40 with any neighbours: the same ids, log-probabilities to the bit. */
@@ -156,12 +159,14 @@ static void run_batch(int threads, bool others, ct_ids *ids, float logprobs[16])
     int64_t count = others ? BATCH : 41, prompt_tokens = 0;
     if (ct_generate(s.model, s.tokenizer, prompts, count, &o, NULL, NULL, results, &report) != CT_OK)
         fail_msg("%s", ct_context_message(s.context));
-    for (int i = 0; i < count; i++) prompt_tokens += (int64_t)prompts[i].count;
+    for (int i = 0; i < count; i++)
+        prompt_tokens += (int64_t)prompts[i].count;
     assert_int_equal(report.prompt_tokens, prompt_tokens);
     assert_int_equal(report.new_tokens, 16 * count);
     assert_int_equal(results[40].ids.count, 16);
     ids->count = 0;
-    for (int t = 0; t < 16; t++) ct_ids_push(s.context, ids, results[40].ids.ids[t]);
+    for (int t = 0; t < 16; t++)
+        ct_ids_push(s.context, ids, results[40].ids.ids[t]);
     memcpy(logprobs, results[40].logprobs, 16 * sizeof(float));
     int32_t copy[16];
     memcpy(copy, ids->ids, sizeof(copy));
@@ -193,8 +198,8 @@ static void independent_of_neighbours_and_threads(void **state) {
     free(first.ids);
 }
 
-/* Prompt 0 alone is prompt 0 in a batch of 64, which ends at different lengths; the same prompt at another place of the
- * batch draws another text. */
+/* Prompt 0 alone is prompt 0 in a batch of 64, which ends at different lengths; the same prompt at another
+ * place of the batch draws another text. */
 static void alone_or_in_a_batch(void **state) {
     (void)state;
     setting s = begin(1);
@@ -203,7 +208,8 @@ static void alone_or_in_a_batch(void **state) {
     assert_non_null(results);
     for (int i = 0; i < BATCH; i++) {
         ct_ids_push(s.context, &prompts[i], 'A');
-        for (int t = 0; i > 1 && t < i % 30; t++) ct_ids_push(s.context, &prompts[i], 'b');
+        for (int t = 0; i > 1 && t < i % 30; t++)
+            ct_ids_push(s.context, &prompts[i], 'b');
     }
     ct_generate_options o = default_options(20, true);
     ct_generation alone = generate(s, "A", &o);
@@ -225,7 +231,8 @@ static void alone_or_in_a_batch(void **state) {
     end(s);
 }
 
-/* --------------------------------------------------------------------------------------- stops and streams */
+/* --------------------------------------------------------------------------------------- stops and streams
+ */
 
 typedef struct heard {
     char text[512];
@@ -273,30 +280,59 @@ typedef struct stop_case {
 
 /* The model goes on "a\xc3\xa9" "b\xe2\x82\xac" "cd" in a circle: a, e acute, b, euro, c, d. */
 static const stop_case stop_cases[] = {
-    {{NULL}, 18, "a\xc3\xa9"
-                 "b\xe2\x82\xac"
-                 "cda\xc3\xa9"
-                 "b\xe2\x82\xac"
-                 "cd",
-     18, CT_FINISH_LENGTH},
-    {{"c"}, 30, "a\xc3\xa9"
-                "b\xe2\x82\xac",
-     7, CT_FINISH_STOP},
-    {{"cda"}, 30, "a\xc3\xa9"
-                  "b\xe2\x82\xac",
-     7, CT_FINISH_STOP},                           /* over several tokens */
-    {{"\xe2\x82\xac"}, 30, "a\xc3\xa9""b", 4, CT_FINISH_STOP}, /* a character over several tokens: none of it stays */
+    {{NULL},
+     18,
+     "a\xc3\xa9"
+     "b\xe2\x82\xac"
+     "cda\xc3\xa9"
+     "b\xe2\x82\xac"
+     "cd",
+     18,
+     CT_FINISH_LENGTH},
+    {{"c"},
+     30,
+     "a\xc3\xa9"
+     "b\xe2\x82\xac",
+     7,
+     CT_FINISH_STOP},
+    {{"cda"},
+     30,
+     "a\xc3\xa9"
+     "b\xe2\x82\xac",
+     7,
+     CT_FINISH_STOP}, /* over several tokens */
+    {{"\xe2\x82\xac"},
+     30,
+     "a\xc3\xa9"
+     "b",
+     4,
+     CT_FINISH_STOP}, /* a character over several tokens: none of it stays */
     {{"b\xe2\x82\xac"}, 30, "a\xc3\xa9", 3, CT_FINISH_STOP},
-    {{"d", "b"}, 30, "a\xc3\xa9", 3, CT_FINISH_STOP},  /* the first to come */
-    {{"xyz", "cdx"}, 9, "a\xc3\xa9""b\xe2\x82\xac""cd", 9, CT_FINISH_LENGTH}, /* what was held back comes at the end */
+    {{"d", "b"}, 30, "a\xc3\xa9", 3, CT_FINISH_STOP}, /* the first to come */
+    {{"xyz", "cdx"},
+     9,
+     "a\xc3\xa9"
+     "b\xe2\x82\xac"
+     "cd",
+     9,
+     CT_FINISH_LENGTH}, /* what was held back comes at the end */
     {{"a"}, 30, "", 0, CT_FINISH_STOP},
-    {{"d"}, 9, "a\xc3\xa9""b\xe2\x82\xac""c", 8, CT_FINISH_STOP}, /* stop and length at once */
+    {{"d"},
+     9,
+     "a\xc3\xa9"
+     "b\xe2\x82\xac"
+     "c",
+     8,
+     CT_FINISH_STOP},                          /* stop and length at once */
     {{NULL}, 2, "a\xc3", 2, CT_FINISH_LENGTH}, /* a character is cut short: its bytes as they are */
 };
 
 static void stops_and_streams(void **state) {
     (void)state;
-    setting s = begin_chain("a\xc3\xa9""b\xe2\x82\xac""cd", 64);
+    setting s = begin_chain("a\xc3\xa9"
+                            "b\xe2\x82\xac"
+                            "cd",
+                            64);
     for (size_t i = 0; i < sizeof(stop_cases) / sizeof(stop_cases[0]); i++) {
         const stop_case *c = &stop_cases[i];
         ct_generate_options o = default_options(c->tokens, false);
@@ -308,7 +344,8 @@ static void stops_and_streams(void **state) {
             fail_msg("case %d: \"%s\", %d ids, %s", (int)i, quiet.text.data, (int)quiet.ids.count,
                      ct_finish_name(quiet.finish));
         assert_memory_equal(quiet.text.data, c->text, strlen(c->text));
-        for (size_t t = 0; t < quiet.ids.count; t++) assert_int_equal(quiet.ids.ids[t], (unsigned char)c->text[t]);
+        for (size_t t = 0; t < quiet.ids.count; t++)
+            assert_int_equal(quiet.ids.ids[t], (unsigned char)c->text[t]);
         if (whole_characters(c->text, strlen(c->text))) { /* what is streamed is exactly the text */
             ct_generation g = listen(s, "d", &o, &h);
             assert_int_equal(h.length, strlen(c->text));
@@ -324,7 +361,10 @@ static void stops_and_streams(void **state) {
 /* Text is given as it comes, not at the end. */
 static void streams_as_it_comes(void **state) {
     (void)state;
-    setting s = begin_chain("a\xc3\xa9""b\xe2\x82\xac""cd", 64);
+    setting s = begin_chain("a\xc3\xa9"
+                            "b\xe2\x82\xac"
+                            "cd",
+                            64);
     ct_generate_options o = default_options(18, false);
     heard h = {0};
     ct_generation g = listen(s, "d", &o, &h);
@@ -334,7 +374,8 @@ static void streams_as_it_comes(void **state) {
     g = listen(s, "d", &o, &h);
     assert_int_equal(g.finish, CT_FINISH_INTERRUPTED);
     assert_int_equal(h.calls, 3);
-    assert_string_equal(g.text.data, "a\xc3\xa9""b");
+    assert_string_equal(g.text.data, "a\xc3\xa9"
+                                     "b");
     assert_int_equal(g.ids.count, 4);
     ct_generation_free(s.context, &g);
     end(s);
@@ -350,7 +391,8 @@ static void refuses_stops(void **state) {
         ct_generation g = {0};
         ct_ids ids = ids_of(s.context, "a");
         o.stop_strings = stops;
-        assert_int_equal(ct_generate(s.model, s.tokenizer, &ids, 1, &o, NULL, NULL, &g, NULL), CT_ERROR_ARGUMENT);
+        assert_int_equal(ct_generate(s.model, s.tokenizer, &ids, 1, &o, NULL, NULL, &g, NULL),
+                         CT_ERROR_ARGUMENT);
         ASSERT_ERROR(s.context, CT_ERROR_ARGUMENT, "stop_strings", "expected a list of texts");
         ct_generation_free(s.context, &g);
         ct_ids_free(s.context, &ids);
@@ -359,7 +401,8 @@ static void refuses_stops(void **state) {
     end(s);
 }
 
-/* ---------------------------------------------------------------------------------------------------- ends */
+/* ---------------------------------------------------------------------------------------------------- ends
+ */
 
 static void end_of_text(void **state) {
     (void)state;
@@ -420,7 +463,8 @@ static void context_limit(void **state) {
 static void assert_refused(setting s, const ct_ids *prompts, int64_t count, const char *part) {
     ct_generate_options o = default_options(4, false);
     ct_generation g[2] = {{.ids = {0}}};
-    assert_int_equal(ct_generate(s.model, s.tokenizer, prompts, count, &o, NULL, NULL, g, NULL), CT_ERROR_ARGUMENT);
+    assert_int_equal(ct_generate(s.model, s.tokenizer, prompts, count, &o, NULL, NULL, g, NULL),
+                     CT_ERROR_ARGUMENT);
     ASSERT_ERROR(s.context, CT_ERROR_ARGUMENT, part);
     ct_generation_free(s.context, &g[0]);
     ct_generation_free(s.context, &g[1]);
@@ -434,7 +478,8 @@ static void refuses_prompts(void **state) {
     assert_refused(s, &longer, 1, "prompt 0 has 8 tokens, the model's context holds 8");
     assert_refused(s, (const ct_ids[]){good, longer}, 2, "prompt 1 has 8 tokens");
     assert_refused(s, &empty, 1, "prompt 0 is empty and the tokenizer names no token to begin with");
-    assert_refused(s, (const ct_ids[]){good, wrong}, 2, "prompt 1: id 256 is outside the model's vocabulary of 256");
+    assert_refused(s, (const ct_ids[]){good, wrong}, 2,
+                   "prompt 1: id 256 is outside the model's vocabulary of 256");
     wrong.ids[0] = -1;
     assert_refused(s, &wrong, 1, "id -1");
     ct_ids_free(s.context, &good);
@@ -449,8 +494,9 @@ static void refuses_models(void **state) {
     ct_generate_options o = default_options(4, false);
     ct_generation g = {0};
     ct_ids ids = ids_of(s.context, "a");
-    ct_model *small = model_from(s.context, "{\"model_type\": \"gpt2\", \"vocab_size\": 100, \"n_positions\": 8, "
-                                            "\"n_embd\": 8, \"n_layer\": 1, \"n_head\": 1}");
+    ct_model *small =
+        model_from(s.context, "{\"model_type\": \"gpt2\", \"vocab_size\": 100, \"n_positions\": 8, "
+                              "\"n_embd\": 8, \"n_layer\": 1, \"n_head\": 1}");
     ct_generate(small, s.tokenizer, &ids, 1, &o, NULL, NULL, &g, NULL);
     ASSERT_ERROR(s.context, CT_ERROR_ARGUMENT, "the tokenizer has 256 tokens, the model's vocabulary 100");
     ct_model *other = model_from(s.context, "{\"model_type\": \"mlp\", \"sizes\": [4, 4]}");
@@ -471,8 +517,9 @@ static void refuses_models(void **state) {
 static void padded_vocabulary(void **state) {
     (void)state;
     setting s = begin(1);
-    ct_model *padded = model_from(s.context, "{\"model_type\": \"gpt2\", \"vocab_size\": 1024, \"n_positions\": 32, "
-                                             "\"n_embd\": 16, \"n_layer\": 1, \"n_head\": 1}");
+    ct_model *padded =
+        model_from(s.context, "{\"model_type\": \"gpt2\", \"vocab_size\": 1024, \"n_positions\": 32, "
+                              "\"n_embd\": 16, \"n_layer\": 1, \"n_head\": 1}");
     for (int sample = 0; sample < 2; sample++) {
         ct_generate_options o = default_options(31, sample);
         ct_ids ids = ids_of(s.context, "a");
@@ -518,8 +565,9 @@ static void bf16_weights(void **state) {
 
 static void generate_some(ct_context *context, void *user) {
     (void)user;
-    ct_model *model = model_from(context, "{\"model_type\": \"gpt2\", \"vocab_size\": 256, \"n_positions\": 8, "
-                                          "\"n_embd\": 8, \"n_layer\": 1, \"n_head\": 1}");
+    ct_model *model =
+        model_from(context, "{\"model_type\": \"gpt2\", \"vocab_size\": 256, \"n_positions\": 8, "
+                            "\"n_embd\": 8, \"n_layer\": 1, \"n_head\": 1}");
     ct_tokenizer *tokenizer = ct_tokenizer_from_kind(context, "bytes");
     ct_generate_options o = default_options(3, true);
     ct_value *stops = LIST(context, "\x01\x02\x03");
@@ -548,11 +596,20 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cache_equals_recomputing),
         {"cache_equals_recomputing in bf16", cache_equals_recomputing, NULL, NULL, (void *)1},
-        cmocka_unit_test(logprobs_are_unfiltered), cmocka_unit_test(seeds),
-        cmocka_unit_test(independent_of_neighbours_and_threads), cmocka_unit_test(alone_or_in_a_batch),
-        cmocka_unit_test(stops_and_streams), cmocka_unit_test(streams_as_it_comes), cmocka_unit_test(refuses_stops),
-        cmocka_unit_test(end_of_text), cmocka_unit_test(context_limit), cmocka_unit_test(refuses_prompts),
-        cmocka_unit_test(refuses_models), cmocka_unit_test(padded_vocabulary), cmocka_unit_test(stop_request),
-        cmocka_unit_test(bf16_weights), cmocka_unit_test(survives_failures)};
+        cmocka_unit_test(logprobs_are_unfiltered),
+        cmocka_unit_test(seeds),
+        cmocka_unit_test(independent_of_neighbours_and_threads),
+        cmocka_unit_test(alone_or_in_a_batch),
+        cmocka_unit_test(stops_and_streams),
+        cmocka_unit_test(streams_as_it_comes),
+        cmocka_unit_test(refuses_stops),
+        cmocka_unit_test(end_of_text),
+        cmocka_unit_test(context_limit),
+        cmocka_unit_test(refuses_prompts),
+        cmocka_unit_test(refuses_models),
+        cmocka_unit_test(padded_vocabulary),
+        cmocka_unit_test(stop_request),
+        cmocka_unit_test(bf16_weights),
+        cmocka_unit_test(survives_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* tiny.h - small models for the tests of generation and evaluation: a random GPT-2 over bytes, and one whose next byte
- * is a table of the present one. */
+/* tiny.h - small models for the tests of generation and evaluation: a random GPT-2 over bytes, and one whose
+ * next byte is a table of the present one. */
 #ifndef CARAT_TESTS_GENERATE_TINY_H
 #define CARAT_TESTS_GENERATE_TINY_H
 
@@ -18,24 +18,30 @@ static inline ct_model *model_from(ct_context *context, const char *config) {
 
 /* Weights wide enough that texts differ. 32 positions. */
 static inline ct_model *random_model(ct_context *context) {
-    return model_from(context, "{\"model_type\": \"gpt2\", \"vocab_size\": 256, \"n_positions\": 32, \"n_embd\": 32, "
-                               "\"n_layer\": 2, \"n_head\": 4, \"initializer_range\": 0.4}");
+    return model_from(context,
+                      "{\"model_type\": \"gpt2\", \"vocab_size\": 256, \"n_positions\": 32, \"n_embd\": 32, "
+                      "\"n_layer\": 2, \"n_head\": 4, \"initializer_range\": 0.4}");
 }
 
-/* One-hot embeddings, blocks that add nothing, and a head that favours next[byte]: the logit of next[byte] is about
- * 16 * strength (the layer norm of a one-hot vector of 256 is about 16 at the one), that of the others near 0. */
+/* One-hot embeddings, blocks that add nothing, and a head that favours next[byte]: the logit of next[byte] is
+ * about 16 * strength (the layer norm of a one-hot vector of 256 is about 16 at the one), that of the others
+ * near 0. */
 static inline ct_model *chain_model(ct_context *context, const unsigned char next[256], float strength,
                                     int64_t positions) {
     char config[256];
     snprintf(config, sizeof(config),
-             "{\"model_type\": \"gpt2\", \"vocab_size\": 256, \"n_positions\": %d, \"n_embd\": 256, \"n_layer\": 1, "
+             "{\"model_type\": \"gpt2\", \"vocab_size\": 256, \"n_positions\": %d, \"n_embd\": 256, "
+             "\"n_layer\": 1, "
              "\"n_head\": 2, \"n_inner\": 8, \"tie_word_embeddings\": false}",
              (int)positions);
     ct_model *model = model_from(context, config);
     if (!model) return NULL;
-    static const char *const zero[] = {"wpe.weight", "h.0.attn.c_proj.weight", "h.0.attn.c_proj.bias",
-                                       "h.0.mlp.c_proj.weight", "h.0.mlp.c_proj.bias", "wte.weight", "lm_head.weight"};
-    for (int i = 0; i < 7; i++) ct_fill(ct_model_find(model, zero[i])->tensor, 0);
+    static const char *const zero[] = {"wpe.weight",           "h.0.attn.c_proj.weight",
+                                       "h.0.attn.c_proj.bias", "h.0.mlp.c_proj.weight",
+                                       "h.0.mlp.c_proj.bias",  "wte.weight",
+                                       "lm_head.weight"};
+    for (int i = 0; i < 7; i++)
+        ct_fill(ct_model_find(model, zero[i])->tensor, 0);
     float *embedding = ct_data_mutable(ct_model_find(model, "wte.weight")->tensor);
     float *head = ct_data_mutable(ct_model_find(model, "lm_head.weight")->tensor);
     for (int i = 0; i < 256; i++) {
@@ -45,11 +51,14 @@ static inline ct_model *chain_model(ct_context *context, const unsigned char nex
     return model;
 }
 
-/* The chain of a text: each byte leads to the next one of it, the last to the first, all others to the first. */
+/* The chain of a text: each byte leads to the next one of it, the last to the first, all others to
+ * themselves. */
 static inline void chain_of(unsigned char next[256], const char *text) {
     size_t length = strlen(text);
-    for (int i = 0; i < 256; i++) next[i] = (unsigned char)text[0];
-    for (size_t i = 0; i < length; i++) next[(unsigned char)text[i]] = (unsigned char)text[(i + 1) % length];
+    for (int i = 0; i < 256; i++)
+        next[i] = (unsigned char)i;
+    for (size_t i = 0; i < length; i++)
+        next[(unsigned char)text[i]] = (unsigned char)text[(i + 1) % length];
 }
 
 /* Logits of the whole forward pass without a cache: [count][vocabulary], to be freed with free. */
@@ -70,8 +79,10 @@ static inline float *full_logits(ct_model *model, const int32_t *ids, int64_t co
 
 static inline double log_softmax(const float *logits, int64_t count, int64_t which) {
     double most = logits[0], sum = 0;
-    for (int64_t i = 1; i < count; i++) most = fmax(most, logits[i]);
-    for (int64_t i = 0; i < count; i++) sum += exp(logits[i] - most);
+    for (int64_t i = 1; i < count; i++)
+        most = fmax(most, logits[i]);
+    for (int64_t i = 0; i < count; i++)
+        sum += exp(logits[i] - most);
     return logits[which] - most - log(sum);
 }
 
@@ -84,7 +95,8 @@ static inline int32_t likeliest(const float *logits, int64_t count) {
 
 static inline ct_ids ids_of(ct_context *context, const char *bytes) {
     ct_ids ids = {0};
-    for (size_t i = 0; i < strlen(bytes); i++) ct_ids_push(context, &ids, (unsigned char)bytes[i]);
+    for (size_t i = 0; i < strlen(bytes); i++)
+        ct_ids_push(context, &ids, (unsigned char)bytes[i]);
     return ids;
 }
 
@@ -98,7 +110,8 @@ static inline ct_generate_options default_options(int64_t tokens, bool sample) {
 
 static inline ct_value *list_of(ct_context *context, const char *const *texts) {
     ct_value *list = ct_value_list(context);
-    for (; *texts; texts++) ct_value_append(list, ct_value_string(context, *texts));
+    for (; *texts; texts++)
+        ct_value_append(list, ct_value_string(context, *texts));
     return list;
 }
 #define LIST(context, ...) list_of(context, (const char *const[]){__VA_ARGS__, NULL})

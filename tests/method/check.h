@@ -1,5 +1,5 @@
-/* check.h - what the tests of optimizers, data, generation and evaluation share: the ending of contexts that had
- * tensors, and sweeps in which every allocation fails once. */
+/* check.h - what the tests of optimizers, data, generation and evaluation share: the ending of contexts that
+ * had tensors, and sweeps in which every allocation fails once. */
 #ifndef CARAT_TESTS_METHOD_CHECK_H
 #define CARAT_TESTS_METHOD_CHECK_H
 
@@ -16,12 +16,13 @@ static inline void end_tensors(ct_context *context) {
     for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++)
         if (counts.current[empty[i]])
             fail_msg("%zu bytes of %s are left", counts.current[empty[i]], ct_memory_class_name(empty[i]));
-    if (counts.current[CT_MEMORY_OTHER] > 16384) fail_msg("%zu bytes are left", counts.current[CT_MEMORY_OTHER]);
+    if (counts.current[CT_MEMORY_OTHER] > 16384)
+        fail_msg("%zu bytes are left", counts.current[CT_MEMORY_OTHER]);
     ct_context_destroy(context);
 }
 
-/* `work` again and again, the n-th allocation failing, until none fails: each time it says that memory is out, and
- * leaves nothing behind. `step` > 1 passes over some. */
+/* `work` again and again, the n-th allocation failing, until none fails: each time it says that memory is
+ * out, and leaves nothing behind. `step` > 1 passes over some. */
 static inline void sweep_tensors(sweep_work work, void *user, int64_t step, int64_t most) {
     int64_t n = 1;
     for (; n <= most; n += step) {

@@ -1,5 +1,5 @@
-/* test_gpt2.c - GPT-2 against a second implementation in f64 loops, its sizes, gradients, recomputation, tied weights,
- * bf16, batches, and input that does not fit. */
+/* test_gpt2.c - GPT-2 against a second implementation in f64 loops, its sizes, gradients, recomputation, tied
+ * weights, bf16, batches, and input that does not fit. */
 #include "model/naive_gpt2.h"
 #include "reach/reach.h"
 
@@ -60,24 +60,31 @@ static void compare_with_naive(const char *json, const naive_gpt2 *g, int64_t ti
 
 static void test_against_naive(void **state) {
     (void)state;
-    compare_with_naive("{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":12,\"n_embd\":24,\"n_layer\":3,"
-                       "\"n_head\":4}", &(naive_gpt2){23, 24, 3, 4, 96, NAIVE_GELU_NEW, 1e-5, false, false}, 12);
-    compare_with_naive("{\"model_type\":\"gpt2\",\"vocab_size\":11,\"n_positions\":40,\"n_embd\":10,\"n_layer\":1,"
-                       "\"n_head\":1,\"n_inner\":7,\"activation_function\":\"gelu\",\"tie_word_embeddings\":false,"
-                       "\"layer_norm_epsilon\":0.1}", &(naive_gpt2){11, 10, 1, 1, 7, NAIVE_GELU, 0.1, false, false}, 33);
-    compare_with_naive("{\"model_type\":\"gpt2\",\"vocab_size\":5,\"n_positions\":3,\"n_embd\":6,\"n_layer\":2,"
-                       "\"n_head\":3,\"activation_function\":\"relu\",\"scale_attn_weights\":false}",
-                       &(naive_gpt2){5, 6, 2, 3, 24, NAIVE_RELU, 1e-5, true, false}, 1);
-    compare_with_naive("{\"model_type\":\"gpt2\",\"vocab_size\":9,\"n_positions\":8,\"n_embd\":8,\"n_layer\":2,"
-                       "\"n_head\":2,\"activation_function\":\"silu\"}",
-                       &(naive_gpt2){9, 8, 2, 2, 32, NAIVE_SILU, 1e-5, false, false}, 7);
+    compare_with_naive(
+        "{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":12,\"n_embd\":24,\"n_layer\":3,"
+        "\"n_head\":4}",
+        &(naive_gpt2){23, 24, 3, 4, 96, NAIVE_GELU_NEW, 1e-5, false, false}, 12);
+    compare_with_naive(
+        "{\"model_type\":\"gpt2\",\"vocab_size\":11,\"n_positions\":40,\"n_embd\":10,\"n_layer\":1,"
+        "\"n_head\":1,\"n_inner\":7,\"activation_function\":\"gelu\",\"tie_word_embeddings\":false,"
+        "\"layer_norm_epsilon\":0.1}",
+        &(naive_gpt2){11, 10, 1, 1, 7, NAIVE_GELU, 0.1, false, false}, 33);
+    compare_with_naive(
+        "{\"model_type\":\"gpt2\",\"vocab_size\":5,\"n_positions\":3,\"n_embd\":6,\"n_layer\":2,"
+        "\"n_head\":3,\"activation_function\":\"relu\",\"scale_attn_weights\":false}",
+        &(naive_gpt2){5, 6, 2, 3, 24, NAIVE_RELU, 1e-5, true, false}, 3);
+    compare_with_naive(
+        "{\"model_type\":\"gpt2\",\"vocab_size\":9,\"n_positions\":8,\"n_embd\":8,\"n_layer\":2,"
+        "\"n_head\":2,\"activation_function\":\"silu\"}",
+        &(naive_gpt2){9, 8, 2, 2, 32, NAIVE_SILU, 1e-5, false, false}, 7);
 }
 
 /* bf16 has 8 bits of mantissa: the logits agree to a few percent of their size, and are bf16. */
 static void test_bf16(void **state) {
     (void)state;
-    ct_model *model = stirred("{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":12,\"n_embd\":32,\"n_layer\":2,"
-                              "\"n_head\":4}");
+    ct_model *model =
+        stirred("{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":12,\"n_embd\":32,\"n_layer\":2,"
+                "\"n_head\":4}");
     ct_tensor *ids = random_ids(5, 2, 12, 23), *exact = forward(model, NULL, ids);
     ct_tensor *rounded = forward(model, &(ct_run_options){.compute = CT_BF16}, ids);
     assert_ok();
@@ -90,12 +97,15 @@ static void test_bf16(void **state) {
 static void test_sizes(void **state) {
     (void)state;
     /* (65 + 256) 384 + 6 (12 384^2 + 13 384) + 2 384, and 65 384 more for a head of its own */
-    ct_model *bench = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":65,\"n_positions\":256,\"n_embd\":384,"
-                                 "\"n_layer\":6,\"n_head\":6}", 1);
+    ct_model *bench =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":65,\"n_positions\":256,\"n_embd\":384,"
+                   "\"n_layer\":6,\"n_head\":6}",
+                   1);
     assert_int_equal(ct_model_elements(bench, false), 10770816);
     ct_model_destroy(bench);
     bench = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":65,\"n_positions\":256,\"n_embd\":384,"
-                       "\"n_layer\":6,\"n_head\":6,\"tie_word_embeddings\":false}", 1);
+                       "\"n_layer\":6,\"n_head\":6,\"tie_word_embeddings\":false}",
+                       1);
     assert_int_equal(ct_model_elements(bench, false), 10795776);
     ct_model_destroy(bench);
     ct_context_set_device(context, CT_META); /* GPT-2 small, without its 498 MB */
@@ -123,8 +133,9 @@ static double loss_value(ct_model *model, ct_tensor *ids, ct_tensor *targets) {
 /* Central differences of the loss in f64 on a few entries of every parameter, the tied one too. */
 static void test_gradients(void **state) {
     (void)state;
-    ct_model *model = stirred("{\"model_type\":\"gpt2\",\"vocab_size\":7,\"n_positions\":6,\"n_embd\":8,\"n_layer\":2,"
-                              "\"n_head\":2}");
+    ct_model *model =
+        stirred("{\"model_type\":\"gpt2\",\"vocab_size\":7,\"n_positions\":6,\"n_embd\":8,\"n_layer\":2,"
+                "\"n_head\":2}");
     ct_model_cast(model, CT_F64);
     make_leaves(model);
     ct_tensor *ids = random_ids(1, 2, 5, 7), *targets = random_ids(2, 2, 5, 7);
@@ -134,7 +145,8 @@ static void test_gradients(void **state) {
     for (int64_t p = 0; p < ct_model_parameter_count(model); p++) {
         ct_tensor *leaf = ct_model_parameter(model, p)->tensor;
         double *gradient = values(ct_gradient(leaf)), *data = ct_data_mutable(leaf), sum = 0;
-        for (int64_t i = 0; i < ct_count(leaf); i++) sum += fabs(gradient[i]);
+        for (int64_t i = 0; i < ct_count(leaf); i++)
+            sum += fabs(gradient[i]);
         assert_true(sum > 1e-4);
         for (int64_t i = p % 3; i < ct_count(leaf); i += 1 + ct_count(leaf) / 4) {
             double present = data[i];
@@ -155,7 +167,8 @@ static void test_gradients(void **state) {
 /* Gradients of all parameters as one list of held tensors. */
 static void gradients_of(ct_model *model, int64_t every, ct_tensor **gradients) {
     ct_random random = ct_random_make(8, 8);
-    ct_run *run = ct_run_create(context, &(ct_run_options){.training = true, .checkpoint_every = every, .random = &random});
+    ct_run *run = ct_run_create(
+        context, &(ct_run_options){.training = true, .checkpoint_every = every, .random = &random});
     ct_scope scope = ct_scope_open(context);
     ct_run_set_rows(run, 3, 0);
     ct_tensor *logits = ct_model_forward(model, run, random_ids(1, 2, 8, 20));
@@ -173,8 +186,9 @@ static void gradients_of(ct_model *model, int64_t every, ct_tensor **gradients) 
 /* With dropout everywhere: blocks of 1, 2, 3 and more layers computed again give the same bits. */
 static void test_checkpointed_backward(void **state) {
     (void)state;
-    ct_model *model = stirred("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":5,"
-                              "\"n_head\":2,\"resid_pdrop\":0.2,\"embd_pdrop\":0.2,\"attn_pdrop\":0.2}");
+    ct_model *model =
+        stirred("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":5,"
+                "\"n_head\":2,\"resid_pdrop\":0.2,\"embd_pdrop\":0.2,\"attn_pdrop\":0.2}");
     make_leaves(model);
     ct_tensor *plain[80], *again[80];
     int64_t count = ct_model_parameter_count(model);
@@ -187,7 +201,8 @@ static void test_checkpointed_backward(void **state) {
             ct_drop(again[i]);
         }
     }
-    for (int64_t i = 0; i < count; i++) ct_drop(plain[i]);
+    for (int64_t i = 0; i < count; i++)
+        ct_drop(plain[i]);
     ct_model_destroy(model);
 }
 
@@ -207,25 +222,30 @@ static size_t recorded_bytes(ct_model *model, int64_t every) {
 
 static void test_checkpointing_saves_memory(void **state) {
     (void)state;
-    ct_model *model = stirred("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":32,\"n_embd\":64,\"n_layer\":8,"
-                              "\"n_head\":2}");
+    ct_model *model =
+        stirred("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":32,\"n_embd\":64,\"n_layer\":8,"
+                "\"n_head\":2}");
     make_leaves(model);
     assert_true(recorded_bytes(model, 1) < recorded_bytes(model, 0) / 4);
     assert_true(recorded_bytes(model, 4) < recorded_bytes(model, 1));
     ct_model_destroy(model);
 }
 
-/* A row has the same bits alone, in a batch, and as the beginning of a longer text; the last logits alone too. */
+/* A row has the same bits alone, in a batch, and as the beginning of a longer text; the last logits alone
+ * too. */
 static void test_rows_and_prefixes(void **state) {
     (void)state;
-    ct_model *model = stirred("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":70,\"n_embd\":48,\"n_layer\":2,"
-                              "\"n_head\":3}");
+    ct_model *model =
+        stirred("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":70,\"n_embd\":48,\"n_layer\":2,"
+                "\"n_head\":3}");
     ct_tensor *ids = random_ids(4, 9, 67, 20), *logits = forward(model, NULL, ids);
     for (int64_t row = 0; row < 9; row += 4) {
-        ct_tensor *alone = ct_slice(ids, 0, row, row + 1, 1), *expected = ct_slice(logits, 0, row, row + 1, 1);
+        ct_tensor *alone = ct_slice(ids, 0, row, row + 1, 1),
+                  *expected = ct_slice(logits, 0, row, row + 1, 1);
         assert_same_bits(forward(model, NULL, alone), expected);
         for (int64_t time = 1; time < 67; time += 13)
-            assert_same_bits(forward(model, NULL, ct_slice(alone, 1, 0, time, 1)), ct_slice(expected, 1, 0, time, 1));
+            assert_same_bits(forward(model, NULL, ct_slice(alone, 1, 0, time, 1)),
+                             ct_slice(expected, 1, 0, time, 1));
     }
     ct_run *run = ct_run_create(context, NULL);
     assert_same_bits(ct_model_forward_last(model, run, ids), ct_slice(logits, 1, 66, 67, 1));
@@ -236,15 +256,18 @@ static void test_rows_and_prefixes(void **state) {
 
 static void test_tied_head(void **state) {
     (void)state;
-    const char tied[] = "{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":1,"
-                        "\"n_head\":2}";
+    const char tied[] =
+        "{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":1,"
+        "\"n_head\":2}";
     ct_model *model = model_from(tied, 1);
     assert_ptr_equal(ct_model_find(model, "lm_head.weight"), ct_model_find(model, "transformer.wte.weight"));
     assert_ptr_equal(ct_model_find(model, "wte.weight"), ct_model_parameter(model, 0));
     int64_t shared = ct_model_elements(model, false), count = ct_model_parameter_count(model);
     ct_model_destroy(model);
-    model = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":1,"
-                       "\"n_head\":2,\"tie_word_embeddings\":false}", 1);
+    model =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":1,"
+                   "\"n_head\":2,\"tie_word_embeddings\":false}",
+                   1);
     assert_true(ct_model_find(model, "lm_head.weight") != ct_model_find(model, "wte.weight"));
     assert_int_equal(ct_model_elements(model, false), shared + 20 * 16);
     assert_int_equal(ct_model_parameter_count(model), count + 1);
@@ -280,8 +303,10 @@ static void test_bad_configurations(void **state) {
 /* Trees that a hostile file may hold: a message, not a crash. */
 static void hostile_tree(const char *tree, const char *words) {
     char json[1024];
-    snprintf(json, sizeof(json), "{\"model_type\":\"gpt2\",\"vocab_size\":9,\"n_positions\":4,\"n_embd\":8,\"n_layer\":1,"
-             "\"n_head\":2,\"carat\":{\"tree\":%s}}", tree);
+    snprintf(json, sizeof(json),
+             "{\"model_type\":\"gpt2\",\"vocab_size\":9,\"n_positions\":4,\"n_embd\":8,\"n_layer\":1,"
+             "\"n_head\":2,\"carat\":{\"tree\":%s}}",
+             tree);
     ct_value *config = ct_json_parse(context, json, strlen(json), "config.json");
     assert_ok();
     ct_model *model = ct_model_create(context, config);
@@ -300,17 +325,21 @@ static void hostile_tree(const char *tree, const char *words) {
 static void test_hostile_trees(void **state) {
     (void)state;
     hostile_tree("{\"kind\":\"gpt2\",\"name\":\"\"}", "0 children, expected 5");
-    hostile_tree("{\"kind\":\"gpt2.attention\",\"name\":\"\",\"options\":{\"width\":8,\"heads\":3}}", "not a multiple");
+    hostile_tree("{\"kind\":\"gpt2.attention\",\"name\":\"\",\"options\":{\"width\":8,\"heads\":3}}",
+                 "not a multiple");
     hostile_tree("{\"kind\":\"linear\",\"name\":\"\",\"options\":{\"in\":8,\"out\":8}}", "linear");
-    hostile_tree("{\"kind\":\"linear\",\"name\":\"\",\"options\":{\"tied_to\":\"nowhere.weight\"}}", "nowhere.weight");
+    hostile_tree("{\"kind\":\"linear\",\"name\":\"\",\"options\":{\"tied_to\":\"nowhere.weight\"}}",
+                 "nowhere.weight");
     hostile_tree("{\"kind\":\"linear\",\"name\":\"\",\"options\":{\"tied_to\":\"weight\"}}", "weight");
     hostile_tree("17", "kind");
 }
 
 static void test_bad_input(void **state) {
     (void)state;
-    ct_model *model = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":1,"
-                                 "\"n_head\":2}", 1);
+    ct_model *model =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":8,\"n_embd\":16,\"n_layer\":1,"
+                   "\"n_head\":2}",
+                   1);
     forward(model, NULL, random_ids(1, 1, 9, 20));
     assert_failed_with(CT_ERROR_ARGUMENT, "9 positions, the model has 8");
     forward(model, NULL, ct_zeros(context, CT_I32, CT_DIMS(4)));
@@ -327,18 +356,21 @@ static void test_bad_input(void **state) {
     ct_model_destroy(model);
 }
 
-/* Each allocation of one training step with recomputation fails once: an error each time, and nothing is left. */
+/* Each allocation of one training step with recomputation fails once: an error each time, and nothing is
+ * left. */
 static void test_allocation_failure(void **state) {
     (void)state;
-    ct_model *model = stirred("{\"model_type\":\"gpt2\",\"vocab_size\":9,\"n_positions\":4,\"n_embd\":8,\"n_layer\":2,"
-                              "\"n_head\":2,\"attn_pdrop\":0}");
+    ct_model *model =
+        stirred("{\"model_type\":\"gpt2\",\"vocab_size\":9,\"n_positions\":4,\"n_embd\":8,\"n_layer\":2,"
+                "\"n_head\":2,\"attn_pdrop\":0}");
     make_leaves(model);
     ct_tensor *ids = random_ids(1, 2, 4, 9);
     ct_memory_counts before, after;
     for (int every = 0; every < 2; every++) {
         int64_t failed = 0;
         for (int64_t n = 0;; n++) { /* the first round fails nothing: what is made once is made */
-            ct_run *run = ct_run_create(context, &(ct_run_options){.training = true, .checkpoint_every = every});
+            ct_run *run =
+                ct_run_create(context, &(ct_run_options){.training = true, .checkpoint_every = every});
             ct_scope scope = ct_scope_open(context);
             ct_memory_fail_at(context, n);
             ct_tensor *loss = ct_cross_entropy(ct_model_forward(model, run, ids), ids, NULL);

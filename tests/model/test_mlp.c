@@ -1,5 +1,5 @@
-/* test_mlp.c - the multilayer perceptron against worked numbers, its tree, its gradients, configurations that cannot
- * be. */
+/* test_mlp.c - the multilayer perceptron against worked numbers, its tree, its gradients, configurations that
+ * cannot be. */
 #include "reach/reach.h"
 
 static void assert_failed_with(ct_status status, const char *words) {
@@ -12,11 +12,12 @@ static void assert_failed_with(ct_status status, const char *words) {
 static void test_tree(void **state) {
     (void)state;
     ct_model *model = model_from("{\"model_type\":\"mlp\",\"sizes\":[5,7,6,2],\"dropout\":0.5}", 1);
-    static const char *const kinds[] = {"linear", "activation", "dropout", "linear",
-                                        "activation", "dropout", "linear"};
+    static const char *const kinds[] = {"linear",     "activation", "dropout", "linear",
+                                        "activation", "dropout",    "linear"};
     ct_module *root = ct_model_root(model);
     assert_int_equal(ct_module_child_count(root), 7);
-    for (int i = 0; i < 7; i++) assert_string_equal(ct_module_kind_of(ct_module_child(root, i))->name, kinds[i]);
+    for (int i = 0; i < 7; i++)
+        assert_string_equal(ct_module_kind_of(ct_module_child(root, i))->name, kinds[i]);
     static const char *const names[] = {"0.weight", "0.bias", "3.weight", "3.bias", "6.weight", "6.bias"};
     assert_int_equal(ct_model_parameter_count(model), 6);
     for (int i = 0; i < 6; i++) {
@@ -41,7 +42,8 @@ static void test_numbers(void **state) {
     (void)state;
     ct_model *model = model_from("{\"model_type\":\"mlp\",\"sizes\":[2,2,1]}", 1);
     static const double numbers[4][4] = {{1, 2, 3, -1}, {0.5, -1}, {5, 6}, {0.25}};
-    for (int i = 0; i < 4; i++) ct_write(ct_model_parameter(model, i)->tensor, CT_F64, numbers[i]);
+    for (int i = 0; i < 4; i++)
+        ct_write(ct_model_parameter(model, i)->tensor, CT_F64, numbers[i]);
     make_leaves(model);
     ct_run *run = ct_run_create(context, NULL);
     ct_tensor *x = ct_from_data(context, CT_F32, CT_DIMS(1, 2), (const float[]){1, -2});
@@ -52,7 +54,8 @@ static void test_numbers(void **state) {
     for (int i = 0; i < 4; i++) {
         ct_tensor *leaf = ct_model_parameter(model, i)->tensor;
         double *found = values(ct_gradient(leaf));
-        for (int64_t j = 0; j < ct_count(leaf); j++) assert_near(found[j], gradients[i][j], 0);
+        for (int64_t j = 0; j < ct_count(leaf); j++)
+            assert_near(found[j], gradients[i][j], 0);
         free(found);
     }
     ct_run_destroy(run);

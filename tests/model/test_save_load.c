@@ -1,11 +1,12 @@
-/* test_save_load.c - model folders: lossless in both directions, names with and without the prefix, tied weights,
- * buffers, types, extra parameters, and files that do not fit the configuration. */
+/* test_save_load.c - model folders: lossless in both directions, names with and without the prefix, tied
+ * weights, buffers, types, extra parameters, and files that do not fit the configuration. */
 #include "reach/reach.h"
 
 static char folder[] = "/tmp/carat-test-model-XXXXXX";
-static const char config_text[] = "{\n  \"model_type\": \"gpt2\",\n  \"vocab_size\": 11,\n  \"n_positions\": 6,\n"
-                                  "  \"n_embd\": 8,\n  \"n_layer\": 2,\n  \"n_head\": 2,\n"
-                                  "  \"layer_norm_epsilon\": 1e-05,\n  \"task_specific_params\": {\"a\": [1, null]}\n}\n";
+static const char config_text[] =
+    "{\n  \"model_type\": \"gpt2\",\n  \"vocab_size\": 11,\n  \"n_positions\": 6,\n"
+    "  \"n_embd\": 8,\n  \"n_layer\": 2,\n  \"n_head\": 2,\n"
+    "  \"layer_norm_epsilon\": 1e-05,\n  \"task_specific_params\": {\"a\": [1, null]}\n}\n";
 
 static int start_folder(void **state) {
     memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
@@ -37,7 +38,8 @@ static void assert_failed_with(ct_status status, const char *words) {
 
 static void assert_same_file(const char *a, const char *b) {
     size_t a_length, b_length;
-    char *a_text = ct_file_read(context, a, 1 << 24, &a_length), *b_text = ct_file_read(context, b, 1 << 24, &b_length);
+    char *a_text = ct_file_read(context, a, 1 << 24, &a_length),
+         *b_text = ct_file_read(context, b, 1 << 24, &b_length);
     assert_ok();
     assert_int_equal(a_length, b_length);
     assert_memory_equal(a_text, b_text, a_length);
@@ -80,10 +82,10 @@ static int list_entries(const fault *f, entry *list) {
     static const struct {
         const char *name;
         int64_t rows, columns;
-    } block[] = {{"ln_1.weight", 8, 0},        {"ln_1.bias", 8, 0},  {"attn.c_attn.weight", 8, 24},
-                 {"attn.c_attn.bias", 24, 0},  {"attn.c_proj.weight", 8, 8}, {"attn.c_proj.bias", 8, 0},
-                 {"ln_2.weight", 8, 0},        {"ln_2.bias", 8, 0},  {"mlp.c_fc.weight", 8, 32},
-                 {"mlp.c_fc.bias", 32, 0},     {"mlp.c_proj.weight", 32, 8}, {"mlp.c_proj.bias", 8, 0}};
+    } block[] = {{"ln_1.weight", 8, 0},       {"ln_1.bias", 8, 0},          {"attn.c_attn.weight", 8, 24},
+                 {"attn.c_attn.bias", 24, 0}, {"attn.c_proj.weight", 8, 8}, {"attn.c_proj.bias", 8, 0},
+                 {"ln_2.weight", 8, 0},       {"ln_2.bias", 8, 0},          {"mlp.c_fc.weight", 8, 32},
+                 {"mlp.c_fc.bias", 32, 0},    {"mlp.c_proj.weight", 32, 8}, {"mlp.c_proj.bias", 8, 0}};
     int n = 0;
     list[n++] = (entry){"wte.weight", 2, {11, 8}, 0, f->dtype};
     list[n++] = (entry){"wpe.weight", 2, {6, 8}, 0, f->dtype};
@@ -139,12 +141,14 @@ static void write_folder(const char *name, const fault *f) {
     int count = list_entries(f, list);
     for (int i = 0; i < count; i++) {
         entry *e = &list[i];
-        bool whole = f->bare || strcmp(e->name, "lm_head.weight") == 0 || (f->added && strcmp(e->name, f->added) == 0);
+        bool whole =
+            f->bare || strcmp(e->name, "lm_head.weight") == 0 || (f->added && strcmp(e->name, f->added) == 0);
         if (f->left_out && strcmp(e->name, f->left_out) == 0) continue;
         if (f->misshapen && strcmp(e->name, f->misshapen) == 0) e->shape[0]++;
         if (f->retyped && strcmp(e->name, f->retyped) == 0) e->dtype = CT_FILE_I32;
         e->count = 1;
-        for (int k = 0; k < e->rank; k++) e->count *= e->shape[k];
+        for (int k = 0; k < e->rank; k++)
+            e->count *= e->shape[k];
         snprintf(path, sizeof(path), "%s%.64s", whole ? "" : "transformer.", e->name);
         ct_safetensors_declare(writer, path, e->dtype, e->rank, e->shape);
     }
@@ -162,7 +166,8 @@ static void round_trip(const fault *f) {
     ct_file_write(context, at("in/tokenizer.json"), "{ }", 3);
     ct_model *model = load("in");
     double *wte = values(ct_model_find(model, "wte.weight")->tensor);
-    for (int i = 0; i < 88; i++) assert_true(wte[i] == element(f, "wte.weight", i));
+    for (int i = 0; i < 88; i++)
+        assert_true(wte[i] == element(f, "wte.weight", i));
     free(wte);
     ct_dtype dtype;
     ct_file_dtype_engine(f->dtype, &dtype);
@@ -198,7 +203,8 @@ static void test_config_kept(void **state) {
     write_folder("in", &(fault){.dtype = CT_FILE_F32});
     ct_model *model = load("in");
     ct_model_save(model, at("out"), CT_DTYPES);
-    ct_value *before = ct_json_read(context, at("in/config.json")), *after = ct_json_read(context, at("out/config.json"));
+    ct_value *before = ct_json_read(context, at("in/config.json")),
+             *after = ct_json_read(context, at("out/config.json"));
     assert_ok();
     assert_true(ct_value_equal(before, after)); /* nothing added to what was loaded */
     ct_model_save(model, at("half"), CT_BF16);
@@ -216,7 +222,8 @@ static void test_new_model(void **state) {
     ct_model *model = model_from(config_text, 4);
     assert_int_equal(ct_model_save(model, at("new/deeper"), CT_DTYPES), CT_OK);
     ct_value *config = ct_json_read(context, at("new/deeper/config.json"));
-    assert_string_equal(ct_value_as_string(ct_value_at(ct_value_get(config, "architectures"), 0), ""), "GPT2LMHeadModel");
+    assert_string_equal(ct_value_as_string(ct_value_at(ct_value_get(config, "architectures"), 0), ""),
+                        "GPT2LMHeadModel");
     assert_string_equal(ct_value_as_string(ct_value_get(config, "torch_dtype"), ""), "float32");
     ct_model *again = load("new/deeper");
     assert_same_weights(model, again);
@@ -243,11 +250,13 @@ static void test_changed_weights(void **state) {
         float numbers[88];
         ct_safetensors_read(file, ct_safetensors_need(file, names[i]), numbers, 0, sizeof(numbers));
         assert_ok();
-        for (int j = 0; j < 88; j++) assert_true(numbers[j] == 0.375f);
+        for (int j = 0; j < 88; j++)
+            assert_true(numbers[j] == 0.375f);
     }
     uint8_t mask[36];
     ct_safetensors_read(file, ct_safetensors_need(file, "transformer.h.1.attn.bias"), mask, 0, 36);
-    for (int i = 0; i < 36; i++) assert_int_equal(mask[i], i % 2);
+    for (int i = 0; i < 36; i++)
+        assert_int_equal(mask[i], i % 2);
     ct_safetensors_close(file);
     ct_model_destroy(model);
 }
@@ -261,7 +270,8 @@ static void test_types(void **state) {
     ct_model *model = load("f32");
     for (int i = 0; i < 4; i++) {
         write_folder("other", &(fault){.dtype = types[i]});
-        ct_model *converted = ct_model_load(context, at("other"), CT_F32); /* exact: small multiples of 1/64 */
+        ct_model *converted =
+            ct_model_load(context, at("other"), CT_F32); /* exact: small multiples of 1/64 */
         assert_ok();
         assert_same_weights(model, converted);
         ct_model_destroy(converted);
@@ -277,7 +287,8 @@ static void test_types(void **state) {
     ct_model_destroy(model);
 }
 
-/* Extra parameters of any type and shape come back with their bytes; those that are no numbers are not trained. */
+/* Extra parameters of any type and shape come back with their bytes; those that are no numbers are not
+ * trained. */
 static void test_extra_parameters(void **state) {
     (void)state;
     ct_model *model = model_from(config_text, 4);
@@ -315,14 +326,16 @@ static void test_bad_tensors(void **state) {
     (void)state;
     refused(&(fault){.dtype = CT_FILE_F32, .left_out = "h.1.mlp.c_fc.bias"}, CT_ERROR_FORMAT,
             "1 tensors are missing: transformer.h.1.mlp.c_fc.bias");
-    refused(&(fault){.dtype = CT_FILE_F32, .left_out = "wte.weight", .bare = true}, CT_ERROR_FORMAT, "1 tensors are missing: wte.weight");
+    refused(&(fault){.dtype = CT_FILE_F32, .left_out = "wte.weight", .bare = true}, CT_ERROR_FORMAT,
+            "1 tensors are missing: wte.weight");
     refused(&(fault){.dtype = CT_FILE_F32, .added = "transformer.h.2.ln_1.weight"}, CT_ERROR_FORMAT,
             "1 tensors that this model does not have: transformer.h.2.ln_1.weight");
     refused(&(fault){.dtype = CT_FILE_F32, .left_out = "ln_f.bias", .added = "ln_f.biass"}, CT_ERROR_FORMAT,
             "1 tensors are missing (transformer.ln_f.bias) and 1 do not belong to this model (ln_f.biass)");
     refused(&(fault){.dtype = CT_FILE_F32, .misshapen = "h.0.attn.c_attn.weight"}, CT_ERROR_SHAPE,
             "tensor \"transformer.h.0.attn.c_attn.weight\" is [9,24], the configuration asks for [8,24]");
-    refused(&(fault){.dtype = CT_FILE_F32, .retyped = "wpe.weight"}, CT_ERROR_TYPE, "tensor \"transformer.wpe.weight\" is I32");
+    refused(&(fault){.dtype = CT_FILE_F32, .retyped = "wpe.weight"}, CT_ERROR_TYPE,
+            "tensor \"transformer.wpe.weight\" is I32");
 }
 
 static void test_not_finite(void **state) {
@@ -402,7 +415,6 @@ static void test_allocation_failure(void **state) {
         ct_context_clear(context);
         ct_memory_read(context, &after);
         if (n == 0) before = after;
-        if (after.current_total != before.current_total) print_message("n %ld: %zu %zu\n", (long)n, after.current_total, before.current_total);
         assert_true(after.current_total == before.current_total);
         if (n > 0 && !was) break;
         failed += was;
@@ -412,10 +424,17 @@ static void test_allocation_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        folder_test(test_lossless),         folder_test(test_config_kept),  folder_test(test_new_model),
-        folder_test(test_changed_weights),  folder_test(test_types),        folder_test(test_extra_parameters),
-        folder_test(test_bad_tensors),      folder_test(test_not_finite),   folder_test(test_bad_folders),
-        folder_test(test_failing_disk),     folder_test(test_allocation_failure),
+        folder_test(test_lossless),
+        folder_test(test_config_kept),
+        folder_test(test_new_model),
+        folder_test(test_changed_weights),
+        folder_test(test_types),
+        folder_test(test_extra_parameters),
+        folder_test(test_bad_tensors),
+        folder_test(test_not_finite),
+        folder_test(test_bad_folders),
+        folder_test(test_failing_disk),
+        folder_test(test_allocation_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

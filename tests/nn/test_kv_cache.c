@@ -1,5 +1,5 @@
-/* test_kv_cache.c - decoding with keys and values of the past gives the bits of a full forward pass, for one sequence
- * and for rows of different lengths in one batch; selecting, exchanging and cutting rows; errors. */
+/* test_kv_cache.c - decoding with keys and values of the past gives the bits of a full forward pass, for one
+ * sequence and for rows of different lengths in one batch; selecting, exchanging and cutting rows; errors. */
 #include "reach/reach.h"
 
 enum { VOCABULARY = 30, CAPACITY = 24, LAYERS = 3 };
@@ -35,7 +35,8 @@ static ct_tensor *full_logits(ct_tensor *ids) {
     return logits;
 }
 
-static ct_tensor *cached(ct_run *run, ct_kv_cache *cache, const int64_t *rows, int64_t count, ct_tensor *ids) {
+static ct_tensor *cached(ct_run *run, ct_kv_cache *cache, const int64_t *rows, int64_t count,
+                         ct_tensor *ids) {
     ct_kv_cache_select(cache, rows, count);
     ct_tensor *logits = ct_model_forward(model, run, ids);
     ct_kv_cache_select(cache, NULL, 0);
@@ -48,7 +49,9 @@ static ct_run *cached_run(ct_kv_cache *cache) {
     return run;
 }
 
-static ct_tensor *part(ct_tensor *x, int64_t first, int64_t last) { return ct_slice(x, 1, first, last, 1); }
+static ct_tensor *part(ct_tensor *x, int64_t first, int64_t last) {
+    return ct_slice(x, 1, first, last, 1);
+}
 
 /* A prompt of 5 at once, then one position at a time, then 4 at once. */
 static void test_one_row(void **state) {
@@ -75,8 +78,8 @@ static void test_one_row(void **state) {
     ct_kv_cache_destroy(cache);
 }
 
-/* Three prompts of lengths 3, 9 and 6 fill their rows one by one; then all go on together, and each row has the bits
- * that it has alone. */
+/* Three prompts of lengths 3, 9 and 6 fill their rows one by one; then all go on together, and each row has
+ * the bits that it has alone. */
 static void test_rows_of_different_lengths(void **state) {
     (void)state;
     const int64_t lengths[] = {3, 9, 6}, steps = 5;
@@ -229,8 +232,9 @@ static void test_allocation_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cache_test(test_one_row), cache_test(test_rows_of_different_lengths), cache_test(test_swap_and_select),
-        cache_test(test_after_surgery), cache_test(test_errors), cache_test(test_allocation_failure),
+        cache_test(test_one_row),         cache_test(test_rows_of_different_lengths),
+        cache_test(test_swap_and_select), cache_test(test_after_surgery),
+        cache_test(test_errors),          cache_test(test_allocation_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

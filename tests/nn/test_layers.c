@@ -1,13 +1,15 @@
-/* test_layers.c - the basic module kinds against worked numbers, their initial weights, attention in sight against the
- * fused kernel, bf16 runs. */
+/* test_layers.c - the basic module kinds against worked numbers, their initial weights, attention in sight
+ * against the fused kernel, bf16 runs. */
 #include "nn/layers.h"
 #include "reach/reach.h"
 
 /* A model that is one module of `kind`, as a saved tree inside an mlp's configuration. */
 static ct_model *one(const char *kind, const char *options) {
     char text[512];
-    snprintf(text, sizeof(text), "{\"model_type\":\"mlp\",\"sizes\":[1,1],\"carat\":{\"tree\":{\"kind\":\"sequential\","
-             "\"name\":\"\",\"children\":[{\"kind\":\"%s\",\"name\":\"0\",\"options\":%s}]}}}", kind, options);
+    snprintf(text, sizeof(text),
+             "{\"model_type\":\"mlp\",\"sizes\":[1,1],\"carat\":{\"tree\":{\"kind\":\"sequential\","
+             "\"name\":\"\",\"children\":[{\"kind\":\"%s\",\"name\":\"0\",\"options\":%s}]}}}",
+             kind, options);
     return model_from(text, 77);
 }
 
@@ -17,11 +19,12 @@ static void set(ct_model *model, const char *name, const double *numbers) {
     assert_int_equal(ct_write(parameter->tensor, CT_F64, numbers), CT_OK);
 }
 
-static void runs_to(ct_model *model, const ct_run_options *options, ct_tensor *x, int count, const double *expected,
-                    double tolerance) {
+static void runs_to(ct_model *model, const ct_run_options *options, ct_tensor *x, int count,
+                    const double *expected, double tolerance) {
     ct_run *run = ct_run_create(context, options);
     double *found = values(ct_model_forward(model, run, x));
-    for (int i = 0; i < count; i++) assert_near(found[i], expected[i], tolerance);
+    for (int i = 0; i < count; i++)
+        assert_near(found[i], expected[i], tolerance);
     free(found);
     ct_run_destroy(run);
     ct_model_destroy(model);
@@ -84,8 +87,8 @@ static void test_activations(void **state) {
             NUMBERS(-0.5 * (1 - erf(1 / sqrt(2))), 0, 1 + erf(2 / sqrt(2))), 1e-6);
     runs_to(one("activation", "{\"function\":\"gelu_tanh\"}"), NULL, x, 3,
             NUMBERS(-0.5 * (1 - tanh(s * (1 + g))), 0, 1 + tanh(s * (2 + 8 * g))), 1e-6);
-    runs_to(one("activation", "{\"function\":\"silu\"}"), NULL, x, 3, NUMBERS(-1 / (1 + exp(1)), 0, 2 / (1 + exp(-2))),
-            1e-6);
+    runs_to(one("activation", "{\"function\":\"silu\"}"), NULL, x, 3,
+            NUMBERS(-1 / (1 + exp(1)), 0, 2 / (1 + exp(-2))), 1e-6);
 }
 
 static void test_dropout_module(void **state) {
@@ -94,8 +97,10 @@ static void test_dropout_module(void **state) {
     ct_model *dropout = one("dropout", "{\"probability\":0.5}");
     ct_run *run = ct_run_create(context, &(ct_run_options){.training = true});
     double *y = values(ct_model_forward(dropout, run, x)), zeros = 0;
-    for (int i = 0; i < 400; i++) zeros += y[i] == 0;
-    for (int i = 0; i < 400; i++) assert_true(y[i] == 0 || y[i] == 2);
+    for (int i = 0; i < 400; i++)
+        zeros += y[i] == 0;
+    for (int i = 0; i < 400; i++)
+        assert_true(y[i] == 0 || y[i] == 2);
     assert_true(zeros > 150 && zeros < 250); /* 200 expected, deviation 10 */
     free(y);
     ct_run_destroy(run);
@@ -114,20 +119,27 @@ static void test_initial_weights(void **state) {
     assert_true(most <= 0.125 && most > 0.124);
     assert_near(square / (0.125 * 0.125 / 3), 1, 0.05);
     ct_model *normal = one("linear", "{\"in\":64,\"out\":200,\"init_scale\":0.02}");
-    double *n = values(ct_model_find(normal, "0.weight")->tensor), *b = values(ct_model_find(normal, "0.bias")->tensor);
-    for (square = 0, most = 0; most < 12800; most++) square += n[(int)most] * n[(int)most] / 12800;
+    double *n = values(ct_model_find(normal, "0.weight")->tensor),
+           *b = values(ct_model_find(normal, "0.bias")->tensor);
+    for (square = 0, most = 0; most < 12800; most++)
+        square += n[(int)most] * n[(int)most] / 12800;
     assert_near(sqrt(square) / 0.02, 1, 0.03);
-    for (int i = 0; i < 200; i++) assert_true(b[i] == 0);
+    for (int i = 0; i < 200; i++)
+        assert_true(b[i] == 0);
     ct_model *norm = one("layer_norm", "{\"width\":8}");
-    double *gain = values(ct_model_find(norm, "0.weight")->tensor), *bias = values(ct_model_find(norm, "0.bias")->tensor);
-    for (int i = 0; i < 8; i++) assert_true(gain[i] == 1 && bias[i] == 0);
+    double *gain = values(ct_model_find(norm, "0.weight")->tensor),
+           *bias = values(ct_model_find(norm, "0.bias")->tensor);
+    for (int i = 0; i < 8; i++)
+        assert_true(gain[i] == 1 && bias[i] == 0);
     /* Draws are a function of the seed and the name alone. */
     ct_model *again = one("linear", "{\"in\":64,\"out\":200}");
     assert_same_bits(ct_model_find(uniform, "0.weight")->tensor, ct_model_find(again, "0.weight")->tensor);
     ct_model_initialize(again, 78);
-    assert_true(worst_difference(ct_model_find(uniform, "0.weight")->tensor, ct_model_find(again, "0.weight")->tensor) > 0);
+    assert_true(worst_difference(ct_model_find(uniform, "0.weight")->tensor,
+                                 ct_model_find(again, "0.weight")->tensor) > 0);
     double *all[] = {w, n, b, gain, bias};
-    for (int i = 0; i < 5; i++) free(all[i]);
+    for (int i = 0; i < 5; i++)
+        free(all[i]);
     ct_model_destroy(uniform);
     ct_model_destroy(normal);
     ct_model_destroy(norm);
@@ -146,14 +158,16 @@ static void test_attention_in_sight(void **state) {
     ct_tensor *bias = ct_random_normal_tensor(context, CT_F64, CT_DIMS(4, 5, 7), 0, 1, &random);
     ct_tensor *back = ct_random_normal_tensor(context, CT_F64, CT_DIMS(2, 4, 5, 6), 0, 1, &random);
     for (int which = 0; which < 4; which++) {
-        ct_attention_options o = {.causal = which & 1, .scale = which & 1 ? 0 : 0.7, .bias = which & 2 ? bias : NULL};
+        ct_attention_options o = {
+            .causal = which & 1, .scale = which & 1 ? 0 : 0.7, .bias = which & 2 ? bias : NULL};
         ct_tensor *seen = ct_attention_explicit(run, ct_model_root(holder), q, k, v, &o, 0);
         ct_tensor *fused = ct_attention(q, k, v, &o), *inputs[3] = {q, k, v}, *a[3], *b[3];
         assert_true(worst_difference(seen, fused) < 1e-12);
         ct_grad(&seen, 1, &back, inputs, 3, a, CT_GRAD_DEFAULT);
         ct_grad(&fused, 1, &back, inputs, 3, b, CT_GRAD_DEFAULT);
         assert_ok();
-        for (int i = 0; i < 3; i++) assert_true(worst_difference(a[i], b[i]) < 1e-12);
+        for (int i = 0; i < 3; i++)
+            assert_true(worst_difference(a[i], b[i]) < 1e-12);
     }
     ct_drop(q);
     ct_drop(k);
@@ -181,9 +195,14 @@ static void test_bf16(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        reach_test(test_linear_and_conv1d), reach_test(test_embedding),       reach_test(test_norms),
-        reach_test(test_activations),       reach_test(test_dropout_module),  reach_test(test_initial_weights),
-        reach_test(test_attention_in_sight), reach_test(test_bf16),
+        reach_test(test_linear_and_conv1d),
+        reach_test(test_embedding),
+        reach_test(test_norms),
+        reach_test(test_activations),
+        reach_test(test_dropout_module),
+        reach_test(test_initial_weights),
+        reach_test(test_attention_in_sight),
+        reach_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

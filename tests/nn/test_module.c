@@ -1,5 +1,5 @@
-/* test_module.c - the module tree: building, paths, slots, surgery, its description as values, and errors that name
- * what is wrong. */
+/* test_module.c - the module tree: building, paths, slots, surgery, its description as values, and errors
+ * that name what is wrong. */
 #include "reach/reach.h"
 
 static ct_module *make(const char *kind, const char *name, const char *options) {
@@ -24,7 +24,8 @@ static ct_module *sample_tree(void) {
 
 static void assert_failed_with(ct_status status, const char *part) {
     assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), part)) fail_msg("\"%s\" not in \"%s\"", part, ct_context_message(context));
+    if (!strstr(ct_context_message(context), part))
+        fail_msg("\"%s\" not in \"%s\"", part, ct_context_message(context));
     ct_context_clear(context);
 }
 
@@ -100,7 +101,8 @@ static void test_remove_keeps_words(void **state) {
     (void)state;
     ct_module *root = make("sequential", "", NULL);
     const char *const names[] = {"0", "norm", "2"};
-    for (int i = 0; i < 3; i++) ct_module_add(root, make("dropout", names[i], NULL));
+    for (int i = 0; i < 3; i++)
+        ct_module_add(root, make("dropout", names[i], NULL));
     ct_module_remove(ct_module_child(root, 0));
     assert_string_equal(ct_module_name(ct_module_child(root, 0)), "norm");
     assert_string_equal(ct_module_name(ct_module_child(root, 1)), "1");
@@ -112,7 +114,8 @@ static void test_values(void **state) {
     ct_module *root = sample_tree();
     ct_value *tree = ct_module_to_value(root);
     assert_string_equal(ct_value_as_string(ct_value_get(tree, "kind"), ""), "sequential");
-    assert_string_equal(ct_value_as_string(ct_value_get_path(tree, "children.1.options.function"), ""), "silu");
+    assert_string_equal(ct_value_as_string(ct_value_get_path(tree, "children.1.options.function"), ""),
+                        "silu");
     ct_module *again = ct_module_from_value(context, tree);
     assert_ok();
     ct_value *tree_again = ct_module_to_value(again);
@@ -144,13 +147,16 @@ static void test_bad_input(void **state) {
     assert_null(make("linear", "x", "{\"in\":0}"));
     assert_failed_with(CT_ERROR_ARGUMENT, "in");
     refused_tree("{\"name\":\"a\"}", CT_ERROR_FORMAT, "tree.json:1");
-    refused_tree("{\"kind\":\"sequential\",\"children\":[{\"kind\":\"linear\",\"options\":{\"in\":1,\"out\":2}},"
-                 "{\"kind\":\"drop_out\"}]}", CT_ERROR_NOT_FOUND, "\"dropout\"");
+    refused_tree(
+        "{\"kind\":\"sequential\",\"children\":[{\"kind\":\"linear\",\"options\":{\"in\":1,\"out\":2}},"
+        "{\"kind\":\"drop_out\"}]}",
+        CT_ERROR_NOT_FOUND, "\"dropout\"");
     refused_tree("[1]", CT_ERROR_FORMAT, "kind");
 }
 
 static ct_status many_slots(ct_module *module) {
-    for (int i = 0; i < 9; i++) ct_module_slot(module, "weight", 0, NULL, (ct_slot_options){0});
+    for (int i = 0; i < 9; i++)
+        ct_module_slot(module, "weight", 0, NULL, (ct_slot_options){0});
     return ct_context_status(context);
 }
 static ct_status flat_slot(ct_module *module) {
@@ -219,9 +225,14 @@ static void test_allocation_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        reach_test(test_paths_and_slots),    reach_test(test_visit),     reach_test(test_surgery),
-        reach_test(test_remove_keeps_words), reach_test(test_values),    reach_test(test_bad_input),
-        reach_test(test_kinds_from_outside), reach_test(test_allocation_failure),
+        reach_test(test_paths_and_slots),
+        reach_test(test_visit),
+        reach_test(test_surgery),
+        reach_test(test_remove_keeps_words),
+        reach_test(test_values),
+        reach_test(test_bad_input),
+        reach_test(test_kinds_from_outside),
+        reach_test(test_allocation_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_run.c - runs: overlays and their cache, taps and their patterns, dropout that does not depend on how a batch is
- * cut, the memory of a chain of modules. */
+/* test_run.c - runs: overlays and their cache, taps and their patterns, dropout that does not depend on how a
+ * batch is cut, the memory of a chain of modules. */
 #include "nn/run.h"
 #include "reach/reach.h"
 
@@ -11,14 +11,22 @@ static void test_patterns(void **state) {
         const char *pattern, *text;
         bool matches;
     } cases[] = {
-        {"h.*.attn.probs", "h.0.attn.probs", true},   {"h.*.attn.probs", "h.11.attn.probs", true},
-        {"h.*.attn.probs", "h.0.mlp.act", false},     {"h.*.attn.probs", "h.0.attn.probs.x", false},
-        {"h.1.attn.probs", "h.11.attn.probs", false}, {"*", "", true},
-        {"*", "anything.at.all", true},               {"", "", true},
-        {"", "x", false},                             {"a*b*c", "aXbXbc", true},
-        {"a*b*c", "acb", false},                      {"*ab", "aab", true},
-        {"*ab", "aba", false},                        {"**", "x", true},
-        {"a*", "a", true},                            {"a*a", "a", false},
+        {"h.*.attn.probs", "h.0.attn.probs", true},
+        {"h.*.attn.probs", "h.11.attn.probs", true},
+        {"h.*.attn.probs", "h.0.mlp.act", false},
+        {"h.*.attn.probs", "h.0.attn.probs.x", false},
+        {"h.1.attn.probs", "h.11.attn.probs", false},
+        {"*", "", true},
+        {"*", "anything.at.all", true},
+        {"", "", true},
+        {"", "x", false},
+        {"a*b*c", "aXbXbc", true},
+        {"a*b*c", "acb", false},
+        {"*ab", "aab", true},
+        {"*ab", "aba", false},
+        {"**", "x", true},
+        {"a*", "a", true},
+        {"a*a", "a", false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         if (ct_pattern_matches(cases[i].pattern, cases[i].text) != cases[i].matches)
@@ -88,11 +96,13 @@ static void test_overlay_resolves_another_slot(void **state) {
     (void)state;
     ct_model *model = tiny_mlp();
     ct_run *run = ct_run_create(context, NULL);
-    scaled doubled = {.factor = 2, .also = ct_module_slot_named(ct_module_find(ct_model_root(model), "2"), "bias")};
+    scaled doubled = {.factor = 2,
+                      .also = ct_module_slot_named(ct_module_find(ct_model_root(model), "2"), "bias")};
     ct_run_push_overlay(run, &(ct_overlay){scale, &doubled});
     assert_near(answer(model, run), (10 * 2 + 4) * 6 + 8, 0);
     assert_int_equal(doubled.calls, 4);
-    for (int i = 0; i < 15; i++) assert_int_equal(ct_run_push_overlay(run, &(ct_overlay){scale, &doubled}), CT_OK);
+    for (int i = 0; i < 15; i++)
+        assert_int_equal(ct_run_push_overlay(run, &(ct_overlay){scale, &doubled}), CT_OK);
     assert_int_equal(ct_run_push_overlay(run, &(ct_overlay){scale, &doubled}), CT_ERROR_UNSUPPORTED);
     assert_non_null(strstr(ct_context_message(context), "at most 16"));
     ct_context_clear(context);
@@ -105,14 +115,16 @@ static void test_many_slots(void **state) {
     (void)state;
     enum { LAYERS = 60 };
     char text[1024] = "{\"model_type\":\"mlp\",\"activation\":\"none\",\"sizes\":[1";
-    for (int i = 0; i < LAYERS; i++) strcat(text, ",1");
+    for (int i = 0; i < LAYERS; i++)
+        strcat(text, ",1");
     ct_model *model = model_from(strcat(text, "]}"), 1);
     for (int64_t i = 0; i < ct_model_parameter_count(model); i++)
         ct_fill(ct_model_parameter(model, i)->tensor, i % 2 ? 1 : 0.5); /* weights 0.5, biases 1 */
     ct_run *run = ct_run_create(context, NULL);
     scaled doubled = {.factor = 2};
     ct_run_push_overlay(run, &(ct_overlay){scale, &doubled});
-    for (int pass = 0; pass < 2; pass++) assert_near(answer(model, run), 10 + 2 * LAYERS, 0);
+    for (int pass = 0; pass < 2; pass++)
+        assert_near(answer(model, run), 10 + 2 * LAYERS, 0);
     assert_int_equal(doubled.calls, 2 * LAYERS);
     ct_run_destroy(run);
     ct_model_destroy(model);
@@ -182,9 +194,11 @@ static void test_dropout_does_not_see_micro_batches(void **state) {
     for (int c = 0; c < 3; c++)
         for (int part = 0; part < 3; part++) {
             int64_t first = cuts[c][part], last = cuts[c][part + 1];
-            if (first < last) assert_same_bits(dropped(7, first, last, 1), ct_slice(whole, 0, first, last, 1));
+            if (first < last)
+                assert_same_bits(dropped(7, first, last, 1), ct_slice(whole, 0, first, last, 1));
         }
-    assert_true(worst_difference(whole, dropped(8, 0, ROWS, 1)) > 0); /* another step, another seed: other masks */
+    assert_true(worst_difference(whole, dropped(8, 0, ROWS, 1)) >
+                0); /* another step, another seed: other masks */
     assert_true(worst_difference(whole, dropped(7, 0, ROWS, 2)) > 0);
 }
 
@@ -211,7 +225,8 @@ static void test_dropout_values(void **state) {
 
 static size_t chain_peak(int layers) {
     char text[2048] = "{\"model_type\":\"mlp\",\"sizes\":[64";
-    for (int i = 0; i < layers; i++) strcat(text, ",64");
+    for (int i = 0; i < layers; i++)
+        strcat(text, ",64");
     ct_model *model = model_from(strcat(text, "]}"), 1);
     ct_run *run = ct_run_create(context, NULL);
     ct_memory_counts counts;

@@ -7,7 +7,8 @@
 #include <math.h>
 
 /* A leaf of f32 values; it belongs to the open scope. */
-static inline ct_parameter make_parameter(ct_context *context, const char *name, const float *values, int64_t count) {
+static inline ct_parameter make_parameter(ct_context *context, const char *name, const float *values,
+                                          int64_t count) {
     ct_tensor *tensor = ct_from_data(context, CT_F32, CT_DIMS(count), values);
     ct_require_grad(tensor, true);
     return (ct_parameter){.name = (char *)(uintptr_t)name, .tensor = tensor, .trainable = true};
@@ -15,10 +16,13 @@ static inline ct_parameter make_parameter(ct_context *context, const char *name,
 
 static inline void set_gradient(ct_parameter *p, const float *values) {
     ct_context *context = ct_context_of(p->tensor);
-    ct_gradient_set(p->tensor, ct_from_data(context, CT_F32, ct_ndim(p->tensor), ct_shape(p->tensor), values));
+    ct_gradient_set(p->tensor,
+                    ct_from_data(context, CT_F32, ct_ndim(p->tensor), ct_shape(p->tensor), values));
 }
 
-static inline const float *values_of(const ct_parameter *p) { return ct_data(p->tensor); }
+static inline const float *values_of(const ct_parameter *p) {
+    return ct_data(p->tensor);
+}
 
 static inline ct_optimizer *make_optimizer(ct_context *context, const char *method, const char *options) {
     ct_value *map = options ? ct_json_parse(context, options, strlen(options), "options") : NULL;

@@ -1,5 +1,5 @@
-/* test_optimizer.c - AdamW and SGD against worked numbers and against plain loops over torch's formulas in f64; the
- * chain, groups, states, the gradient norm. */
+/* test_optimizer.c - AdamW and SGD against worked numbers and against plain loops over torch's formulas in
+ * f64; the chain, groups, states, the gradient norm. */
 #include "optimizer/parameters.h"
 
 static void adamw_by_hand(void **state) {
@@ -17,10 +17,12 @@ static void adamw_by_hand(void **state) {
     assert_near(values_of(&p)[1], -1.998 + 0.01, 1e-6);
     set_gradient(&p, (const float[]){-0.5f, 0.0f});
     assert_int_equal(ct_optimizer_step(optimizer, 0.01, 1.0), CT_OK);
-    /* Second step: m = 0.9 * 0.05 - 0.05 = -0.005, corrected by 1 - 0.81; v = 0.25 corrected: update -0.0263158/0.5. */
+    /* Second step: m = 0.9 * 0.05 - 0.05 = -0.005, corrected by 1 - 0.81; v = 0.25 corrected: update
+     * -0.0263158/0.5. */
     assert_near(values_of(&p)[0], 0.989 * 0.999 + 0.01 * (0.005 / 0.19) / 0.5, 1e-6);
     /* m = 0.9 * -0.3 / 0.19; v = 0.999 * 0.009 / (1 - 0.999^2). */
-    assert_near(values_of(&p)[1], -1.988 * 0.999 + 0.01 * (0.27 / 0.19) / sqrt(0.999 * 0.009 / 0.001999), 1e-6);
+    assert_near(values_of(&p)[1], -1.988 * 0.999 + 0.01 * (0.27 / 0.19) / sqrt(0.999 * 0.009 / 0.001999),
+                1e-6);
     assert_int_equal(ct_optimizer_steps(optimizer), 2);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
@@ -87,14 +89,16 @@ static void sgd_loop(numbers *n, int step, double rate, const settings *s) {
 static void set_noise(ct_parameter *p, int64_t count, int step) {
     float *gradient = malloc((size_t)count * sizeof(float));
     assert_non_null(gradient);
-    for (int64_t i = 0; i < count; i++) gradient[i] = (float)noise(i, step);
+    for (int64_t i = 0; i < count; i++)
+        gradient[i] = (float)noise(i, step);
     set_gradient(p, gradient);
     free(gradient);
 }
 
 static void start_values(numbers *n, float *w) {
     memset(n, 0, sizeof(*n));
-    for (int i = 0; i < COUNT; i++) n->w[i] = w[i] = (float)noise(i, 0);
+    for (int i = 0; i < COUNT; i++)
+        n->w[i] = w[i] = (float)noise(i, 0);
 }
 
 static const settings cases[] = {
@@ -104,9 +108,17 @@ static const settings cases[] = {
     {.method = "sgd", .decay = 0.1, .scale = 0.5},
     {.method = "sgd", .options = "{\"dampening\": 0.5}", .dampening = 0.5, .scale = 1},
     {.method = "sgd", .options = "{\"momentum\": 0.9}", .momentum = 0.9, .decay = 0.01, .scale = 1},
-    {.method = "sgd", .options = "{\"momentum\": 0.9, \"dampening\": 0.3}", .momentum = 0.9, .dampening = 0.3, .scale = 1},
-    {.method = "sgd", .options = "{\"momentum\": 0.8, \"nesterov\": true}", .momentum = 0.8, .nesterov = true,
-     .decay = 0.05, .scale = 2},
+    {.method = "sgd",
+     .options = "{\"momentum\": 0.9, \"dampening\": 0.3}",
+     .momentum = 0.9,
+     .dampening = 0.3,
+     .scale = 1},
+    {.method = "sgd",
+     .options = "{\"momentum\": 0.8, \"nesterov\": true}",
+     .momentum = 0.8,
+     .nesterov = true,
+     .decay = 0.05,
+     .scale = 2},
 };
 
 static void like_torch(void **state) {
@@ -123,8 +135,10 @@ static void like_torch(void **state) {
         double rate = 0.01 / step;
         set_noise(&p, COUNT, step);
         assert_int_equal(ct_optimizer_step(optimizer, rate / 2, s->scale), CT_OK); /* the group doubles it */
-        if (*s->method == 'a') adamw_loop(&n, step, rate, s->decay, s->scale);
-        else sgd_loop(&n, step, rate, s);
+        if (*s->method == 'a')
+            adamw_loop(&n, step, rate, s->decay, s->scale);
+        else
+            sgd_loop(&n, step, rate, s);
     }
     for (int i = 0; i < COUNT; i++) {
         double error = fabs(values_of(&p)[i] - n.w[i]);
@@ -155,11 +169,19 @@ static void fused_equals_the_links(void **state) {
     ct_optimizer_add(optimizer, &p, &(ct_parameter_group){1.0, 0.1});
     for (int step = 1; step <= 5; step++) {
         set_noise(&p, COUNT, step);
-        for (int i = 0; i < COUNT; i++) g[i] = 0.5f * (float)noise(i, step);
-        ct_optimizer_range range = {.options = options, .step = step, .learning_rate = 0.01, .count = COUNT,
-                                    .weight = w, .gradient = g, .state = {m, v}, .update = update};
+        for (int i = 0; i < COUNT; i++)
+            g[i] = 0.5f * (float)noise(i, step);
+        ct_optimizer_range range = {.options = options,
+                                    .step = step,
+                                    .learning_rate = 0.01,
+                                    .count = COUNT,
+                                    .weight = w,
+                                    .gradient = g,
+                                    .state = {m, v},
+                                    .update = update};
         method->direction(&range);
-        for (int i = 0; i < COUNT; i++) w[i] = w[i] * (float)(1 - 0.01 * 0.1) - 0.01f * update[i];
+        for (int i = 0; i < COUNT; i++)
+            w[i] = w[i] * (float)(1 - 0.01 * 0.1) - 0.01f * update[i];
         assert_int_equal(ct_optimizer_step(optimizer, 0.01, 0.5), CT_OK);
     }
     char name[64];
@@ -168,7 +190,8 @@ static void fused_equals_the_links(void **state) {
     for (int i = 0; i < COUNT; i++) {
         if (!(fabs(values_of(&p)[i] - w[i]) < 5e-7)) fail_msg("weight %.9g and %.9g", values_of(&p)[i], w[i]);
         if (!(fabs(first[i] - m[i]) < 1e-6)) fail_msg("first moment %.9g and %.9g", first[i], m[i]);
-        if (!(fabs(second[i] - v[i]) <= 1e-6 * v[i])) fail_msg("second moment %.9g and %.9g", second[i], v[i]);
+        if (!(fabs(second[i] - v[i]) <= 1e-6 * v[i]))
+            fail_msg("second moment %.9g and %.9g", second[i], v[i]);
     }
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
@@ -182,7 +205,8 @@ static void run_large(int threads, const char *method, const char *options, floa
     ct_scope scope = ct_scope_open(context);
     float *w = malloc(LARGE * sizeof(float));
     assert_non_null(w);
-    for (int i = 0; i < LARGE; i++) w[i] = (float)noise(i, 0);
+    for (int i = 0; i < LARGE; i++)
+        w[i] = (float)noise(i, 0);
     ct_parameter p = make_parameter(context, "w", w, LARGE);
     ct_optimizer *optimizer = make_optimizer(context, method, options);
     ct_optimizer_add(optimizer, &p, &(ct_parameter_group){1.0, 0.1});
@@ -201,7 +225,8 @@ static void run_large(int threads, const char *method, const char *options, floa
 static void same_bits_for_any_threads(void **state) {
     (void)state;
     static float one[LARGE], other[LARGE];
-    static const char *const methods[][2] = {{"adamw", NULL}, {"sgd", "{\"momentum\": 0.9, \"nesterov\": true}"}};
+    static const char *const methods[][2] = {{"adamw", NULL},
+                                             {"sgd", "{\"momentum\": 0.9, \"nesterov\": true}"}};
     for (int k = 0; k < 2; k++) {
         double norm = 0, norm_other = 0;
         run_large(1, methods[k][0], methods[k][1], one, &norm);
@@ -342,7 +367,7 @@ static void refuses(void **state) {
     ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "optimizer.beta1", "1.5");
     ct_optimizer *optimizer = make_optimizer(context, "sgd", NULL);
     ct_tensor *half = ct_zeros(context, CT_BF16, CT_DIMS(2));
-    ct_parameter p = {.name = (char *)(uintptr_t)"half", .tensor = half, .trainable = true};
+    ct_parameter p = {.name = (char *)(uintptr_t) "half", .tensor = half, .trainable = true};
     assert_int_equal(ct_optimizer_add(optimizer, &p, &(ct_parameter_group){1, 0}), CT_ERROR_TYPE);
     ASSERT_ERROR(context, CT_ERROR_TYPE, "\"half\"", "bf16", "expected contiguous f32");
     assert_int_equal(ct_optimizer_state_count(optimizer), 0);
@@ -372,14 +397,27 @@ static void survives_failures(void **state) {
     sweep_tensors(work_of_a_step, NULL, 1, 200);
 }
 
-#define CASE(n) {"like_torch " #n, like_torch, NULL, NULL, (void *)(uintptr_t)&cases[n]}
+#define CASE(n)                                                                                              \
+    { "like_torch " #n, like_torch, NULL, NULL, (void *)(uintptr_t)&cases[n] }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adamw_by_hand), cmocka_unit_test(sgd_by_hand),
-        CASE(0), CASE(1), CASE(2), CASE(3), CASE(4), CASE(5), CASE(6), CASE(7),
-        cmocka_unit_test(fused_equals_the_links), cmocka_unit_test(same_bits_for_any_threads),
-        cmocka_unit_test(names_and_states), cmocka_unit_test(sgd_state), cmocka_unit_test(leaves_alone),
-        cmocka_unit_test(groups_have_rates_and_decays), cmocka_unit_test(refuses), cmocka_unit_test(survives_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(adamw_by_hand),
+                                       cmocka_unit_test(sgd_by_hand),
+                                       CASE(0),
+                                       CASE(1),
+                                       CASE(2),
+                                       CASE(3),
+                                       CASE(4),
+                                       CASE(5),
+                                       CASE(6),
+                                       CASE(7),
+                                       cmocka_unit_test(fused_equals_the_links),
+                                       cmocka_unit_test(same_bits_for_any_threads),
+                                       cmocka_unit_test(names_and_states),
+                                       cmocka_unit_test(sgd_state),
+                                       cmocka_unit_test(leaves_alone),
+                                       cmocka_unit_test(groups_have_rates_and_decays),
+                                       cmocka_unit_test(refuses),
+                                       cmocka_unit_test(survives_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* reach.h - what the programs of tests/reach share: cmocka, the public headers, a context with a clean-up check,
- * reading tensors as doubles. They use public headers only: what they do needs no change to the engine. */
+/* reach.h - what the programs of tests/reach share: cmocka, the public headers, a context with a clean-up
+ * check, reading tensors as doubles. They use public headers only: what they do needs no change to the
+ * engine. */
 #ifndef CARAT_TESTS_REACH_H
 #define CARAT_TESTS_REACH_H
 
@@ -33,7 +34,8 @@ static int finish(void **state) {
     ct_memory_counts counts;
     ct_memory_read(context, &counts);
     size_t left = 0;
-    for (int i = CT_MEMORY_WEIGHTS; i <= CT_MEMORY_ACTIVATIONS; i++) left += counts.current[i];
+    for (int i = CT_MEMORY_WEIGHTS; i <= CT_MEMORY_ACTIVATIONS; i++)
+        left += counts.current[i];
     ct_context_destroy(context);
     context = NULL;
     if (left) print_error("%zu bytes of tensors were left\n", left);
@@ -42,17 +44,17 @@ static int finish(void **state) {
 
 #define reach_test(name) cmocka_unit_test_setup_teardown(name, start, finish)
 
-#define assert_ok()                                                                                                    \
-    do {                                                                                                               \
-        if (ct_failed(context)) fail_msg("%s", ct_context_message(context));                                           \
+#define assert_ok()                                                                                          \
+    do {                                                                                                     \
+        if (ct_failed(context)) fail_msg("%s", ct_context_message(context));                                 \
     } while (0)
 
 /* |found - expected| <= tolerance * max(1, |expected|) */
-#define assert_near(found, expected, tolerance)                                                                        \
-    do {                                                                                                               \
-        double found_ = (found), expected_ = (expected);                                                               \
-        if (!(fabs(found_ - expected_) <= (tolerance) * fmax(1, fabs(expected_))))                                     \
-            fail_msg("found %.12g, expected %.12g", found_, expected_);                                                \
+#define assert_near(found, expected, tolerance)                                                              \
+    do {                                                                                                     \
+        double found_ = (found), expected_ = (expected);                                                     \
+        if (!(fabs(found_ - expected_) <= (tolerance)*fmax(1, fabs(expected_))))                             \
+            fail_msg("found %.12g, expected %.12g", found_, expected_);                                      \
     } while (0)
 
 static inline double item(ct_tensor *tensor) {
@@ -85,7 +87,8 @@ static inline void assert_same_bits(ct_tensor *a, ct_tensor *b) {
 static inline double worst_difference(ct_tensor *a, ct_tensor *b) {
     double *x = values(a), *y = values(b), worst = 0;
     assert_true(ct_count(a) == ct_count(b));
-    for (int64_t i = 0; i < ct_count(a); i++) worst = fmax(worst, fabs(x[i] - y[i]));
+    for (int64_t i = 0; i < ct_count(a); i++)
+        worst = fmax(worst, fabs(x[i] - y[i]));
     free(x);
     free(y);
     return worst;

@@ -1,6 +1,6 @@
-/* reach_a_supernet.c - a supernet (BigNAS, arXiv:2003.11142): children of several widths are strided views of one set
- * of weights, trained in turn by the sandwich rule. Gradients land in the entries that a child uses and are zero
- * elsewhere; a finished child is cut out by a copy. */
+/* reach_a_supernet.c - a supernet (BigNAS, arXiv:2003.11142): children of several widths are strided views of
+ * one set of weights, trained in turn by the sandwich rule. Gradients land in the entries that a child uses
+ * and are zero elsewhere; a finished child is cut out by a copy. */
 #include "reach.h"
 
 enum { IN = 12, HIDDEN = 64, CLASSES = 5, SAMPLES = 200 };
@@ -22,7 +22,8 @@ static supernet supernet_make(ct_dtype dtype) {
 
 static void supernet_free(supernet *net) {
     ct_tensor *all[] = {net->w1, net->b1, net->w2, net->b2};
-    for (int i = 0; i < 4; i++) ct_drop(all[i]);
+    for (int i = 0; i < 4; i++)
+        ct_drop(all[i]);
 }
 
 /* The child's weights are views: a prefix of rows of w1, a strided prefix of columns of w2. */
@@ -55,12 +56,16 @@ static void test_gradients_land_in_the_prefix(void **state) {
     double *g1 = values(ct_gradient(net.w1)), *g2 = values(ct_gradient(net.w2)), inside = 0;
     for (int64_t i = 0; i < HIDDEN; i++) {
         for (int64_t j = 0; j < IN; j++) {
-            if (i >= width) assert_true(g1[i * IN + j] == 0);
-            else inside += fabs(g1[i * IN + j]);
+            if (i >= width)
+                assert_true(g1[i * IN + j] == 0);
+            else
+                inside += fabs(g1[i * IN + j]);
         }
         for (int64_t c = 0; c < CLASSES; c++) {
-            if (i >= width) assert_true(g2[c * HIDDEN + i] == 0);
-            else inside += fabs(g2[c * HIDDEN + i]);
+            if (i >= width)
+                assert_true(g2[c * HIDDEN + i] == 0);
+            else
+                inside += fabs(g2[c * HIDDEN + i]);
         }
     }
     assert_true(inside > 0.1);
@@ -91,7 +96,8 @@ static void test_kernel_slice(void **state) {
     ct_drop(w);
 }
 
-/* The children's losses on one batch: the biggest learns the labels, the others its soft labels (detached). */
+/* The children's losses on one batch: the biggest learns the labels, the others its soft labels (detached).
+ */
 static ct_tensor *sandwich_loss(const supernet *net, ct_tensor *x, ct_tensor *labels, const int64_t *children,
                                 int count) {
     ct_tensor *biggest = child_forward(net, HIDDEN, x);
@@ -112,7 +118,8 @@ static void test_accumulated_gradient(void **state) {
     ct_tensor *soft = ct_detach(ct_softmax(child_forward(&net, HIDDEN, x), -1));
     for (int child = 0; child < 3; child++) {
         ct_tensor *targets = widths[child] == HIDDEN ? labels : soft;
-        ct_backward(ct_cross_entropy(child_forward(&net, widths[child], x), targets, NULL), NULL, CT_GRAD_DEFAULT);
+        ct_backward(ct_cross_entropy(child_forward(&net, widths[child], x), targets, NULL), NULL,
+                    CT_GRAD_DEFAULT);
     }
     assert_ok();
     double *gradient = values(ct_gradient(net.w1)), *data = ct_data_mutable(net.w1);
@@ -154,7 +161,8 @@ static void test_training(void **state) {
     ct_tensor *x, *labels;
     make_data(CT_F32, &x, &labels);
     double before[3], after[3];
-    for (int child = 0; child < 3; child++) before[child] = child_loss(&net, widths[child], x, labels);
+    for (int child = 0; child < 3; child++)
+        before[child] = child_loss(&net, widths[child], x, labels);
     ct_random random = ct_random_make(5, ct_random_stream("children"));
     for (int step = 0; step < 150; step++) {
         ct_scope scope = ct_scope_open(context);

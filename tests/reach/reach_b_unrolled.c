@@ -1,12 +1,13 @@
-/* reach_b_unrolled.c - gradients through three unrolled SGD steps, as trajectory matching needs them (card data/080,
- * arXiv:2310.10541). The student's parameters are differentiable tensors: each inner gradient is recorded, so that
- * the distance to an expert's parameters can be differentiated with respect to the training data and the rate. */
+/* reach_b_unrolled.c - gradients through three unrolled SGD steps, as trajectory matching needs them (card
+ * data/080, arXiv:2310.10541). The student's parameters are differentiable tensors: each inner gradient is
+ * recorded, so that the distance to an expert's parameters can be differentiated with respect to the training
+ * data and the rate. */
 #include "reach.h"
 
 enum { SAMPLES = 4, IN = 3, HIDDEN = 5, CLASSES = 3, PARAMETERS = 4 };
 
 typedef struct problem {
-    ct_tensor *x, *targets, *log_rate;   /* x and log_rate are leaves */
+    ct_tensor *x, *targets, *log_rate; /* x and log_rate are leaves */
     ct_tensor *start[PARAMETERS], *expert[PARAMETERS];
 } problem;
 
@@ -14,7 +15,8 @@ static problem problem_make(void) {
     ct_random random = ct_random_make(11, ct_random_stream("unrolled"));
     problem p;
     p.x = normal_leaf(CT_F64, CT_DIMS(SAMPLES, IN), 1, &random);
-    p.targets = ct_softmax(ct_random_normal_tensor(context, CT_F64, CT_DIMS(SAMPLES, CLASSES), 0, 2, &random), 1);
+    p.targets =
+        ct_softmax(ct_random_normal_tensor(context, CT_F64, CT_DIMS(SAMPLES, CLASSES), 0, 2, &random), 1);
     p.log_rate = ct_hold(ct_scalar(context, CT_F64, log(0.4)));
     ct_require_grad(p.log_rate, true);
     const int64_t shapes[PARAMETERS][2] = {{HIDDEN, IN}, {HIDDEN, 0}, {CLASSES, HIDDEN}, {CLASSES, 0}};
@@ -41,7 +43,8 @@ static ct_tensor *student_loss(ct_tensor *const *w, ct_tensor *x, ct_tensor *tar
 
 static ct_tensor *squared_distance(ct_tensor *const *a, ct_tensor *const *b, int count) {
     ct_tensor *sum = ct_scalar(context, CT_F64, 0);
-    for (int i = 0; i < count; i++) sum = ct_add(sum, ct_sum_all(ct_square(ct_sub(a[i], b[i]))));
+    for (int i = 0; i < count; i++)
+        sum = ct_add(sum, ct_sum_all(ct_square(ct_sub(a[i], b[i]))));
     return sum;
 }
 
@@ -55,10 +58,12 @@ static ct_tensor *matching_loss(const problem *p, int steps) {
     for (int step = 0; step < steps; step++) {
         ct_tensor *loss = student_loss(w, p->x, p->targets);
         ct_grad(&loss, 1, NULL, w, PARAMETERS, gradients, CT_GRAD_RECORD);
-        for (int i = 0; i < PARAMETERS; i++) w[i] = ct_sub(w[i], ct_mul(rate, gradients[i]));
+        for (int i = 0; i < PARAMETERS; i++)
+            w[i] = ct_sub(w[i], ct_mul(rate, gradients[i]));
     }
     assert_ok();
-    return ct_div(squared_distance(w, p->expert, PARAMETERS), squared_distance(p->start, p->expert, PARAMETERS));
+    return ct_div(squared_distance(w, p->expert, PARAMETERS),
+                  squared_distance(p->start, p->expert, PARAMETERS));
 }
 
 static double loss_at(const problem *p, int steps) {
@@ -94,8 +99,8 @@ static void test_finite_differences(void **state) {
     problem_free(&p);
 }
 
-/* theta_1 = theta_0 - a X'(P - Y)/n with P = softmax(X theta_0), L = |theta_1 - T|^2 / D, r = 2 (theta_1 - T)/D:
- * dL/dX = -a/n [(P - Y) r' + S theta_0'], S_i = J(p_i)(X r)_i, J(p) v = p v - p (p.v). */
+/* theta_1 = theta_0 - a X'(P - Y)/n with P = softmax(X theta_0), L = |theta_1 - T|^2 / D, r = 2 (theta_1 -
+ * T)/D: dL/dX = -a/n [(P - Y) r' + S theta_0'], S_i = J(p_i)(X r)_i, J(p) v = p v - p (p.v). */
 static void closed_form(const double *x, const double *y, const double *theta, const double *target, double a,
                         double *gradient) {
     double p[SAMPLES][CLASSES], r[IN][CLASSES], distance = 0;
@@ -103,29 +108,35 @@ static void closed_form(const double *x, const double *y, const double *theta, c
         double sum = 0;
         for (int c = 0; c < CLASSES; c++) {
             double z = 0;
-            for (int k = 0; k < IN; k++) z += x[i * IN + k] * theta[k * CLASSES + c];
+            for (int k = 0; k < IN; k++)
+                z += x[i * IN + k] * theta[k * CLASSES + c];
             sum += p[i][c] = exp(z);
         }
-        for (int c = 0; c < CLASSES; c++) p[i][c] /= sum;
+        for (int c = 0; c < CLASSES; c++)
+            p[i][c] /= sum;
     }
-    for (int k = 0; k < IN * CLASSES; k++) distance += (theta[k] - target[k]) * (theta[k] - target[k]);
+    for (int k = 0; k < IN * CLASSES; k++)
+        distance += (theta[k] - target[k]) * (theta[k] - target[k]);
     for (int k = 0; k < IN; k++)
         for (int c = 0; c < CLASSES; c++) {
             double g = 0;
-            for (int i = 0; i < SAMPLES; i++) g += x[i * IN + k] * (p[i][c] - y[i * CLASSES + c]) / SAMPLES;
+            for (int i = 0; i < SAMPLES; i++)
+                g += x[i * IN + k] * (p[i][c] - y[i * CLASSES + c]) / SAMPLES;
             r[k][c] = 2 * (theta[k * CLASSES + c] - a * g - target[k * CLASSES + c]) / distance;
         }
     for (int i = 0; i < SAMPLES; i++) {
         double v[CLASSES], dot = 0;
         for (int c = 0; c < CLASSES; c++) {
             v[c] = 0;
-            for (int k = 0; k < IN; k++) v[c] += x[i * IN + k] * r[k][c];
+            for (int k = 0; k < IN; k++)
+                v[c] += x[i * IN + k] * r[k][c];
             dot += p[i][c] * v[c];
         }
         for (int k = 0; k < IN; k++) {
             double sum = 0;
             for (int c = 0; c < CLASSES; c++)
-                sum += (p[i][c] - y[i * CLASSES + c]) * r[k][c] + p[i][c] * (v[c] - dot) * theta[k * CLASSES + c];
+                sum += (p[i][c] - y[i * CLASSES + c]) * r[k][c] +
+                       p[i][c] * (v[c] - dot) * theta[k * CLASSES + c];
             gradient[i * IN + k] = -a / SAMPLES * sum;
         }
     }
@@ -138,7 +149,8 @@ static void test_linear_closed_form(void **state) {
     ct_tensor *x = normal_leaf(CT_F64, CT_DIMS(SAMPLES, IN), 1, &random);
     ct_tensor *theta = normal_leaf(CT_F64, CT_DIMS(IN, CLASSES), 1, &random);
     ct_tensor *target = ct_random_normal_tensor(context, CT_F64, CT_DIMS(IN, CLASSES), 0, 1, &random);
-    ct_tensor *y = ct_softmax(ct_random_normal_tensor(context, CT_F64, CT_DIMS(SAMPLES, CLASSES), 0, 3, &random), 1);
+    ct_tensor *y =
+        ct_softmax(ct_random_normal_tensor(context, CT_F64, CT_DIMS(SAMPLES, CLASSES), 0, 3, &random), 1);
     ct_tensor *inner = ct_cross_entropy(ct_matmul(x, theta), y, NULL), *step, *gradient;
     ct_grad(&inner, 1, NULL, &theta, 1, &step, CT_GRAD_RECORD);
     ct_tensor *moved = ct_sub(theta, ct_mul_scalar(step, a)), *frozen = ct_detach(theta);
@@ -147,17 +159,19 @@ static void test_linear_closed_form(void **state) {
     assert_ok();
     double expected[SAMPLES * IN], *found = values(gradient);
     closed_form(ct_data(x), ct_data(y), ct_data(theta), ct_data(target), a, expected);
-    for (int i = 0; i < SAMPLES * IN; i++) assert_near(found[i], expected[i], 1e-12);
+    for (int i = 0; i < SAMPLES * IN; i++)
+        assert_near(found[i], expected[i], 1e-12);
     free(found);
     ct_drop(x);
     ct_drop(theta);
 }
 
-/* Inner loss theta^2/2: theta_N = (1 - a)^N theta_0, L = theta_N^2, dL/da = -2 N (1 - a)^(2N - 1) theta_0^2. And the
- * card's distances: theta_0 = (1, 2), expert (2, 4), theta_N = (1.5, 3.5) gives 0.1. */
+/* Inner loss theta^2/2: theta_N = (1 - a)^N theta_0, L = theta_N^2, dL/da = -2 N (1 - a)^(2N - 1) theta_0^2.
+ * And the card's distances: theta_0 = (1, 2), expert (2, 4), theta_N = (1.5, 3.5) gives 0.1. */
 static void test_worked_numbers(void **state) {
     (void)state;
-    ct_tensor *rate = ct_hold(ct_scalar(context, CT_F64, 0.25)), *first = ct_hold(ct_scalar(context, CT_F64, 3));
+    ct_tensor *rate = ct_hold(ct_scalar(context, CT_F64, 0.25)),
+              *first = ct_hold(ct_scalar(context, CT_F64, 3));
     ct_require_grad(rate, true);
     ct_require_grad(first, true);
     ct_tensor *theta = first, *gradient;
@@ -173,7 +187,8 @@ static void test_worked_numbers(void **state) {
     ct_tensor *start_at = ct_from_data(context, CT_F64, CT_DIMS(2), (const double[]){1, 2});
     ct_tensor *expert = ct_from_data(context, CT_F64, CT_DIMS(2), (const double[]){2, 4});
     ct_tensor *end = ct_from_data(context, CT_F64, CT_DIMS(2), (const double[]){1.5, 3.5});
-    assert_near(item(ct_div(squared_distance(&end, &expert, 1), squared_distance(&start_at, &expert, 1))), 0.1, 1e-15);
+    assert_near(item(ct_div(squared_distance(&end, &expert, 1), squared_distance(&start_at, &expert, 1))),
+                0.1, 1e-15);
     ct_drop(rate);
     ct_drop(first);
 }

@@ -1,18 +1,20 @@
-/* reach_c_two_phase.c - backward in two phases, as zero-bubble pipelines run it (card systems/222, arXiv:2401.10241):
- * phase B gives the gradient of a stage's input at once and leaves all parameter gradients alone; phase W computes
- * those later, in any order, with the same bits as a plain backward pass. */
+/* reach_c_two_phase.c - backward in two phases, as zero-bubble pipelines run it (card systems/222,
+ * arXiv:2401.10241): phase B gives the gradient of a stage's input at once and leaves all parameter gradients
+ * alone; phase W computes those later, in any order, with the same bits as a plain backward pass. */
 #include "reach.h"
 
 enum { WIDTH = 24, ROWS = 8, STAGES = 2, MICRO = 3, STAGE_WEIGHTS = 6 };
 
-/* ------------------------------------------------------------- an operation from outside: what a stage receives */
+/* ------------------------------------------------------------- an operation from outside: what a stage
+ * receives */
 
 static void receive_vjp(const ct_vjp *call, ct_tensor **input_gradients) {
-    ct_tensor **place = *(ct_tensor **const *)call->attributes;
+    ct_tensor **place = *(ct_tensor * *const *)call->attributes;
     if (place) *place = ct_hold(call->output_gradients[0]);
     input_gradients[0] = call->output_gradients[0];
 }
-static const ct_rule receive_rule = {.name = "receive", .vjp = receive_vjp, .attribute_size = sizeof(ct_tensor **)};
+static const ct_rule receive_rule = {
+    .name = "receive", .vjp = receive_vjp, .attribute_size = sizeof(ct_tensor **)};
 
 static ct_tensor *identity(ct_tensor *x, ct_tensor **place) {
     ct_tensor *y = ct_alias(x);
@@ -20,8 +22,8 @@ static ct_tensor *identity(ct_tensor *x, ct_tensor **place) {
     return y;
 }
 
-/* The stage's input as a value in the middle of a graph: its gradient goes to *place in phase B. (Work on edges to
- * leaves waits for phase W; the outer node's edge leads to the inner node.) */
+/* The stage's input as a value in the middle of a graph: its gradient goes to *place in phase B. (Work on
+ * edges to leaves waits for phase W; the outer node's edge leads to the inner node.) */
 static ct_tensor *receive(ct_tensor *x, ct_tensor **place) {
     ct_tensor *leaf = ct_alias(x);
     ct_require_grad(leaf, true);
@@ -48,7 +50,8 @@ static void stages_make(stage *stages) {
 
 static void stages_free(stage *stages) {
     for (int s = 0; s < STAGES; s++)
-        for (int i = 0; i < STAGE_WEIGHTS; i++) ct_drop(stages[s].w[i]);
+        for (int i = 0; i < STAGE_WEIGHTS; i++)
+            ct_drop(stages[s].w[i]);
 }
 
 static ct_tensor *stage_forward(const stage *s, ct_tensor *x) {
@@ -83,7 +86,8 @@ static double plain_step(const stage *stages) {
     return loss;
 }
 
-/* All micro-batches forward, then phase B of all, then phase W: the items of each queue from the last to the first. */
+/* All micro-batches forward, then phase B of all, then phase W: the items of each queue from the last to the
+ * first. */
 static void two_phase_step(const stage *stages) {
     ct_scope scope = ct_scope_open(context);
     ct_deferred *queues[STAGES][MICRO];
@@ -91,7 +95,8 @@ static void two_phase_step(const stage *stages) {
         ct_tensor *target, *x = micro_batch(m, &target), *received = NULL;
         ct_tensor *sent = stage_forward(&stages[0], x);
         ct_tensor *loss = loss_of(stage_forward(&stages[1], receive(ct_detach(sent), &received)), target);
-        for (int s = 0; s < STAGES; s++) queues[s][m] = ct_deferred_create(context);
+        for (int s = 0; s < STAGES; s++)
+            queues[s][m] = ct_deferred_create(context);
         ct_backward_deferred(loss, NULL, queues[1][m], CT_GRAD_DEFAULT);
         assert_non_null(received);
         ct_backward_deferred(sent, received, queues[0][m], CT_GRAD_DEFAULT);
@@ -99,11 +104,13 @@ static void two_phase_step(const stage *stages) {
         assert_ok();
     }
     for (int s = 0; s < STAGES; s++)
-        for (int i = 0; i < STAGE_WEIGHTS; i++) assert_null(ct_gradient(stages[s].w[i])); /* B left them alone */
+        for (int i = 0; i < STAGE_WEIGHTS; i++)
+            assert_null(ct_gradient(stages[s].w[i])); /* B left them alone */
     for (int s = 0; s < STAGES; s++)
         for (int m = 0; m < MICRO; m++) {
             assert_true(ct_deferred_count(queues[s][m]) >= 3);
-            for (int64_t i = ct_deferred_count(queues[s][m]) - 1; i >= 0; i--) ct_deferred_run(queues[s][m], i);
+            for (int64_t i = ct_deferred_count(queues[s][m]) - 1; i >= 0; i--)
+                ct_deferred_run(queues[s][m], i);
             ct_deferred_destroy(queues[s][m]);
         }
     ct_scope_close(context, scope);
@@ -139,7 +146,8 @@ static void test_pipeline(void **state) {
     print_message("loss %.4f -> %.4f\n", first, last);
     assert_true(last < 0.6 * first);
     for (int s = 0; s < STAGES; s++)
-        for (int i = 0; i < STAGE_WEIGHTS; i++) assert_same_bits(plain[s].w[i], split[s].w[i]);
+        for (int i = 0; i < STAGE_WEIGHTS; i++)
+            assert_same_bits(plain[s].w[i], split[s].w[i]);
     stages_free(plain);
     stages_free(split);
 }
@@ -154,8 +162,10 @@ static ct_tensor *gpt2_loss(ct_model *model, ct_run *run) {
 /* A whole GPT-2 with a tied head: queues run in a shuffled order. */
 static void test_gpt2(void **state) {
     (void)state;
-    ct_model *model = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":16,\"n_embd\":16,"
-                                 "\"n_layer\":2,\"n_head\":4}", 5);
+    ct_model *model =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":20,\"n_positions\":16,\"n_embd\":16,"
+                   "\"n_layer\":2,\"n_head\":4}",
+                   5);
     make_leaves(model);
     ct_run *run = ct_run_create(context, NULL);
     ct_backward(gpt2_loss(model, run), NULL, CT_GRAD_DEFAULT);
@@ -171,8 +181,10 @@ static void test_gpt2(void **state) {
     ct_deferred *queue = ct_deferred_create(context);
     ct_backward_deferred(gpt2_loss(model, run), NULL, queue, CT_GRAD_DEFAULT);
     int64_t items = ct_deferred_count(queue);
-    for (int64_t i = 0; i < count; i++) assert_null(ct_gradient(ct_model_parameter(model, i)->tensor));
-    for (int64_t i = 0; i < items; i++) ct_deferred_run(queue, ct_random_permuted(1, 2, items, i));
+    for (int64_t i = 0; i < count; i++)
+        assert_null(ct_gradient(ct_model_parameter(model, i)->tensor));
+    for (int64_t i = 0; i < items; i++)
+        ct_deferred_run(queue, ct_random_permuted(1, 2, items, i));
     assert_ok();
     for (int64_t i = 0; i < count; i++) {
         assert_same_bits(expected[i], ct_gradient(ct_model_parameter(model, i)->tensor));

@@ -1,11 +1,12 @@
-/* reach_d_perturb.c - zeroth-order training (MeZO, arXiv:2305.17333): all weights of a GPT-2 are perturbed in place
- * from a seed and put back, the loss is a forward pass without a graph whose bytes are counted, and the difference of
- * two losses trains the model. */
+/* reach_d_perturb.c - zeroth-order training (MeZO, arXiv:2305.17333): all weights of a GPT-2 are perturbed in
+ * place from a seed and put back, the loss is a forward pass without a graph whose bytes are counted, and the
+ * difference of two losses trains the model. */
 #include "reach.h"
 #include <float.h>
 
-static const char config_format[] = "{\"model_type\":\"gpt2\",\"vocab_size\":%d,\"n_positions\":%d,\"n_embd\":%d,"
-                                    "\"n_layer\":%d,\"n_head\":4}";
+static const char config_format[] =
+    "{\"model_type\":\"gpt2\",\"vocab_size\":%d,\"n_positions\":%d,\"n_embd\":%d,"
+    "\"n_layer\":%d,\"n_head\":4}";
 
 static ct_model *gpt2(int vocabulary, int positions, int width, int layers) {
     char text[256];
@@ -21,7 +22,8 @@ static void perturb_all(ct_model *model, double alpha, uint64_t seed) {
     }
 }
 
-/* theta + eps z, - 2 eps z, + eps z is theta again to 4 units in the last place of the largest value on the way. */
+/* theta + eps z, - 2 eps z, + eps z is theta again to 4 units in the last place of the largest value on the
+ * way. */
 static void test_undone_to_four_ulp(void **state) {
     (void)state;
     ct_model *model = gpt2(50, 32, 32, 3);
@@ -29,7 +31,8 @@ static void test_undone_to_four_ulp(void **state) {
     double *start_values[64], worst = 0, changed = 0;
     int64_t count = ct_model_parameter_count(model);
     assert_true(count <= 64);
-    for (int64_t i = 0; i < count; i++) start_values[i] = values(ct_model_parameter(model, i)->tensor);
+    for (int64_t i = 0; i < count; i++)
+        start_values[i] = values(ct_model_parameter(model, i)->tensor);
     perturb_all(model, eps, 99);
     for (int64_t i = 0; i < count; i++) {
         ct_tensor *tensor = ct_model_parameter(model, i)->tensor;
@@ -68,7 +71,8 @@ static void test_undone_to_four_ulp(void **state) {
     ct_model_destroy(model);
 }
 
-/* f(x) = x'Ax/2 - b'x: the central difference (f(x + eps z) - f(x - eps z))/(2 eps) is z'(Ax - b) for any eps. */
+/* f(x) = x'Ax/2 - b'x: the central difference (f(x + eps z) - f(x - eps z))/(2 eps) is z'(Ax - b) for any
+ * eps. */
 static void test_projected_gradient(void **state) {
     (void)state;
     const double a[] = {2, 1, 0.5}, b[] = {1, -1, 0}, x[] = {1, 2, -1};
@@ -81,10 +85,12 @@ static void test_projected_gradient(void **state) {
         ct_perturb(point, side ? -1.0 : 0.5, &random);
         double *v = values(point);
         f[side] = 0;
-        for (int i = 0; i < 3; i++) f[side] += 0.5 * a[i] * v[i] * v[i] - b[i] * v[i];
+        for (int i = 0; i < 3; i++)
+            f[side] += 0.5 * a[i] * v[i] * v[i] - b[i] * v[i];
         free(v);
     }
-    for (int i = 0; i < 3; i++) expected += noise[i] * (a[i] * x[i] - b[i]);
+    for (int i = 0; i < 3; i++)
+        expected += noise[i] * (a[i] * x[i] - b[i]);
     assert_near(f[0] - f[1], expected, 1e-12);
     free(noise);
 }
@@ -110,9 +116,10 @@ static size_t forward_peak(ct_model *model, int64_t batch, int64_t time, int64_t
     return counts.peak[CT_MEMORY_ACTIVATIONS] - present;
 }
 
-/* Without a graph nothing lives longer than it is needed: at most 9 tensors of [batch, time, width], whatever the number
- * of layers. Inside a perceptron these are the embedded input, the block's input, x after attention, its norm, 4 inside
- * and the result; at the end the embedded input, x, its norm, and the logits are fewer. */
+/* Without a graph nothing lives longer than it is needed: at most 9 tensors of [batch, time, width], whatever
+ * the number of layers. Inside a perceptron these are the embedded input, the block's input, x after
+ * attention, its norm, 4 inside and the result; at the end the embedded input, x, its norm, and the logits
+ * are fewer. */
 static void test_forward_bytes(void **state) {
     (void)state;
     enum { BATCH = 4, TIME = 32, WIDTH = 64, VOCABULARY = 128 };
@@ -121,8 +128,8 @@ static void test_forward_bytes(void **state) {
     size_t few = forward_peak(shallow, BATCH, TIME, VOCABULARY, false);
     size_t many = forward_peak(deep, BATCH, TIME, VOCABULARY, false);
     size_t recorded = forward_peak(deep, BATCH, TIME, VOCABULARY, true);
-    print_message("forward: %zu bytes for 2 layers, %zu for 8, bound %zu; with a graph %zu\n", few, many, bound,
-                  recorded);
+    print_message("forward: %zu bytes for 2 layers, %zu for 8, bound %zu; with a graph %zu\n", few, many,
+                  bound, recorded);
     assert_true(few == many);
     assert_true(many <= bound);
     assert_true(many >= 4 * unit); /* it did count */

@@ -1,6 +1,7 @@
-/* reach_e_generated.c - a weight that is made tile by tile while matmul packs it, never whole in memory: Sparse MeZO's
- * on-the-fly form (card weights/263, arXiv:2402.15751). W + c eps m(W) z(seed) stands in for W in the two forward
- * passes; W itself is not touched, the mask m = |W| <= h is not stored, and z is made again from its seed. */
+/* reach_e_generated.c - a weight that is made tile by tile while matmul packs it, never whole in memory:
+ * Sparse MeZO's on-the-fly form (card weights/263, arXiv:2402.15751). W + c eps m(W) z(seed) stands in for W
+ * in the two forward passes; W itself is not touched, the mask m = |W| <= h is not stored, and z is made
+ * again from its seed. */
 #include "reach.h"
 
 typedef struct perturbed {
@@ -42,8 +43,8 @@ static size_t present_bytes(void) {
     return counts.current_total;
 }
 
-/* y = x W^T through the generated weight and through a stored copy of it: same bits of the result and of the input's
- * gradient, for ct_linear, ct_matmul and a transposed view; and the bytes counted. */
+/* y = x W^T through the generated weight and through a stored copy of it: same bits of the result and of the
+ * input's gradient, for ct_linear, ct_matmul and a transposed view; and the bytes counted. */
 static void test_bits_and_bytes(void **state) {
     (void)state;
     enum { ROWS = 4096, COLUMNS = 2048, BATCH = 16 };
@@ -84,7 +85,8 @@ static void test_bits_and_bytes(void **state) {
     ct_tensor *plain = ct_linear(x, base, NULL, false, CT_ACT_NONE);
     assert_true(worst_difference(plain, results[0]) > 1e-3);
     double sum = 0, *xs = values(x), *ws = values(stored), *ys = values(results[0]);
-    for (int64_t k = 0; k < COLUMNS; k++) sum += xs[3 * COLUMNS + k] * ws[1000 * COLUMNS + k];
+    for (int64_t k = 0; k < COLUMNS; k++)
+        sum += xs[3 * COLUMNS + k] * ws[1000 * COLUMNS + k];
     assert_near(ys[3 * ROWS + 1000], sum, 1e-5);
     free(xs);
     free(ws);
@@ -92,7 +94,8 @@ static void test_bits_and_bytes(void **state) {
     ct_drop(x);
 }
 
-/* ------------------------------------------------------------------------------- training without gradients */
+/* ------------------------------------------------------------------------------- training without gradients
+ */
 
 enum { IN = 16, HIDDEN = 48, CLASSES = 4, SAMPLES = 64 };
 
@@ -128,7 +131,8 @@ static void update(network *n, uint64_t seed, float change) {
         int64_t rows = ct_dim(n->w[i], 0), columns = ct_dim(n->w[i], 1);
         float *data = ct_data_mutable(n->w[i]);
         perturbed p = {data, columns, change, n->threshold[i], seed + 1000000 * (uint64_t)i};
-        for (int64_t row = 0; row < rows; row++) tile(&p, row, 0, 1, columns, data + row * columns, columns);
+        for (int64_t row = 0; row < rows; row++)
+            tile(&p, row, 0, 1, columns, data + row * columns, columns);
     }
 }
 

@@ -1,15 +1,18 @@
-/* reach_f_consumed.c - weight gradients that a callback consumes the moment they are complete, and that are freed at
- * once: gradients are never all in memory. A fused update in the sink trains a GPT-2 to the same bits as gradients
- * that are accumulated first; and the start of LoRA-GA (card weights/111, arXiv:2407.05000) keeps two singular vectors
- * of a gradient instead of the gradient. */
+/* reach_f_consumed.c - weight gradients that a callback consumes the moment they are complete, and that are
+ * freed at once: gradients are never all in memory. A fused update in the sink trains a GPT-2 to the same
+ * bits as gradients that are accumulated first; and the start of LoRA-GA (card weights/111, arXiv:2407.05000)
+ * keeps two singular vectors of a gradient instead of the gradient. */
 #include "reach.h"
 
 enum { BATCH = 1, TIME = 16, VOCABULARY = 32 };
 
-/* The head is not tied: a tied weight's gradient is complete only when the embedding's part has been added. */
+/* The head is not tied: a tied weight's gradient is complete only when the embedding's part has been added.
+ */
 static ct_model *gpt2(void) {
-    ct_model *model = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":32,\"n_positions\":16,\"n_embd\":64,"
-                                 "\"n_layer\":4,\"n_head\":4,\"tie_word_embeddings\":false}", 23);
+    ct_model *model =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":32,\"n_positions\":16,\"n_embd\":64,"
+                   "\"n_layer\":4,\"n_head\":4,\"tie_word_embeddings\":false}",
+                   23);
     make_leaves(model);
     return model;
 }
@@ -75,7 +78,8 @@ static void test_fused_update(void **state) {
         ct_scope_close(context, scope);
         ct_memory_read(context, &of_fused);
         assert_ok();
-        for (int64_t i = 0; i < count; i++) assert_null(ct_gradient(ct_model_parameter(fused, i)->tensor));
+        for (int64_t i = 0; i < count; i++)
+            assert_null(ct_gradient(ct_model_parameter(fused, i)->tensor));
         ct_memory_reset_peak(context);
         scope = ct_scope_open(context);
         ct_backward(text_loss(plain, run), NULL, CT_GRAD_DEFAULT);
@@ -85,9 +89,10 @@ static void test_fused_update(void **state) {
     }
     for (int64_t i = 0; i < count; i++)
         assert_same_bits(ct_model_parameter(fused, i)->tensor, ct_model_parameter(plain, i)->tensor);
-    print_message("loss %.3f -> %.3f; gradients: %zu bytes at most of %zu; peak of everything %zu, accumulated %zu\n",
-                  first, last, of_fused.peak[CT_MEMORY_GRADIENTS], of_plain.peak[CT_MEMORY_GRADIENTS],
-                  of_fused.peak_total, of_plain.peak_total);
+    print_message(
+        "loss %.3f -> %.3f; gradients: %zu bytes at most of %zu; peak of everything %zu, accumulated %zu\n",
+        first, last, of_fused.peak[CT_MEMORY_GRADIENTS], of_plain.peak[CT_MEMORY_GRADIENTS],
+        of_fused.peak_total, of_plain.peak_total);
     assert_true(last < 0.2 * first);
     assert_int_equal(sink.delivered, 40 * count);
     assert_true(sink.largest == largest);
@@ -121,8 +126,8 @@ static ct_status keep_two_directions(void *user, ct_tensor *leaf, ct_tensor *gra
     return ct_context_status(context);
 }
 
-/* Card 111: G = diag(4, 3, 2, 1), r = 1, alpha 16: A = (0.353553, 0, 0, 0), B = (0, 0.353553, 0, 0)', eta B A has the
- * single entry 2 at (1, 0); captured energy (16 + 9)/30. */
+/* Card 111: G = diag(4, 3, 2, 1), r = 1, alpha 16: A = (0.353553, 0, 0, 0), B = (0, 0.353553, 0, 0)', eta B A
+ * has the single entry 2 at (1, 0); captured energy (16 + 9)/30. */
 static void test_lora_ga_start(void **state) {
     (void)state;
     ct_tensor *weight = ct_hold(ct_zeros(context, CT_F64, CT_DIMS(4, 4)));
@@ -132,11 +137,13 @@ static void test_lora_ga_start(void **state) {
     ct_tensor *diagonal = ct_from_data(context, CT_F64, CT_DIMS(4), (const double[]){4, 3, 2, 1});
     ct_backward(ct_sum_all(ct_mul(ct_diagonal(weight, 0, 0, 1), diagonal)), NULL, CT_GRAD_DEFAULT);
     assert_ok();
-    double *a = values(kept.a), *b = values(kept.b), *offset = values(ct_mul_scalar(ct_matmul(kept.b, kept.a), 16));
+    double *a = values(kept.a), *b = values(kept.b),
+           *offset = values(ct_mul_scalar(ct_matmul(kept.b, kept.a), 16));
     for (int i = 0; i < 4; i++) {
         assert_near(fabs(a[i]), i == 0 ? 0.35355339059 : 0, 1e-9);
         assert_near(fabs(b[i]), i == 1 ? 0.35355339059 : 0, 1e-9);
-        for (int j = 0; j < 4; j++) assert_near(fabs(offset[4 * i + j]), i == 1 && j == 0 ? 2 : 0, 1e-9);
+        for (int j = 0; j < 4; j++)
+            assert_near(fabs(offset[4 * i + j]), i == 1 && j == 0 ? 2 : 0, 1e-9);
     }
     assert_near(kept.captured, 25.0 / 30, 1e-12);
     free(a);

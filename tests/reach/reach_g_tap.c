@@ -1,14 +1,16 @@
-/* reach_g_tap.c - attention probabilities of a GPT-2 read and replaced from outside while it runs, as attention-based
- * editing needs it (card generation/241, arXiv:2303.17599): read, put back, replaced by other maps, scaled by gates
- * that are trained. */
+/* reach_g_tap.c - attention probabilities of a GPT-2 read and replaced from outside while it runs, as
+ * attention-based editing needs it (card generation/241, arXiv:2303.17599): read, put back, replaced by other
+ * maps, scaled by gates that are trained. */
 #include "reach.h"
 #include "model/naive_gpt2.h"
 
 enum { BATCH = 2, TIME = 10, VOCABULARY = 24, WIDTH = 32, LAYERS = 2, HEADS = 4 };
 
 static ct_model *gpt2(void) {
-    return model_from("{\"model_type\":\"gpt2\",\"vocab_size\":24,\"n_positions\":16,\"n_embd\":32,\"n_layer\":2,"
-                      "\"n_head\":4,\"initializer_range\":0.3}", 41);
+    return model_from(
+        "{\"model_type\":\"gpt2\",\"vocab_size\":24,\"n_positions\":16,\"n_embd\":32,\"n_layer\":2,"
+        "\"n_head\":4,\"initializer_range\":0.3}",
+        41);
 }
 
 static ct_tensor *random_ids(uint64_t seed) {
@@ -67,11 +69,12 @@ static ct_tensor *untapped(ct_model *model, ct_tensor *ids) {
 }
 
 static void maps_free(maps *m) {
-    for (int i = 0; i < LAYERS; i++) ct_drop(m->probs[i]);
+    for (int i = 0; i < LAYERS; i++)
+        ct_drop(m->probs[i]);
 }
 
-/* Rows sum to 1, the future has no share, the fused kernel agrees. Kept maps put back give the same bits; the maps of
- * another text do not. */
+/* Rows sum to 1, the future has no share, the fused kernel agrees. Kept maps put back give the same bits; the
+ * maps of another text do not. */
 static void test_read_and_inject(void **state) {
     (void)state;
     ct_model *model = gpt2();
@@ -87,8 +90,10 @@ static void test_read_and_inject(void **state) {
             double sum = 0;
             for (int j = 0; j < TIME; j++) {
                 double share = p[row * TIME + j];
-                if (j > row % TIME) assert_true(share == 0);
-                else least = fmin(least, share);
+                if (j > row % TIME)
+                    assert_true(share == 0);
+                else
+                    least = fmin(least, share);
                 sum += share;
             }
             assert_near(sum, 1, 1e-6);
@@ -110,7 +115,8 @@ static void test_identity_map(void **state) {
     (void)state;
     ct_model *model = gpt2();
     ct_tensor *ids = random_ids(3);
-    const naive_gpt2 by_hand = {VOCABULARY, WIDTH, LAYERS, HEADS, 4 * WIDTH, NAIVE_GELU_NEW, 1e-5, false, true};
+    const naive_gpt2 by_hand = {VOCABULARY,     WIDTH, LAYERS, HEADS, 4 * WIDTH,
+                                NAIVE_GELU_NEW, 1e-5,  false,  true};
     double *found = values(tapped(model, ids, identity_map, NULL)), most = 0;
     for (int b = 0; b < BATCH; b++) {
         double *logits = naive_gpt2_forward(&by_hand, model, (const int32_t *)ct_data(ids) + b * TIME, TIME);
@@ -131,8 +137,8 @@ static double gated_loss(ct_model *model, ct_tensor *ids, ct_tensor *targets, ma
     return item(*loss);
 }
 
-/* One gate for each head, as head pruning learns them: gradients pass through the tap (finite differences), and
- * training the gates alone lowers the loss. */
+/* One gate for each head, as head pruning learns them: gradients pass through the tap (finite differences),
+ * and training the gates alone lowers the loss. */
 static void test_gates_learn(void **state) {
     (void)state;
     ct_model *model = gpt2();

@@ -1,13 +1,14 @@
 /* reach_h_derived.c - a weight that is a function of other parameters: linear combinations of templates
- * (MixtureGrowth, arXiv:2311.04251), put in the places of two weights by an overlay. Gradients reach the templates,
- * the model is trained, and saved both ways: with its templates, and multiplied out. */
+ * (MixtureGrowth, arXiv:2311.04251), put in the places of two weights by an overlay. Gradients reach the
+ * templates, the model is trained, and saved both ways: with its templates, and multiplied out. */
 #include "reach.h"
 
 enum { IN = 8, HIDDEN = 24, CLASSES = 4, SAMPLES = 128, TEMPLATES = 3 };
 
-/* Both halves of 0.weight [HIDDEN, IN] combine the same templates [TEMPLATES, HIDDEN/2, IN] with coefficients of their
- * own [2, TEMPLATES]. */
-static const char templates_name[] = "carat.0.weight.templates", coefficients_name[] = "carat.0.weight.coefficients";
+/* Both halves of 0.weight [HIDDEN, IN] combine the same templates [TEMPLATES, HIDDEN/2, IN] with coefficients
+ * of their own [2, TEMPLATES]. */
+static const char templates_name[] = "carat.0.weight.templates",
+                  coefficients_name[] = "carat.0.weight.coefficients";
 
 static ct_tensor *combine(void *user, ct_run *run, const ct_slot *slot, ct_tensor *present) {
     (void)run;
@@ -29,8 +30,9 @@ static ct_run *derived_run(ct_model *model) {
 static ct_model *mlp(ct_dtype dtype) {
     ct_model *model = model_from("{\"model_type\":\"mlp\",\"sizes\":[8,24,4],\"activation\":\"relu\"}", 3);
     ct_random random = ct_random_make(6, 6);
-    ct_model_add_parameter(model, templates_name,
-                           ct_random_normal_tensor(context, CT_F32, CT_DIMS(TEMPLATES, HIDDEN / 2, IN), 0, 0.4, &random));
+    ct_model_add_parameter(
+        model, templates_name,
+        ct_random_normal_tensor(context, CT_F32, CT_DIMS(TEMPLATES, HIDDEN / 2, IN), 0, 0.4, &random));
     ct_model_add_parameter(model, coefficients_name,
                            ct_random_normal_tensor(context, CT_F32, CT_DIMS(2, TEMPLATES), 0, 1, &random));
     ct_model_cast(model, dtype);
@@ -126,12 +128,14 @@ static void test_trained_and_saved(void **state) {
     ct_tensor *expected = ct_model_forward(model, run, x);
     char folder[] = "/tmp/carat-reach-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    char *with_templates = ct_path_join(context, folder, "templates"), *plain = ct_path_join(context, folder, "plain");
+    char *with_templates = ct_path_join(context, folder, "templates"),
+         *plain = ct_path_join(context, folder, "plain");
     assert_int_equal(ct_model_save(model, with_templates, CT_DTYPES), CT_OK);
     assert_int_equal(ct_model_save_resolved(model, run, plain), CT_OK);
     check_reloaded(with_templates, true, x, expected);
     check_reloaded(plain, false, x, expected);
-    /* The folder with templates keeps the weight that was never in its place: without the overlay it is used. */
+    /* The folder with templates keeps the weight that was never in its place: without the overlay it is used.
+     */
     ct_model *bare = ct_model_load(context, with_templates, CT_DTYPES);
     assert_same_bits(ct_model_find(bare, "0.weight")->tensor, ct_model_find(model, "0.weight")->tensor);
     ct_run *no_overlay = ct_run_create(context, NULL);

@@ -3,7 +3,8 @@
 #include <carat/schedule.h>
 #include <math.h>
 
-static ct_schedule *make(ct_context *context, const char *method, const char *options, int64_t warmup, int64_t total) {
+static ct_schedule *make(ct_context *context, const char *method, const char *options, int64_t warmup,
+                         int64_t total) {
     ct_value *map = options ? ct_json_parse(context, options, strlen(options), "options") : NULL;
     ct_schedule *schedule = ct_schedule_create(context, method, map, warmup, total);
     ct_value_free(map);
@@ -18,22 +19,39 @@ typedef struct row {
 
 static const row rows[] = {
     /* Warmup: the first step already moves; its last step is at full rate. */
-    {"constant", NULL, 4, 100, 0, 0.25}, {"constant", NULL, 4, 100, 2, 0.75}, {"constant", NULL, 4, 100, 3, 1},
-    {"constant", NULL, 4, 100, 4, 1}, {"constant", NULL, 0, 100, 0, 1}, {"constant", NULL, 4, 100, 1000, 1},
-    {"cosine", NULL, 4, 100, 1, 0.5}, {"linear", NULL, 4, 100, 1, 0.5}, {"warmup_stable_decay", NULL, 4, 100, 1, 0.5},
+    {"constant", NULL, 4, 100, 0, 0.25},
+    {"constant", NULL, 4, 100, 2, 0.75},
+    {"constant", NULL, 4, 100, 3, 1},
+    {"constant", NULL, 4, 100, 4, 1},
+    {"constant", NULL, 0, 100, 0, 1},
+    {"constant", NULL, 4, 100, 1000, 1},
+    {"cosine", NULL, 4, 100, 1, 0.5},
+    {"linear", NULL, 4, 100, 1, 0.5},
+    {"warmup_stable_decay", NULL, 4, 100, 1, 0.5},
     /* Linear: (total - step) / (total - warmup). */
-    {"linear", NULL, 0, 10, 0, 1}, {"linear", NULL, 0, 10, 4, 0.6}, {"linear", NULL, 0, 10, 9, 0.1},
-    {"linear", NULL, 2, 10, 2, 1}, {"linear", NULL, 2, 10, 6, 0.5}, {"linear", NULL, 2, 10, 10, 0},
-    {"linear", "{\"min_ratio\": 0.2}", 0, 10, 5, 0.6}, {"linear", "{\"min_ratio\": 0.2}", 0, 10, 10, 0.2},
+    {"linear", NULL, 0, 10, 0, 1},
+    {"linear", NULL, 0, 10, 4, 0.6},
+    {"linear", NULL, 0, 10, 9, 0.1},
+    {"linear", NULL, 2, 10, 2, 1},
+    {"linear", NULL, 2, 10, 6, 0.5},
+    {"linear", NULL, 2, 10, 10, 0},
+    {"linear", "{\"min_ratio\": 0.2}", 0, 10, 5, 0.6},
+    {"linear", "{\"min_ratio\": 0.2}", 0, 10, 10, 0.2},
     {"linear", NULL, 0, 10, 25, 0}, /* beyond the end it stays */
     /* Cosine: 1/2 (1 + cos(pi t)). */
-    {"cosine", NULL, 0, 100, 0, 1}, {"cosine", NULL, 0, 100, 50, 0.5}, {"cosine", NULL, 0, 100, 100, 0},
+    {"cosine", NULL, 0, 100, 0, 1},
+    {"cosine", NULL, 0, 100, 50, 0.5},
+    {"cosine", NULL, 0, 100, 100, 0},
     {"cosine", NULL, 10, 130, 50, 0.75}, /* a third of the way: 1/2 (1 + 1/2) */
-    {"cosine", NULL, 10, 130, 90, 0.25}, {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 50, 0.55},
-    {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 100, 0.1}, {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 500, 0.1},
+    {"cosine", NULL, 10, 130, 90, 0.25},
+    {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 50, 0.55},
+    {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 100, 0.1},
+    {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 500, 0.1},
     /* Warmup-stable-decay: full until the last tenth. */
-    {"warmup_stable_decay", NULL, 0, 100, 0, 1}, {"warmup_stable_decay", NULL, 0, 100, 90, 1},
-    {"warmup_stable_decay", NULL, 0, 100, 95, 0.5}, {"warmup_stable_decay", NULL, 0, 100, 99, 0.1},
+    {"warmup_stable_decay", NULL, 0, 100, 0, 1},
+    {"warmup_stable_decay", NULL, 0, 100, 90, 1},
+    {"warmup_stable_decay", NULL, 0, 100, 95, 0.5},
+    {"warmup_stable_decay", NULL, 0, 100, 99, 0.1},
     {"warmup_stable_decay", NULL, 20, 120, 115, 0.5},
     {"warmup_stable_decay", "{\"decay_ratio\": 0.5}", 0, 100, 50, 1},
     {"warmup_stable_decay", "{\"decay_ratio\": 0.5}", 0, 100, 75, 0.5},
@@ -54,8 +72,8 @@ static void worked_numbers(void **state) {
         if (!schedule) fail_msg("%s", ct_context_message(context));
         double factor = ct_schedule_factor(schedule, r->step);
         if (!(fabs(factor - r->factor) < 1e-12))
-            fail_msg("row %d (%s %s, step %d): %.15g, expected %.15g", (int)i, r->method, r->options ? r->options : "",
-                     (int)r->step, factor, r->factor);
+            fail_msg("row %d (%s %s, step %d): %.15g, expected %.15g", (int)i, r->method,
+                     r->options ? r->options : "", (int)r->step, factor, r->factor);
         ct_schedule_destroy(schedule);
     }
     end_context(context);
@@ -74,8 +92,10 @@ static void shapes(void **state) {
             for (int64_t step = 0; step < total + 5; step++) {
                 double factor = ct_schedule_factor(schedule, step);
                 assert_true(factor >= 0 && factor <= 1);
-                if (step < warmup) assert_true(factor > before);
-                else if (step > warmup) assert_true(factor <= before + 1e-12);
+                if (step < warmup)
+                    assert_true(factor > before);
+                else if (step > warmup)
+                    assert_true(factor <= before + 1e-12);
                 before = factor;
             }
             ct_schedule_destroy(schedule);

@@ -170,13 +170,13 @@ static void cut(gemm_pass *pass) {
     double work = (double)pass->rows * (double)pass->cols * (double)larger(pass->steps, 16);
     int64_t wanted = work / TASK_WORK < TASKS_WANTED ? (int64_t)(work / TASK_WORK) : TASKS_WANTED;
     if (!pass->context) wanted = 1;
-    /* Row tasks of at least 48 rows, then column tasks of at least 128 columns, then what is left. */
+    /* Row tasks of at least 48 rows, then column tasks of at least 64 columns, then what is left. */
     pass->row_tasks = larger(row_least, smaller(wanted, row_panels / larger(48 / kernels->mr, 1)));
     pass->row_tasks = larger(pass->row_tasks, 1);
     if (pass->row_tasks > 2 && pass->context)
         pass->row_tasks = smaller(round_up(pass->row_tasks, 4), row_panels);
     pass->col_tasks = larger(quotient_up(wanted, pass->row_tasks), 1);
-    pass->col_tasks = larger(col_least, smaller(pass->col_tasks, larger(col_panels * kernels->nr / 128, 1)));
+    pass->col_tasks = larger(col_least, smaller(pass->col_tasks, larger(col_panels * kernels->nr / 64, 1)));
 }
 
 /* The `index`-th of `parts` near-equal ranges of whole panels. */
