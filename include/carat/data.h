@@ -11,8 +11,8 @@ extern "C" {
 
 /* A stream of tokens, cut into rows of `context` + 1 (inputs and shifted targets). */
 typedef struct ct_dataset ct_dataset;
-/* The bytes of text sources: a file, a .jsonl (its `field` of every record, records joined with the tokenizer's eos
- * or a newline), or a folder (its .txt and .md files in name order). */
+/* The bytes of text sources: a file, a .jsonl (its `field` of every record, each followed by a newline), or a folder
+ * (its .txt, .md and .jsonl files in name order). */
 ct_status ct_text_read(ct_context *context, const char *path, const char *field, ct_bytes *text);
 /* Encodes a text. `ids` are kept as u16 where the vocabulary allows, else i32. */
 ct_dataset *ct_dataset_from_text(ct_context *context, ct_tokenizer *tokenizer, const char *text, size_t length);

@@ -162,6 +162,7 @@ ct_status ct_leaf_deliver(ct_node *node, ct_tensor *gradient) {
     ct_leaf *leaf = node->leaf;
     ct_context *context = node->context;
     if (!leaf->sink) return ct_leaf_accumulate(node, 0, gradient);
+    if (exclusive(gradient)) ct_tensor_reclass(gradient, CT_MEMORY_GRADIENTS);
     ct_status status = leaf->sink(leaf->user, leaf->alias, gradient);
     if (status != CT_OK && !ct_failed(context))
         return ct_fail(context, status, "a gradient sink failed: %s", ct_status_name(status));

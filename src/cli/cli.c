@@ -58,18 +58,25 @@ int ct_cli_usage(ct_cli *cli, const char *format, ...) {
     return CT_EXIT_USAGE;
 }
 
+static void print_options(ct_context *context, const ct_option *table) {
+    char *text = ct_options_help(context, table, "");
+    if (text) printf("%s", text);
+    ct_free(context, text);
+}
+
 void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
+    ct_option common[sizeof(common_table) / sizeof(common_table[0])] = {CT_OPTION_END};
+    int count = 0; /* common options that the verb does not describe itself */
+    for (const ct_option *o = common_table; o->type != CT_TYPE_END; o++) {
+        bool own = false;
+        for (int i = 0; i < 3 && verb->tables[i] && !own; i++) own = ct_options_find(verb->tables[i], o->name) != NULL;
+        if (!own) common[count++] = *o;
+    }
     printf("carat %s %s\n\n%s.\n", verb->name, verb->arguments, verb->summary);
     if (verb->details) printf("\n%s\n", verb->details);
     printf("\nOptions (as --name VALUE, --name=VALUE or name=VALUE):\n");
-    for (int i = 0; i < 3 && verb->tables[i]; i++) {
-        char *text = ct_options_help(context, verb->tables[i], "");
-        if (text) printf("%s", text);
-        ct_free(context, text);
-    }
-    char *text = ct_options_help(context, common_table, "");
-    if (text) printf("%s", text);
-    ct_free(context, text);
+    for (int i = 0; i < 3 && verb->tables[i]; i++) print_options(context, verb->tables[i]);
+    print_options(context, common);
     if (verb->examples) printf("\nExamples:\n");
     for (int i = 0; verb->examples && verb->examples[i]; i++) printf("  %s\n", verb->examples[i]);
 }

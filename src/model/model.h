@@ -9,13 +9,15 @@ struct ct_model {
     const ct_architecture *architecture;
     ct_value *config;
     void *options;
-    ct_value *known; /* the part of config that options are read from; strings in options are borrowed from it */
+    ct_value
+        *known; /* the part of config that options are read from; strings in options are borrowed from it */
     ct_module *root;
     ct_parameter **parameters; /* in the order of the tree, then extra ones */
     int64_t count, capacity;
-    char *folder;      /* it was loaded from; NULL if not */
-    bool bare_names;   /* the file leaves the architecture's prefix out */
-    ct_value *kept;    /* names of tensors in the folder that are no parameters, and are copied when it is saved */
+    char *folder;    /* it was loaded from; NULL if not */
+    bool bare_names; /* the file leaves the architecture's prefix out */
+    ct_value
+        *kept; /* names of tensors in the folder that are no parameters, and are copied when it is saved */
     ct_value *metadata; /* of the weight file */
 };
 
@@ -26,7 +28,8 @@ ct_status ct_gpt2_register(ct_context *context);
 
 /* The name a slot's parameter has in files. A new string. */
 char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare);
-/* Makes or drops parameters so that there is one for every slot; tied slots share. New ones are not filled. */
+/* Makes or drops parameters so that there is one for every slot; tied slots share. New ones are not filled.
+ */
 ct_status ct_model_collect(ct_model *model);
 ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed);
 

@@ -43,11 +43,21 @@ void ct_run_destroy(ct_run *run) {
     ct_free(run->context, run);
 }
 
-ct_context *ct_run_context(const ct_run *run) { return run->context; }
-const ct_run_options *ct_run_options_of(const ct_run *run) { return &run->options; }
-void ct_run_set_cache(ct_run *run, ct_kv_cache *cache) { run->cache = cache; }
-ct_kv_cache *ct_run_cache(const ct_run *run) { return run->cache; }
-ct_run_position *ct_run_position_of(ct_run *run) { return &run->position; }
+ct_context *ct_run_context(const ct_run *run) {
+    return run->context;
+}
+const ct_run_options *ct_run_options_of(const ct_run *run) {
+    return &run->options;
+}
+void ct_run_set_cache(ct_run *run, ct_kv_cache *cache) {
+    run->cache = cache;
+}
+ct_kv_cache *ct_run_cache(const ct_run *run) {
+    return run->cache;
+}
+ct_run_position *ct_run_position_of(ct_run *run) {
+    return &run->position;
+}
 
 void ct_run_set_rows(ct_run *run, uint64_t step, int64_t first_row) {
     run->position = (ct_run_position){.step = step, .first_row = first_row};
@@ -79,7 +89,8 @@ void ct_run_pop_overlay(ct_run *run) {
 
 static struct resolved *resolved_place(ct_run *run, const ct_slot *slot) {
     size_t mask = run->resolved_capacity - 1, at = ((uintptr_t)slot >> 6) * 0x9E3779B97F4A7C15u >> 20 & mask;
-    while (run->resolved[at].slot && run->resolved[at].slot != slot) at = (at + 1) & mask;
+    while (run->resolved[at].slot && run->resolved[at].slot != slot)
+        at = (at + 1) & mask;
     return &run->resolved[at];
 }
 
@@ -135,7 +146,8 @@ ct_status ct_run_add_tap(ct_run *run, const char *pattern, ct_tap tap, void *use
 }
 
 void ct_run_clear_taps(ct_run *run) {
-    for (int i = 0; i < run->tap_count; i++) ct_free(run->context, run->taps[i].pattern);
+    for (int i = 0; i < run->tap_count; i++)
+        ct_free(run->context, run->taps[i].pattern);
     ct_free(run->context, run->taps);
     run->taps = NULL;
     run->tap_count = 0;
@@ -158,7 +170,8 @@ bool ct_pattern_matches(const char *pattern, const char *text) {
             return false;
         }
     }
-    while (*pattern == '*') pattern++;
+    while (*pattern == '*')
+        pattern++;
     return *pattern == 0;
 }
 
@@ -200,10 +213,12 @@ ct_tensor *ct_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, 
     return ct_scope_return(context, scope, module->kind->forward(run, module, inputs, count));
 }
 
-ct_tensor *ct_forward1(ct_run *run, ct_module *module, ct_tensor *input) { return ct_forward(run, module, &input, 1); }
+ct_tensor *ct_forward1(ct_run *run, ct_module *module, ct_tensor *input) {
+    return ct_forward(run, module, &input, 1);
+}
 
-/* The mask of a row is a function of the step, the place in the network and the row's number in the whole batch,
- * not of the micro-batch it travels in. */
+/* The mask of a row is a function of the step, the place in the network and the row's number in the whole
+ * batch, not of the micro-batch it travels in. */
 ct_tensor *ct_run_dropout(ct_run *run, ct_tensor *x, double probability) {
     if (!run->options.training || probability <= 0) return x;
     ct_run_position *at = &run->position;

@@ -1,5 +1,5 @@
-/* run.h - inside nn and the rooms below: where in the work a run is, for dropout that does not depend on how the
- * batch is cut into micro-batches. */
+/* run.h - inside nn and the rooms below: where in the work a run is, for dropout that does not depend on how
+ * the batch is cut into micro-batches. */
 #ifndef CARAT_SRC_NN_RUN_H
 #define CARAT_SRC_NN_RUN_H
 

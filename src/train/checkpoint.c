@@ -1,8 +1,9 @@
 /* checkpoint.c - writing: checkpoints, from which a run goes on to the same bits, and the finished model.
  *
- * checkpoint-N/ is a model folder (config.json, model.safetensors, the tokenizer's files) with optimizer.safetensors,
- * ema.safetensors where there is a moving average, trainer_state.json and recipe.yaml. It is written under a temporary
- * name and takes its own when every file in it is durable: a run that is killed leaves the one before. */
+ * checkpoint-N/ is a model folder (config.json, model.safetensors, the tokenizer's files) with
+ * optimizer.safetensors, ema.safetensors where there is a moving average, trainer_state.json and recipe.yaml.
+ * It is written under a temporary name and takes its own when every file in it is durable: a run that is
+ * killed leaves the one before. */
 #include "train/state.h"
 #include <math.h>
 #include <string.h>
@@ -32,14 +33,18 @@ static ct_status write_tensors(const ct_learner *learner, const tensor_list *lis
     ct_safetensors_writer *writer = path ? ct_safetensors_create(context, path) : NULL;
     for (int64_t i = 0; writer && i < list->count && !ct_failed(context); i++) {
         ct_tensor *tensor = list->at(learner, i, name, sizeof(name));
-        ct_safetensors_declare(writer, name, ct_file_dtype_of(ct_dtype_of(tensor)), ct_ndim(tensor), ct_shape(tensor));
+        ct_safetensors_declare(writer, name, ct_file_dtype_of(ct_dtype_of(tensor)), ct_ndim(tensor),
+                               ct_shape(tensor));
     }
     for (int64_t i = 0; writer && i < list->count && !ct_failed(context); i++) {
         ct_tensor *tensor = list->at(learner, i, name, sizeof(name));
-        ct_safetensors_write(writer, ct_data(tensor), (size_t)ct_count(tensor) * ct_dtype_size(ct_dtype_of(tensor)));
+        ct_safetensors_write(writer, ct_data(tensor),
+                             (size_t)ct_count(tensor) * ct_dtype_size(ct_dtype_of(tensor)));
     }
-    if (writer && !ct_failed(context)) ct_safetensors_commit(writer);
-    else ct_safetensors_abandon(writer);
+    if (writer && !ct_failed(context))
+        ct_safetensors_commit(writer);
+    else
+        ct_safetensors_abandon(writer);
     ct_free(context, path);
     return ct_context_status(context);
 }

@@ -11,7 +11,8 @@ static size_t division(const ct_bytes *text, double fraction) {
     if (at > text->length) at = text->length;
     for (size_t i = at; i < text->length && i < at + NEAR_NEWLINE; i++)
         if (text->data[i] == '\n') return i + 1;
-    while (at < text->length && ((unsigned char)text->data[at] & 0xC0u) == 0x80u) at++;
+    while (at < text->length && ((unsigned char)text->data[at] & 0xC0u) == 0x80u)
+        at++;
     return at;
 }
 
@@ -27,7 +28,8 @@ static void texts_free(ct_context *context, texts *t) {
 }
 
 static ct_status texts_read(ct_context *context, const ct_train_data_options *data, texts *t) {
-    if (ct_text_read(context, data->train, data->field, &t->train) != CT_OK) return ct_context_status(context);
+    if (ct_text_read(context, data->train, data->field, &t->train) != CT_OK)
+        return ct_context_status(context);
     if (t->train.length == 0)
         return ct_fail(context, CT_ERROR_FORMAT, "data.train: %s holds no text", data->train);
     t->train_length = t->train.length;
@@ -36,7 +38,8 @@ static ct_status texts_read(ct_context *context, const ct_train_data_options *da
         if (data->validation_fraction > 0) t->train_length = division(&t->train, data->validation_fraction);
         return CT_OK;
     }
-    if (ct_text_read(context, data->validation, data->field, &t->validation) == CT_OK && t->validation.length == 0)
+    if (ct_text_read(context, data->validation, data->field, &t->validation) == CT_OK &&
+        t->validation.length == 0)
         ct_fail(context, CT_ERROR_FORMAT, "data.validation: %s holds no text", data->validation);
     return ct_context_status(context);
 }
@@ -81,7 +84,8 @@ static ct_tokenizer *load_tokenizer(ct_context *context, const char *name) {
 }
 
 /* The folder of a model has usually a tokenizer; another one must then have the same vocabulary. */
-static void check_same_vocabulary(ct_context *context, const ct_train_options *options, ct_tokenizer *tokenizer) {
+static void check_same_vocabulary(ct_context *context, const ct_train_options *options,
+                                  ct_tokenizer *tokenizer) {
     const char *path = ct_value_as_string(ct_value_get(options->model, "path"), NULL);
     if (!path || !tokenizer) return;
     ct_try trial;
@@ -89,10 +93,11 @@ static void check_same_vocabulary(ct_context *context, const ct_train_options *o
     ct_tokenizer *own = load_tokenizer(context, path);
     if (ct_try_end(context, &trial, NULL, 0) != CT_OK || !own) return; /* the model has none */
     if (ct_tokenizer_fingerprint(own) != ct_tokenizer_fingerprint(tokenizer))
-        ct_fail(context, CT_ERROR_ARGUMENT,
-                "vocabulary mismatch between model and tokenizer: the tokenizer of %s has other tokens (%d) than "
-                "tokenizer.kind \"%s\" (%d)",
-                path, (int)ct_tokenizer_size(own), options->tokenizer.kind, (int)ct_tokenizer_size(tokenizer));
+        ct_fail(
+            context, CT_ERROR_ARGUMENT,
+            "vocabulary mismatch between model and tokenizer: the tokenizer of %s has other tokens (%d) than "
+            "tokenizer.kind \"%s\" (%d)",
+            path, (int)ct_tokenizer_size(own), options->tokenizer.kind, (int)ct_tokenizer_size(tokenizer));
     ct_tokenizer_destroy(own);
 }
 
@@ -101,16 +106,21 @@ static ct_tokenizer *make_tokenizer(ct_context *context, const ct_train_options 
     const char *model = ct_value_as_string(ct_value_get(options->model, "path"), NULL);
     if (!kind && model) return load_tokenizer(context, model);
     ct_tokenizer *tokenizer;
-    if (!kind || strcmp(kind, "bytes") == 0) tokenizer = ct_tokenizer_from_kind(context, "bytes");
-    else if (strcmp(kind, "characters") == 0) tokenizer = train_characters(context, t);
-    else if (strcmp(kind, "bpe") == 0) tokenizer = train_bpe(context, t, options->tokenizer.vocab_size);
-    else if (ct_file_exists(kind) || ct_folder_exists(kind) || strchr(kind, '/')) tokenizer = load_tokenizer(context, kind);
+    if (!kind || strcmp(kind, "bytes") == 0)
+        tokenizer = ct_tokenizer_from_kind(context, "bytes");
+    else if (strcmp(kind, "characters") == 0)
+        tokenizer = train_characters(context, t);
+    else if (strcmp(kind, "bpe") == 0)
+        tokenizer = train_bpe(context, t, options->tokenizer.vocab_size);
+    else if (ct_file_exists(kind) || ct_folder_exists(kind) || strchr(kind, '/'))
+        tokenizer = load_tokenizer(context, kind);
     else {
         static const char *const kinds[] = {"bytes", "characters", "bpe"};
         const char *near = ct_nearest_name(kind, kinds, 3);
         ct_fail(context, CT_ERROR_ARGUMENT,
-                "tokenizer.kind: \"%s\" is not bytes, characters or bpe, and there is no such folder or file%s%s%s", kind,
-                near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+                "tokenizer.kind: \"%s\" is not bytes, characters or bpe, and there is no such folder or "
+                "file%s%s%s",
+                kind, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
         return NULL;
     }
     check_same_vocabulary(context, options, tokenizer);
@@ -160,14 +170,16 @@ ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, 
                           int64_t vocabulary, int64_t row_length) {
     int32_t size = ct_tokenizer_size(corpus->tokenizer);
     if (size > vocabulary)
-        return ct_fail(context, CT_ERROR_ARGUMENT,
-                       "vocabulary mismatch between model and tokenizer: the tokenizer (%s) has %d tokens, the model's "
-                       "vocab_size is %lld",
-                       ct_tokenizer_kind(corpus->tokenizer), (int)size, (long long)vocabulary);
+        return ct_fail(
+            context, CT_ERROR_ARGUMENT,
+            "vocabulary mismatch between model and tokenizer: the tokenizer (%s) has %d tokens, the model's "
+            "vocab_size is %lld",
+            ct_tokenizer_kind(corpus->tokenizer), (int)size, (long long)vocabulary);
     int64_t tokens = ct_dataset_tokens(corpus->train);
     if (ct_dataset_rows(corpus->train, row_length) > 0) return CT_OK;
-    return ct_fail(context, CT_ERROR_ARGUMENT,
-                   "data.train: the text of %s is too short: %lld tokens to learn from, a row of context %lld and its "
-                   "targets needs %lld",
-                   options->data.train, (long long)tokens, (long long)row_length, (long long)(row_length + 1));
+    return ct_fail(
+        context, CT_ERROR_ARGUMENT,
+        "data.train: the text of %s is too short: %lld tokens to learn from, a row of context %lld and its "
+        "targets needs %lld",
+        options->data.train, (long long)tokens, (long long)row_length, (long long)(row_length + 1));
 }

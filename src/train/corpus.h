@@ -10,8 +10,8 @@ typedef struct ct_corpus {
     uint64_t text_hash;             /* of both texts */
 } ct_corpus;
 
-/* Reads the texts and makes or loads the tokenizer. `tokenizer_folder`, if not NULL, is where the tokenizer of the run
- * that is resumed was saved: it is taken from there. */
+/* Reads the texts and makes or loads the tokenizer. `tokenizer_folder`, if not NULL, is where the tokenizer
+ * of the run that is resumed was saved: it is taken from there. */
 ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, const char *tokenizer_folder,
                          ct_corpus *corpus);
 void ct_corpus_free(ct_corpus *corpus);

@@ -1,5 +1,6 @@
-/* hash.h - 64-bit hashes that runs are compared by: FNV-1a (Fowler, Noll, Vo) over little-endian words of eight bytes,
- * the last one filled up with zeros, with a final mix (that of SplitMix64). Not against tampering. */
+/* hash.h - 64-bit hashes that runs are compared by: FNV-1a (Fowler, Noll, Vo) over little-endian words of
+ * eight bytes, the last one filled up with zeros, with a final mix (that of SplitMix64). Not against
+ * tampering. */
 #ifndef CARAT_SRC_TRAIN_HASH_H
 #define CARAT_SRC_TRAIN_HASH_H
 

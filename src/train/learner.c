@@ -16,13 +16,15 @@ static void fill_token(ct_context *context, ct_value *config, const char *key, i
     ct_value_set(config, key, id >= 0 ? ct_value_int(context, id) : ct_value_null(context));
 }
 
-ct_value *ct_learner_config(ct_context *context, const ct_train_options *options, const ct_tokenizer *tokenizer) {
+ct_value *ct_learner_config(ct_context *context, const ct_train_options *options,
+                            const ct_tokenizer *tokenizer) {
     const char *path = ct_value_as_string(ct_value_get(options->model, "path"), NULL);
     if (path) {
         ct_model_folder *folder = ct_model_folder_open(context, path);
         ct_value *config = folder && folder->config ? ct_value_copy(folder->config) : NULL;
         if (folder && !folder->config)
-            ct_fail(context, CT_ERROR_NOT_FOUND, "%s: there is no config.json, so it is not a model folder", path);
+            ct_fail(context, CT_ERROR_NOT_FOUND, "%s: there is no config.json, so it is not a model folder",
+                    path);
         ct_model_folder_close(context, folder);
         return config;
     }
@@ -46,7 +48,8 @@ ct_value *ct_learner_config(ct_context *context, const ct_train_options *options
 
 /* ---------------------------------------------------------------------------------- optimizer, groups */
 
-/* The first group whose pattern matches the name; without one of its own, biases and norms have no weight decay. */
+/* The first group whose pattern matches the name; without one of its own, biases and norms have no weight
+ * decay. */
 static ct_status group_of(ct_learner *learner, const ct_parameter *parameter, ct_parameter_group *group) {
     const ct_train_options *o = learner->options;
     *group = (ct_parameter_group){1, parameter->no_decay ? 0 : o->weight_decay};
@@ -67,7 +70,8 @@ static ct_status add_parameters(ct_learner *learner) {
         ct_parameter *parameter = ct_model_parameter(learner->model, i);
         ct_parameter_group group;
         if (!parameter->trainable) continue;
-        if (group_of(learner, parameter, &group) != CT_OK || ct_require_grad(parameter->tensor, true) != CT_OK ||
+        if (group_of(learner, parameter, &group) != CT_OK ||
+            ct_require_grad(parameter->tensor, true) != CT_OK ||
             ct_optimizer_add(learner->optimizer, parameter, &group) != CT_OK)
             break;
     }
@@ -85,8 +89,8 @@ static ct_status check_patterns(ct_learner *learner) {
             found = ct_pattern_matches(group.pattern, ct_model_parameter(learner->model, p)->name);
         if (!found)
             return ct_fail(learner->context, CT_ERROR_ARGUMENT,
-                           "parameter_groups.%zu.pattern: \"%s\" matches no parameter (the first is \"%s\")", i,
-                           group.pattern, ct_model_parameter(learner->model, 0)->name);
+                           "parameter_groups.%zu.pattern: \"%s\" matches no parameter (the first is \"%s\")",
+                           i, group.pattern, ct_model_parameter(learner->model, 0)->name);
     }
     return ct_context_status(learner->context);
 }
@@ -120,8 +124,7 @@ static ct_status make_runs(ct_learner *learner) {
     ct_run_options how = {.compute = learner->options->bf16 ? CT_BF16 : CT_F32};
     learner->evaluation = ct_run_create(learner->context, &how);
     if (!learner->evaluation) return CT_ERROR_MEMORY;
-    if (learner->average)
-        ct_run_push_overlay(learner->evaluation, &(ct_overlay){resolve_average, learner});
+    if (learner->average) ct_run_push_overlay(learner->evaluation, &(ct_overlay){resolve_average, learner});
     return ct_learner_arrange(learner, learner->rows, 0);
 }
 
@@ -146,7 +149,8 @@ static ct_status check_context(ct_learner *learner) {
         return ct_fail(context, CT_ERROR_UNSUPPORTED, "model: a %s is not a language model",
                        ct_model_architecture(learner->model)->model_type);
     if (wanted == 0 && positions == 0)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "context: expected the tokens of a row, the model sets no limit");
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "context: expected the tokens of a row, the model sets no limit");
     if (positions > 0 && wanted > positions)
         return ct_fail(context, CT_ERROR_ARGUMENT, "context: %lld is more than the model's %lld positions",
                        (long long)wanted, (long long)positions);
@@ -171,7 +175,8 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
 }
 
 ct_learner *ct_learner_create(ct_context *context, const ct_train_options *options, const ct_value *config) {
-    ct_learner *learner = ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*learner), CT_MEMORY_OTHER);
+    ct_learner *learner =
+        ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*learner), CT_MEMORY_OTHER);
     if (!learner) return NULL;
     learner->context = context;
     learner->options = options;
@@ -208,7 +213,8 @@ uint64_t ct_learner_weights_hash(const ct_learner *learner) {
     uint64_t hash = CT_HASH_START;
     for (int64_t i = 0; i < ct_model_parameter_count(learner->model); i++) {
         const ct_tensor *tensor = ct_model_parameter(learner->model, i)->tensor;
-        hash = ct_hash_bytes(hash, ct_data(tensor), (size_t)ct_count(tensor) * ct_dtype_size(ct_dtype_of(tensor)));
+        hash = ct_hash_bytes(hash, ct_data(tensor),
+                             (size_t)ct_count(tensor) * ct_dtype_size(ct_dtype_of(tensor)));
     }
     return ct_hash_finish(hash);
 }

@@ -1,5 +1,5 @@
-/* learner.h - inside train: what a training step works on. The same code stands on the cpu device, where it trains,
- * and on the meta device, where it counts the bytes that training will take. */
+/* learner.h - inside train: what a training step works on. The same code stands on the cpu device, where it
+ * trains, and on the meta device, where it counts the bytes that training will take. */
 #ifndef CARAT_SRC_TRAIN_LEARNER_H
 #define CARAT_SRC_TRAIN_LEARNER_H
 
@@ -10,8 +10,8 @@ typedef struct ct_learner {
     const ct_train_options *options; /* borrowed */
     ct_model *model;
     ct_optimizer *optimizer;
-    ct_run *run;        /* of training, for the present arrangement */
-    ct_run *evaluation; /* sees the averaged weights if there are any */
+    ct_run *run;         /* of training, for the present arrangement */
+    ct_run *evaluation;  /* sees the averaged weights if there are any */
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */
     double *row_losses;  /* [rows] */
     int64_t rows;        /* of a step */
@@ -19,9 +19,10 @@ typedef struct ct_learner {
     int64_t micro_batch, checkpoint_every;
 } ct_learner;
 
-/* The configuration of the recipe's model with what text and tokenizer decide filled in; a new map, or NULL. For
- * model.path the folder's own config.json. */
-ct_value *ct_learner_config(ct_context *context, const ct_train_options *options, const ct_tokenizer *tokenizer);
+/* The configuration of the recipe's model with what text and tokenizer decide filled in; a new map, or NULL.
+ * For model.path the folder's own config.json. */
+ct_value *ct_learner_config(ct_context *context, const ct_train_options *options,
+                            const ct_tokenizer *tokenizer);
 /* Model (not filled, unless it comes from a folder), optimizer, average, on the context's device. */
 ct_learner *ct_learner_create(ct_context *context, const ct_train_options *options, const ct_value *config);
 void ct_learner_destroy(ct_learner *learner);
@@ -36,14 +37,15 @@ typedef struct ct_step_result {
     double gradient_norm;
 } ct_step_result;
 
-/* Step number `step` (from 0): rows step * rows ... of the data, gradients, clipping, update, average. On meta `data` is
- * NULL. CT_ERROR_INTERRUPTED (not recorded in the context) if a stop was requested before the update: then nothing
- * has changed. A loss or gradient that is not finite is CT_ERROR_NUMERIC, also before the update. */
+/* Step number `step` (from 0): rows step * rows ... of the data, gradients, clipping, update, average. On
+ * meta `data` is NULL. CT_ERROR_INTERRUPTED (not recorded in the context) if a stop was requested before the
+ * update: then nothing has changed. A loss or gradient that is not finite is CT_ERROR_NUMERIC, also before
+ * the update. */
 ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t step, double learning_rate,
                           ct_step_result *result);
 
-/* Mean loss over the text in rows one after the other, each predicting from itself alone; at most `most_rows` rows
- * (0: all), spread evenly. CT_ERROR_INTERRUPTED as above. On meta `data` is NULL. */
+/* Mean loss over the text in rows one after the other, each predicting from itself alone; at most `most_rows`
+ * rows (0: all), spread evenly. CT_ERROR_INTERRUPTED as above. On meta `data` is NULL. */
 ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64_t most_rows, double *loss);
 
 #endif

@@ -1,7 +1,8 @@
 /* log.c - train.jsonl: a line for every logged step and evaluation, and the curve drawn from them.
  *
- * Lines are appended as they come, so that a run can be watched, and are made durable before a checkpoint that counts
- * them. A resumed run cuts off what came after its checkpoint. The file is locked while a run writes it. */
+ * Lines are appended as they come, so that a run can be watched, and are made durable before a checkpoint
+ * that counts them. A resumed run cuts off what came after its checkpoint. The file is locked while a run
+ * writes it. */
 #define _GNU_SOURCE
 #include "base/file_internal.h"
 #include "train/state.h"
@@ -66,7 +67,8 @@ ct_status ct_log_go_on(ct_train_log *log, int64_t bytes) {
         ct_log_message(context, CT_LOG_WARNING, "%s: lines of before the checkpoint are missing", log->path);
         bytes = info.st_size;
     }
-    if (ftruncate(log->file, bytes) != 0) return ct_fail_errno(context, log->path, "cannot cut off lines", errno);
+    if (ftruncate(log->file, bytes) != 0)
+        return ct_fail_errno(context, log->path, "cannot cut off lines", errno);
     if (bytes == 0) return CT_OK;
     ct_jsonl *reader = ct_jsonl_open(context, log->path, LINE_LIMIT);
     for (ct_value *line; reader && !ct_failed(context) && (line = ct_jsonl_next(reader)); ct_value_free(line))
@@ -106,19 +108,22 @@ ct_status ct_log_sync(ct_train_log *log, int64_t *bytes) {
 
 /* --------------------------------------------------------------------------------------------- picture */
 
-/* A centred mean over about a fiftieth of the curve shows the trend; the values themselves stay visible behind it. */
+/* A centred mean over about a fiftieth of the curve shows the trend; the values themselves stay visible
+ * behind it. */
 static void smooth(const double *y, size_t count, double *out) {
     size_t reach = count / 100;
     for (size_t i = 0; i < count; i++) {
         size_t near = i < reach ? i : reach;
         if (count - 1 - i < near) near = count - 1 - i;
         double sum = 0;
-        for (size_t j = i - near; j <= i + near; j++) sum += y[j];
+        for (size_t j = i - near; j <= i + near; j++)
+            sum += y[j];
         out[i] = sum / (double)(2 * near + 1);
     }
 }
 
-static ct_status add_curve(ct_context *context, ct_plot *plot, const ct_curve *curve, const char *name, bool raw) {
+static ct_status add_curve(ct_context *context, ct_plot *plot, const ct_curve *curve, const char *name,
+                           bool raw) {
     size_t n = curve->count;
     double *values = n ? ct_alloc(context, 3 * n * sizeof(double), CT_MEMORY_OTHER) : NULL;
     if (!values) return ct_context_status(context);

@@ -12,21 +12,23 @@ static const ct_option data_table[] = {
     CT_OPTION_END};
 
 static const ct_option tokenizer_table[] = {
-    CT_OPTION_STRING("kind", ct_train_tokenizer_options, kind, NULL,
-                     "bytes, characters, bpe (trained on the text), or a folder or tokenizer.json; by default that "
-                     "of model.path, else bytes"),
+    CT_OPTION_STRING(
+        "kind", ct_train_tokenizer_options, kind, NULL,
+        "bytes, characters, bpe (trained on the text), or a folder or tokenizer.json; by default that "
+        "of model.path, else bytes"),
     CT_OPTION_INT("vocab_size", ct_train_tokenizer_options, vocab_size, 4096, 257, 1e6,
                   "tokens of a bpe tokenizer that is trained"),
     CT_OPTION_END};
 
-#define TRAIN_INT(field, default_, min_, max_, help_)                                                                \
+#define TRAIN_INT(field, default_, min_, max_, help_)                                                        \
     CT_OPTION_INT(#field, ct_train_options, field, default_, min_, max_, help_)
-#define TRAIN_REAL(field, default_, min_, max_, help_)                                                               \
+#define TRAIN_REAL(field, default_, min_, max_, help_)                                                       \
     CT_OPTION_REAL(#field, ct_train_options, field, default_, min_, max_, help_)
 
 const ct_option ct_train_table[] = {
-    CT_OPTION_VALUE("model", ct_train_options, model,
-                    "{path: FOLDER} to go on from a model, else the keys of its config.json (model_type, n_layer, ...)"),
+    CT_OPTION_VALUE(
+        "model", ct_train_options, model,
+        "{path: FOLDER} to go on from a model, else the keys of its config.json (model_type, n_layer, ...)"),
     CT_OPTION_GROUP("tokenizer", ct_train_options, tokenizer, tokenizer_table, "how text becomes tokens"),
     CT_OPTION_GROUP("data", ct_train_options, data, data_table, "the text"),
     {CT_TYPE_STRING, "output_dir", offsetof(ct_train_options, output_dir), 0, 0, 0, NULL, NULL, NULL,
@@ -37,8 +39,10 @@ const ct_option ct_train_table[] = {
     TRAIN_INT(context, 0, 0, 1e8, "tokens a row; 0: as many as the model has positions"),
     TRAIN_INT(max_steps, 0, -1, 1e12, "optimizer steps; 0: as num_train_epochs says"),
     TRAIN_REAL(num_train_epochs, 3, 0, 1e9, "times through the training text, if max_steps is 0"),
-    TRAIN_INT(per_device_train_batch_size, 8, 1, 1e6, "rows at a time; fewer if the memory budget asks for it"),
-    TRAIN_INT(gradient_accumulation_steps, 1, 1, 1e6, "a step has this times per_device_train_batch_size rows"),
+    TRAIN_INT(per_device_train_batch_size, 8, 1, 1e6,
+              "rows at a time; fewer if the memory budget asks for it"),
+    TRAIN_INT(gradient_accumulation_steps, 1, 1, 1e6,
+              "a step has this times per_device_train_batch_size rows"),
     {CT_TYPE_REAL, "learning_rate", offsetof(ct_train_options, learning_rate), 5e-5, 0, 1e3, NULL, NULL, NULL,
      "the highest of the schedule", "lr"},
     CT_OPTION_STRING("lr_scheduler_type", ct_train_options, lr_scheduler_type, "linear",
@@ -47,11 +51,13 @@ const ct_option ct_train_table[] = {
     TRAIN_INT(warmup_steps, 0, 0, 1e12, "steps in which the rate rises to its highest"),
     TRAIN_REAL(warmup_ratio, 0, 0, 1, "the same as a share of all steps, if warmup_steps is 0"),
     CT_OPTION_STRING("optim", ct_train_options, optim, "adamw", "adamw, sgd (carat show optimizer)"),
-    CT_OPTION_VALUE("optimizer", ct_train_options, optimizer, "options of the optimizer: {beta1: 0.9, beta2: 0.95}"),
+    CT_OPTION_VALUE("optimizer", ct_train_options, optimizer,
+                    "options of the optimizer: {beta1: 0.9, beta2: 0.95}"),
     TRAIN_REAL(weight_decay, 0, 0, 1e3, "of all weights but biases and norms"),
-    CT_OPTION_VALUE("parameter_groups", ct_train_options, parameter_groups,
-                    "list of {pattern: \"*.wte.*\", learning_rate_scale: 0.5, weight_decay: 0}; of the groups that "
-                    "match a name the first counts"),
+    CT_OPTION_VALUE(
+        "parameter_groups", ct_train_options, parameter_groups,
+        "list of {pattern: \"*.wte.*\", learning_rate_scale: 0.5, weight_decay: 0}; of the groups that "
+        "match a name the first counts"),
     TRAIN_REAL(max_grad_norm, 1, 0, 1e9, "gradients are scaled down to this norm; 0: never"),
     TRAIN_REAL(label_smoothing_factor, 0, 0, 0.999, "share of each target that all tokens get"),
     CT_OPTION_BOOL("bf16", ct_train_options, bf16, false, "activations and products in bf16, weights in f32"),
@@ -59,12 +65,15 @@ const ct_option ct_train_table[] = {
               "layers in a segment that the backward pass computes again; 0: as the memory budget asks"),
     TRAIN_REAL(ema_decay, 0, 0, 0.9999999, "of a moving average of the weights; 0: none"),
     TRAIN_INT(logging_steps, 500, 0, 1e12, "steps between lines in train.jsonl; 0: the last step only"),
-    TRAIN_INT(eval_steps, 0, 0, 1e12, "steps between evaluations; 0: before the first and after the last only"),
+    TRAIN_INT(eval_steps, 0, 0, 1e12,
+              "steps between evaluations; 0: before the first and after the last only"),
     TRAIN_INT(save_steps, 500, -1, 1e12, "steps between checkpoints; 0: at the end only; -1: none"),
     TRAIN_INT(save_total_limit, 0, 0, 1e6, "checkpoints to keep; 0: all"),
     TRAIN_INT(eval_batches, 0, 0, 1e9, "batches of validation text in an evaluation, spread over it; 0: all"),
-    TRAIN_INT(early_stopping_patience, 0, 0, 1e6, "evaluations without improvement before training stops; 0: never"),
+    TRAIN_INT(early_stopping_patience, 0, 0, 1e6,
+              "evaluations without improvement before training stops; 0: never"),
     TRAIN_REAL(early_stopping_threshold, 0, 0, 1e9, "what counts as an improvement of the evaluation loss"),
-    CT_OPTION_BYTES("memory", ct_train_options, memory, 0, 0, 9e15, "budget of the whole program; 0: no limit"),
+    CT_OPTION_BYTES("memory", ct_train_options, memory, 0, 0, 9e15,
+                    "budget of the whole program; 0: no limit"),
     TRAIN_INT(threads, 0, 0, 1024, "workers; 0: one a CPU. Results do not depend on it"),
     CT_OPTION_END};

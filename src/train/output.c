@@ -23,9 +23,12 @@ char *ct_checkpoint_path(ct_context *context, const char *folder, int64_t step) 
     return ct_path_join(context, folder, name);
 }
 
-static bool starts_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+static bool starts_with(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
 
-/* Files and folders under names that only unfinished writing has (base/writer.c, base/folder.c, checkpoint.c). */
+/* Files and folders under names that only unfinished writing has (base/writer.c, base/folder.c,
+ * checkpoint.c). */
 static bool is_left_over(const char *name) {
     if (starts_with(name, ".checkpoint-") && strstr(name, ".partial")) return true;
     if (starts_with(name, "checkpoint-") && strstr(name, ".old-")) return true;
@@ -60,7 +63,8 @@ ct_value *ct_output_checkpoints(ct_context *context, const char *folder) {
         if (step >= 0) steps[found++] = step;
     }
     if (found) qsort(steps, found, sizeof(*steps), by_step);
-    for (size_t i = 0; list && i < found; i++) ct_value_append(list, ct_value_int(context, steps[i]));
+    for (size_t i = 0; list && i < found; i++)
+        ct_value_append(list, ct_value_int(context, steps[i]));
     ct_free(context, steps);
     ct_value_free(names);
     return list;
@@ -92,8 +96,10 @@ static ct_status remove_checkpoint(ct_context *context, const char *folder, int6
     char *path = ct_checkpoint_path(context, folder, step), *aside = ct_path_join(context, folder, name);
     if (path && aside) {
         ct_folder_remove(context, aside);
-        if (rename(path, aside) != 0) ct_fail_errno(context, path, "cannot remove", errno);
-        else ct_folder_remove(context, aside);
+        if (rename(path, aside) != 0)
+            ct_fail_errno(context, path, "cannot remove", errno);
+        else
+            ct_folder_remove(context, aside);
     }
     ct_free(context, path);
     ct_free(context, aside);

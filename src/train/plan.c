@@ -1,8 +1,9 @@
 /* plan.c - how much memory a recipe needs, and how to cut its steps to stay within a budget.
  *
- * A learner is built on the meta device and runs one step, an evaluation and a checkpoint: the same code that trains counts
- * the bytes. Candidates are tried from the fastest on: every row at a time with all activations kept; fewer rows; then
- * with activations computed again in segments of layers, which costs a third more work. */
+ * A learner is built on the meta device and runs one step, an evaluation and a checkpoint: the same code that
+ * trains counts the bytes. Candidates are tried from the fastest on: every row at a time with all activations
+ * kept; fewer rows; then with activations computed again in segments of layers, which costs a third more
+ * work. */
 #include "train/plan.h"
 #include "train/learner.h"
 #include "train/recipe.h"
@@ -10,7 +11,7 @@
 
 enum {
     PAGES = 1 << 20,
-    WRITING = (1 << 20) + (1 << 17) /* buffers of a file that is being written */
+    WRITING = (2 << 20) + (1 << 17) /* buffers of a model that is being written */
 };
 
 typedef struct planner {
@@ -36,7 +37,8 @@ static ct_status measure(planner *p, candidate *c) {
     ct_step_result result;
     double loss = 0;
     int64_t rows = learner->rows, last = rows % c->micro_batch, few = 2 * c->micro_batch + last;
-    if (ct_learner_arrange(learner, c->micro_batch, c->checkpoint_every) != CT_OK) return ct_context_status(context);
+    if (ct_learner_arrange(learner, c->micro_batch, c->checkpoint_every) != CT_OK)
+        return ct_context_status(context);
     learner->rows = few < rows ? few : rows;
     ct_memory_trim(context);
     ct_memory_reset_peak(context);
@@ -45,13 +47,15 @@ static ct_status measure(planner *p, candidate *c) {
     c->flops = (uint64_t)((double)ct_context_flops(context) / (double)learner->rows * (double)rows);
     learner->rows = rows;
     if (status == CT_OK) status = ct_learner_evaluate(learner, NULL, 0, &loss);
-    ct_memory_count(context, WRITING, CT_MEMORY_WORKSPACE); /* a checkpoint, when gradients and activations are gone */
+    ct_memory_count(context, WRITING,
+                    CT_MEMORY_WORKSPACE); /* a checkpoint, when gradients and activations are gone */
     ct_memory_uncount(context, WRITING, CT_MEMORY_WORKSPACE);
     ct_memory_read(context, &c->counts);
     return status;
 }
 
-/* A plan keeps two percent and a mebibyte free for what a prediction cannot know: page ends, the heap's holes. */
+/* A plan keeps two percent and a mebibyte free for what a prediction cannot know: page ends, the heap's
+ * holes. */
 static size_t needed(const planner *p, const candidate *c) {
     return p->base + c->counts.peak_total + c->counts.peak_total / 50 + PAGES;
 }
@@ -106,12 +110,14 @@ static ct_status refuse(planner *p, ct_context *context) {
     }
     char budget[32], how[64] = "every activation kept";
     int64_t mebibytes = (int64_t)((needed(p, &smallest) + PAGES - 1) / PAGES);
-    if (smallest.checkpoint_every == 1) snprintf(how, sizeof(how), "every layer recomputed");
+    if (smallest.checkpoint_every == 1)
+        snprintf(how, sizeof(how), "every layer recomputed");
     else if (smallest.checkpoint_every > 1)
         snprintf(how, sizeof(how), "layers recomputed %lld at a time", (long long)smallest.checkpoint_every);
-    return ct_fail(context, CT_ERROR_MEMORY,
-                   "memory: a budget of %s is too small: this recipe needs at least %lldM (micro-batch 1, %s)",
-                   ct_format_bytes((uint64_t)p->options.memory, budget, sizeof(budget)), (long long)mebibytes, how);
+    return ct_fail(
+        context, CT_ERROR_MEMORY,
+        "memory: a budget of %s is too small: this recipe needs at least %lldM (micro-batch 1, %s)",
+        ct_format_bytes((uint64_t)p->options.memory, budget, sizeof(budget)), (long long)mebibytes, how);
 }
 
 static void choose(planner *p, ct_context *context, ct_memory_plan *plan) {
@@ -142,7 +148,8 @@ static size_t present_base(ct_context *context) {
     return resident > counts.current_total ? resident : counts.current_total;
 }
 
-ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_value *config, ct_memory_plan *plan) {
+ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_value *config,
+                       ct_memory_plan *plan) {
     if (ct_failed(context)) return ct_context_status(context);
     planner p = {.base = present_base(context)};
     *plan = (ct_memory_plan){0};
@@ -158,7 +165,8 @@ ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_val
         p.layers = layers > 0 ? layers : 1;
         choose(&p, context, plan);
     }
-    if (ct_failed(p.context)) ct_fail(context, ct_context_status(p.context), "%s", ct_context_message(p.context));
+    if (ct_failed(p.context))
+        ct_fail(context, ct_context_status(p.context), "%s", ct_context_message(p.context));
     ct_learner_destroy(p.learner);
     ct_value_free(p.recipe);
     ct_value_free(p.config);

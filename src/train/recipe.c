@@ -1,4 +1,5 @@
-/* recipe.c - a recipe: its keys into options, what they must fulfil together, and what may differ on resuming. */
+/* recipe.c - a recipe: its keys into options, what they must fulfil together, and what may differ on
+ * resuming. */
 #include "train/recipe.h"
 #include <carat/method.h>
 #include <math.h>
@@ -8,7 +9,8 @@ static ct_status fail_at(ct_context *context, const ct_value *recipe, const char
     char origin[256];
     const ct_value *value = ct_value_get_path(recipe, key);
     bool known = value && *ct_value_origin(value, origin, sizeof(origin));
-    return ct_fail(context, CT_ERROR_ARGUMENT, "%s%s%s: %s", known ? origin : "", known ? ": " : "", key, message);
+    return ct_fail(context, CT_ERROR_ARGUMENT, "%s%s%s: %s", known ? origin : "", known ? ": " : "", key,
+                   message);
 }
 
 /* ------------------------------------------------------------------------------------- names and steps */
@@ -25,7 +27,8 @@ static const char *alias_of(const char *name, const char *const (*aliases)[2], s
 }
 
 const char *ct_recipe_optimizer(const ct_train_options *options) {
-    return alias_of(options->optim, optimizer_aliases, sizeof(optimizer_aliases) / sizeof(optimizer_aliases[0]));
+    return alias_of(options->optim, optimizer_aliases,
+                    sizeof(optimizer_aliases) / sizeof(optimizer_aliases[0]));
 }
 
 const char *ct_recipe_schedule(const ct_train_options *options) {
@@ -54,8 +57,9 @@ int64_t ct_recipe_warmup_steps(const ct_train_options *options, int64_t total_st
 static ct_status check_model(ct_context *context, const ct_train_options *options) {
     const ct_value *model = options->model;
     if (!model || ct_value_kind_of(model) != CT_VALUE_MAP)
-        return ct_fail(context, CT_ERROR_ARGUMENT,
-                       "model: expected {path: FOLDER} or the keys of a config.json (model_type: gpt2, n_layer: ...)");
+        return ct_fail(
+            context, CT_ERROR_ARGUMENT,
+            "model: expected {path: FOLDER} or the keys of a config.json (model_type: gpt2, n_layer: ...)");
     const ct_value *path = ct_value_get(model, "path");
     if (path) {
         if (ct_value_kind_of(path) != CT_VALUE_STRING)
@@ -66,7 +70,8 @@ static ct_status check_model(ct_context *context, const ct_train_options *option
         return CT_OK;
     }
     const char *type = ct_value_as_string(ct_value_get(model, "model_type"), NULL);
-    if (!type) return ct_fail(context, CT_ERROR_ARGUMENT, "model.model_type: expected an architecture such as gpt2");
+    if (!type)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "model.model_type: expected an architecture such as gpt2");
     const ct_architecture *architecture = ct_architecture_find(context, type);
     if (!architecture) return ct_context_status(context);
     void *scratch = ct_alloc_zero(context, architecture->options_size, CT_MEMORY_OTHER);
@@ -85,9 +90,12 @@ typedef struct group_options {
 
 /* -1 stands for "not given". */
 static const ct_option group_table[] = {
-    CT_OPTION_STRING("pattern", group_options, pattern, NULL, "of parameter names; * is any run of characters"),
-    CT_OPTION_REAL("learning_rate_scale", group_options, learning_rate_scale, 1, 0, 1e6, "times learning_rate"),
-    CT_OPTION_REAL("weight_decay", group_options, weight_decay, -1, 0, 1e3, "for all of them"), CT_OPTION_END};
+    CT_OPTION_STRING("pattern", group_options, pattern, NULL,
+                     "of parameter names; * is any run of characters"),
+    CT_OPTION_REAL("learning_rate_scale", group_options, learning_rate_scale, 1, 0, 1e6,
+                   "times learning_rate"),
+    CT_OPTION_REAL("weight_decay", group_options, weight_decay, -1, 0, 1e3, "for all of them"),
+    CT_OPTION_END};
 
 ct_status ct_recipe_group_at(ct_context *context, const ct_train_options *options, size_t index,
                              ct_recipe_group *group) {
@@ -111,9 +119,10 @@ ct_status ct_recipe_group_at(ct_context *context, const ct_train_options *option
 static ct_status check_groups(ct_context *context, const ct_train_options *options) {
     const ct_value *groups = options->parameter_groups;
     if (groups && ct_value_kind_of(groups) != CT_VALUE_LIST)
-        return ct_fail(context, CT_ERROR_ARGUMENT,
-                       "parameter_groups: expected a list of {pattern: ..., learning_rate_scale: ..., weight_decay: "
-                       "...}");
+        return ct_fail(
+            context, CT_ERROR_ARGUMENT,
+            "parameter_groups: expected a list of {pattern: ..., learning_rate_scale: ..., weight_decay: "
+            "...}");
     ct_recipe_group group;
     for (size_t i = 0; i < ct_value_count(groups); i++)
         if (ct_recipe_group_at(context, options, i, &group) != CT_OK) return ct_context_status(context);
@@ -121,12 +130,13 @@ static ct_status check_groups(ct_context *context, const ct_train_options *optio
 }
 
 /* A method exists and takes its options: seen now and not after the text was read. */
-static ct_status check_method(ct_context *context, const char *kind, const char *name, const ct_value *options,
-                              const char *path) {
+static ct_status check_method(ct_context *context, const char *kind, const char *name,
+                              const ct_value *options, const char *path) {
     const ct_method *method = ct_method_find(context, kind, name);
     if (!method) return ct_context_status(context);
     if (options && ct_value_kind_of(options) != CT_VALUE_MAP)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected a map of the options of %s \"%s\"", path, kind, name);
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected a map of the options of %s \"%s\"", path,
+                       kind, name);
     if (!options || !method->options) {
         if (ct_value_count(options))
             return ct_fail(context, CT_ERROR_ARGUMENT, "%s: %s \"%s\" has no options", path, kind, name);
@@ -142,19 +152,25 @@ static ct_status check_method(ct_context *context, const char *kind, const char 
 
 static ct_status check_together(ct_context *context, const ct_value *recipe, const ct_train_options *o) {
     if (!o->data.train)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "data.train: expected a text file, a .jsonl file or a folder");
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "data.train: expected a text file, a .jsonl file or a folder");
     if (!o->optim || !o->lr_scheduler_type)
-        return fail_at(context, recipe, o->optim ? "lr_scheduler_type" : "optim", "expected the name of a method");
+        return fail_at(context, recipe, o->optim ? "lr_scheduler_type" : "optim",
+                       "expected the name of a method");
     if (o->max_steps < 1 && !(o->num_train_epochs > 0))
-        return fail_at(context, recipe, "num_train_epochs", "it is 0 and max_steps is too, so there is nothing to do");
+        return fail_at(context, recipe, "num_train_epochs",
+                       "it is 0 and max_steps is too, so there is nothing to do");
     if (ct_recipe_rows(o) > 10000000)
-        return fail_at(context, recipe, "gradient_accumulation_steps", "a step of more than ten million rows");
+        return fail_at(context, recipe, "gradient_accumulation_steps",
+                       "a step of more than ten million rows");
     bool evaluates = o->data.validation || o->data.validation_fraction > 0;
     if (!evaluates && o->eval_steps > 0)
-        return fail_at(context, recipe, "eval_steps",
-                       "there is no validation text (data.validation is absent, data.validation_fraction is 0)");
+        return fail_at(
+            context, recipe, "eval_steps",
+            "there is no validation text (data.validation is absent, data.validation_fraction is 0)");
     if (o->early_stopping_patience > 0 && !(evaluates && o->eval_steps > 0))
-        return fail_at(context, recipe, "early_stopping_patience", "it counts evaluations, so eval_steps must be set");
+        return fail_at(context, recipe, "early_stopping_patience",
+                       "it counts evaluations, so eval_steps must be set");
     return CT_OK;
 }
 
@@ -167,7 +183,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
         check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
-        check_method(context, "optimizer", ct_recipe_optimizer(options), options->optimizer, "optimizer") != CT_OK)
+        check_method(context, "optimizer", ct_recipe_optimizer(options), options->optimizer, "optimizer") !=
+            CT_OK)
         return ct_context_status(context);
     return check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
                         "lr_scheduler_kwargs");
@@ -179,8 +196,8 @@ ct_value *ct_recipe_resolved(ct_context *context, const ct_train_options *option
     return ct_options_to_value(context, ct_train_table, options);
 }
 
-/* Keys that say how long, how often, where and with what means, and nothing about the numbers. The text itself is
- * compared by its hash, the rows of a step by their number. */
+/* Keys that say how long, how often, where and with what means, and nothing about the numbers. The text
+ * itself is compared by its hash, the rows of a step by their number. */
 static const char *const free_keys[] = {"output_dir",
                                         "overwrite_output_dir",
                                         "max_steps",
@@ -209,18 +226,20 @@ static bool is_free(const char *path) {
 
 static ct_status differs(ct_context *context, const char *where, const char *path, const ct_value *before,
                          const ct_value *now) {
-    char *old = before ? ct_json_text(context, before, CT_JSON_COMPACT, NULL) : ct_strdup(context, "not given");
+    char *old =
+        before ? ct_json_text(context, before, CT_JSON_COMPACT, NULL) : ct_strdup(context, "not given");
     char *new = now ? ct_json_text(context, now, CT_JSON_COMPACT, NULL) : ct_strdup(context, "not given");
     if (old && new)
         ct_fail(context, CT_ERROR_ARGUMENT,
-                "%s: it cannot be resumed with another %s: it was %s, the recipe now says %s", where, path, old, new);
+                "%s: it cannot be resumed with another %s: it was %s, the recipe now says %s", where, path,
+                old, new);
     ct_free(context, old);
     ct_free(context, new);
     return ct_context_status(context);
 }
 
-static ct_status compare_maps(ct_context *context, const ct_value *before, const ct_value *now, const char *prefix,
-                              const char *where) {
+static ct_status compare_maps(ct_context *context, const ct_value *before, const ct_value *now,
+                              const char *prefix, const char *where) {
     for (int side = 0; side < 2; side++) {
         const ct_value *keys = side ? before : now;
         for (size_t i = 0; i < ct_value_count(keys); i++) {
@@ -229,10 +248,12 @@ static ct_status compare_maps(ct_context *context, const ct_value *before, const
             snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "." : "", key);
             if (is_free(path)) continue;
             const ct_value *a = ct_value_get(before, key), *b = ct_value_get(now, key);
-            if (ct_value_equal(a, b) || (ct_value_kind_of(a) == CT_VALUE_NULL && ct_value_kind_of(b) == CT_VALUE_NULL))
+            if (ct_value_equal(a, b) ||
+                (ct_value_kind_of(a) == CT_VALUE_NULL && ct_value_kind_of(b) == CT_VALUE_NULL))
                 continue;
             bool maps = ct_value_kind_of(a) == CT_VALUE_MAP && ct_value_kind_of(b) == CT_VALUE_MAP;
-            ct_status status = maps ? compare_maps(context, a, b, path, where) : differs(context, where, path, a, b);
+            ct_status status =
+                maps ? compare_maps(context, a, b, path, where) : differs(context, where, path, a, b);
             if (status != CT_OK) return status;
         }
     }
@@ -244,13 +265,15 @@ static int64_t rows_of(const ct_value *resolved) {
            ct_value_as_int(ct_value_get(resolved, "gradient_accumulation_steps"), 0);
 }
 
-ct_status ct_recipe_compare(ct_context *context, const ct_value *before, const ct_value *now, const char *where) {
+ct_status ct_recipe_compare(ct_context *context, const ct_value *before, const ct_value *now,
+                            const char *where) {
     int64_t old = rows_of(before), new = rows_of(now);
     if (old != new)
-        return ct_fail(context, CT_ERROR_ARGUMENT,
-                       "%s: it cannot be resumed with another number of rows a step (per_device_train_batch_size x "
-                       "gradient_accumulation_steps): it was %lld, the recipe now says %lld",
-                       where, (long long)old, (long long)new);
+        return ct_fail(
+            context, CT_ERROR_ARGUMENT,
+            "%s: it cannot be resumed with another number of rows a step (per_device_train_batch_size x "
+            "gradient_accumulation_steps): it was %lld, the recipe now says %lld",
+            where, (long long)old, (long long)new);
     return compare_maps(context, before, now, "", where);
 }
 

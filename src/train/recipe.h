@@ -4,7 +4,8 @@
 
 #include <carat/train.h>
 
-/* Reads and checks everything that can be checked without looking at files. `options` borrows from `recipe`. */
+/* Reads and checks everything that can be checked without looking at files. `options` borrows from `recipe`.
+ */
 ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options);
 /* The steps of a run over a training text with that many rows in an epoch, and those of its warmup. */
 int64_t ct_recipe_total_steps(const ct_train_options *options, int64_t rows_an_epoch);
@@ -17,9 +18,11 @@ const char *ct_recipe_schedule(const ct_train_options *options);
 
 /* Every option with its present value: what reports echo and checkpoints keep. */
 ct_value *ct_recipe_resolved(ct_context *context, const ct_train_options *options);
-/* An error that names the key and both values if the resolved recipe `now` would not go on as `before` began. What
- * only says how long, how often or with what means (max_steps, save_steps, memory, threads, ...) may differ. */
-ct_status ct_recipe_compare(ct_context *context, const ct_value *before, const ct_value *now, const char *where);
+/* An error that names the key and both values if the resolved recipe `now` would not go on as `before` began.
+ * What only says how long, how often or with what means (max_steps, save_steps, memory, threads, ...) may
+ * differ. */
+ct_status ct_recipe_compare(ct_context *context, const ct_value *before, const ct_value *now,
+                            const char *where);
 /* A value of one context as one of another. */
 ct_value *ct_value_move_to(ct_context *context, const ct_value *value);
 

@@ -5,8 +5,10 @@
 
 /* Failures stay in the context; a map that could not be made is NULL and nothing is put. */
 static void put(ct_value *map, const char *key, ct_value *value) {
-    if (map) ct_value_set(map, key, value);
-    else ct_value_free(value);
+    if (map)
+        ct_value_set(map, key, value);
+    else
+        ct_value_free(value);
 }
 
 void ct_put_real(ct_context *context, ct_value *map, const char *key, double value) {
@@ -110,7 +112,8 @@ ct_status ct_trainer_write_report(const ct_trainer *trainer, const ct_train_repo
     ct_put_text(context, map, "saved_weights", trainer->learner->average ? "moving average" : "last");
     put(map, "recipe", ct_value_copy(trainer->resolved));
     char *path = ct_path_join(context, trainer->options.output_dir, "report.json");
-    if (path && map && !ct_failed(context)) ct_json_write(context, path, map, CT_JSON_PRETTY | CT_JSON_STRICT);
+    if (path && map && !ct_failed(context))
+        ct_json_write(context, path, map, CT_JSON_PRETTY | CT_JSON_STRICT);
     ct_free(context, path);
     ct_value_free(map);
     return ct_context_status(context);

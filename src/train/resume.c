@@ -43,12 +43,14 @@ static ct_status read_tensor(ct_context *context, ct_safetensors *file, const ch
     if (!entry) return ct_context_status(context);
     size_t size = (size_t)ct_count(tensor) * ct_dtype_size(ct_dtype_of(tensor));
     bool fits = entry->dtype == ct_file_dtype_of(ct_dtype_of(tensor)) && entry->rank == ct_ndim(tensor);
-    for (int i = 0; fits && i < entry->rank; i++) fits = entry->shape[i] == ct_dim(tensor, i);
+    for (int i = 0; fits && i < entry->rank; i++)
+        fits = entry->shape[i] == ct_dim(tensor, i);
     if (!fits || entry->size != size) {
         char text[160];
         return ct_fail(context, CT_ERROR_FORMAT, "%s: tensor \"%s\" is %s of %lld elements, expected %s",
-                       ct_safetensors_file_path(file, (size_t)entry->shard), name, ct_file_dtype_name(entry->dtype),
-                       (long long)entry->count, ct_describe(tensor, text, sizeof(text)));
+                       ct_safetensors_file_path(file, (size_t)entry->shard), name,
+                       ct_file_dtype_name(entry->dtype), (long long)entry->count,
+                       ct_describe(tensor, text, sizeof(text)));
     }
     return ct_safetensors_read(file, entry, ct_data_mutable(tensor), 0, size);
 }
@@ -109,14 +111,17 @@ static ct_status read_state(ct_trainer *trainer, const char *path, const ct_valu
         !hash_at(state, "tokenizer_fingerprint", &fingerprint))
         return damaged(trainer, path, "keys are missing or damaged");
     if (text_hash != trainer->corpus.text_hash)
-        return ct_fail(trainer->context, CT_ERROR_ARGUMENT,
-                       "%s: it cannot be resumed with another text: data.train (%s) or data.validation has changed",
-                       path, trainer->options.data.train);
+        return ct_fail(
+            trainer->context, CT_ERROR_ARGUMENT,
+            "%s: it cannot be resumed with another text: data.train (%s) or data.validation has changed",
+            path, trainer->options.data.train);
     if (fingerprint != ct_tokenizer_fingerprint(trainer->corpus.tokenizer))
-        return ct_fail(trainer->context, CT_ERROR_FORMAT, "%s: the tokenizer there is not the one that was saved", path);
+        return ct_fail(trainer->context, CT_ERROR_FORMAT,
+                       "%s: the tokenizer there is not the one that was saved", path);
     if (weights_hash != ct_learner_weights_hash(trainer->learner))
         return ct_fail(trainer->context, CT_ERROR_FORMAT,
-                       "%s/model.safetensors: the weights are not those that trainer_state.json speaks of", path);
+                       "%s/model.safetensors: the weights are not those that trainer_state.json speaks of",
+                       path);
     return CT_OK;
 }
 

@@ -46,9 +46,9 @@ typedef struct ct_trainer {
     ct_train_state state;
     ct_train_log log;
     ct_memory_plan plan;
-    size_t outside;        /* bytes of the program that the engine does not count */
-    size_t peak_anonymous; /* highest sample */
-    double sampled;        /* when, by ct_seconds */
+    size_t outside;         /* bytes of the program that the engine does not count */
+    size_t peak_anonymous;  /* highest sample */
+    double sampled;         /* when, by ct_seconds */
     double session_seconds; /* in training steps, of this session */
     int64_t session_steps;
     bool resumed, interrupted, stopped_early;

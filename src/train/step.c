@@ -1,26 +1,28 @@
 /* step.c - one optimizer step, cut into micro-batches, and the evaluation of a text.
  *
- * The loss of a step is the mean over the targets of all its rows, so each micro-batch is divided by the number of
- * targets of the whole step. Nothing here depends on how the step is cut: losses are summed row by row in f64, the
- * gradients of parameters sequence by sequence (see ct_linear), each use of a tied parameter on its own. */
+ * The loss of a step is the mean over the targets of all its rows, so each micro-batch is divided by the
+ * number of targets of the whole step. Nothing here depends on how the step is cut: losses are summed row by
+ * row in f64, the gradients of parameters sequence by sequence (see ct_linear), each use of a tied parameter
+ * on its own. */
 #include "train/learner.h"
 #include <math.h>
 
 /* Rows first ... first + count - 1 of step `step`; on meta their values do not matter. */
-static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t index, int64_t count, ct_tensor *ids,
-                           ct_tensor *targets) {
+static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t index, int64_t count,
+                           ct_tensor *ids, ct_tensor *targets) {
     int32_t *in = ct_data_mutable(ids), *out = ct_data_mutable(targets);
     if (!data || !in || !out) return ct_context_status(learner->context);
     uint64_t seed = (uint64_t)learner->options->seed;
     int64_t length = learner->row_length;
     for (int64_t i = 0; i < count; i++)
-        if (ct_dataset_row(learner->context, data, length, seed, index + i, in + i * length, out + i * length) != CT_OK)
+        if (ct_dataset_row(learner->context, data, length, seed, index + i, in + i * length,
+                           out + i * length) != CT_OK)
             break;
     return ct_context_status(learner->context);
 }
 
-/* Losses of all targets, [count * length], each times `weight`. Logits and activations are gone when it returns, but
- * for what the graph saved. */
+/* Losses of all targets, [count * length], each times `weight`. Logits and activations are gone when it
+ * returns, but for what the graph saved. */
 static ct_tensor *forward(ct_learner *learner, ct_run *run, ct_tensor *ids, ct_tensor *targets, double weight,
                           double smoothing) {
     ct_context *context = learner->context;
@@ -40,13 +42,15 @@ static void read_losses(const ct_tensor *losses, int64_t rows, int64_t length, d
     const float *loss = ct_data(losses);
     for (int64_t r = 0; r < rows; r++) {
         row_losses[r] = 0;
-        for (int64_t t = 0; loss && t < length; t++) row_losses[r] += (double)loss[r * length + t];
+        for (int64_t t = 0; loss && t < length; t++)
+            row_losses[r] += (double)loss[r * length + t];
     }
 }
 
-/* Forward and backward for rows first ... first + count - 1 of the step; gradients are added to the leaves. */
-static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_t step, int64_t first, int64_t count,
-                             double weight) {
+/* Forward and backward for rows first ... first + count - 1 of the step; gradients are added to the leaves.
+ */
+static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_t step, int64_t first,
+                             int64_t count, double weight) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
     int64_t length = learner->row_length, targets_here = count * length;
@@ -55,7 +59,8 @@ static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_
     if (!ct_failed(context)) fill_rows(learner, data, step * learner->rows + first, count, ids, targets);
     ct_run_reset(learner->run);
     ct_run_set_rows(learner->run, (uint64_t)step, first);
-    ct_tensor *losses = forward(learner, learner->run, ids, targets, weight, learner->options->label_smoothing_factor);
+    ct_tensor *losses =
+        forward(learner, learner->run, ids, targets, weight, learner->options->label_smoothing_factor);
     if (!ct_failed(context)) {
         read_losses(losses, count, length, learner->row_losses + first);
         /* A gradient of one for every loss, without memory of its own. */
@@ -73,8 +78,8 @@ static void clear_gradients(ct_learner *learner) {
     }
 }
 
-/* average += (1 - decay) (weight - average). The first steps count more, as in tf.train.ExponentialMovingAverage, so
- * that the initial weights are soon forgotten. */
+/* average += (1 - decay) (weight - average). The first steps count more, as in
+ * tf.train.ExponentialMovingAverage, so that the initial weights are soon forgotten. */
 static ct_status update_average(ct_learner *learner, int64_t step) {
     double most = (1 + (double)step) / (10 + (double)step), decay = learner->options->ema_decay;
     if (decay > most) decay = most;
@@ -85,12 +90,14 @@ static ct_status update_average(ct_learner *learner, int64_t step) {
     return ct_context_status(learner->context);
 }
 
-static ct_status not_finite(ct_learner *learner, int64_t step, double learning_rate, const ct_step_result *result) {
+static ct_status not_finite(ct_learner *learner, int64_t step, double learning_rate,
+                            const ct_step_result *result) {
     const char *what = isfinite(result->loss) ? "norm of the gradients" : "loss";
     double value = isfinite(result->loss) ? result->gradient_norm : result->loss;
-    return ct_fail(learner->context, CT_ERROR_NUMERIC,
-                   "step %lld: the %s is %f (learning rate %g); the weights were left as they were before this step",
-                   (long long)step + 1, what, value, learning_rate);
+    return ct_fail(
+        learner->context, CT_ERROR_NUMERIC,
+        "step %lld: the %s is %f (learning rate %g); the weights were left as they were before this step",
+        (long long)step + 1, what, value, learning_rate);
 }
 
 static ct_status update(ct_learner *learner, int64_t step, double learning_rate, ct_step_result *result) {
@@ -101,8 +108,10 @@ static ct_status update(ct_learner *learner, int64_t step, double learning_rate,
         return ct_context_status(context);
     if (real && !(isfinite(result->loss) && isfinite(result->gradient_norm)))
         return not_finite(learner, step, learning_rate, result);
-    if (most > 0 && result->gradient_norm > most) scale = most / (result->gradient_norm + 1e-6); /* as torch does */
-    if (ct_optimizer_step(learner->optimizer, learning_rate, scale) != CT_OK) return ct_context_status(context);
+    if (most > 0 && result->gradient_norm > most)
+        scale = most / (result->gradient_norm + 1e-6); /* as torch does */
+    if (ct_optimizer_step(learner->optimizer, learning_rate, scale) != CT_OK)
+        return ct_context_status(context);
     return update_average(learner, step);
 }
 
@@ -119,10 +128,11 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
             clear_gradients(learner);
             return CT_ERROR_INTERRUPTED;
         }
-        status = micro_batch(learner, data, step, first, left < learner->micro_batch ? left : learner->micro_batch,
-                             (double)weight);
+        status = micro_batch(learner, data, step, first,
+                             left < learner->micro_batch ? left : learner->micro_batch, (double)weight);
     }
-    for (int64_t r = 0; r < learner->rows; r++) sum += learner->row_losses[r];
+    for (int64_t r = 0; r < learner->rows; r++)
+        sum += learner->row_losses[r];
     result->loss = sum / ((double)weight * targets); /* the weight's rounding is taken out again */
     if (status == CT_OK) status = update(learner, step, learning_rate, result);
     clear_gradients(learner);
@@ -132,8 +142,8 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
 /* ----------------------------------------------------------------------------------------- evaluation */
 
 /* Adds the losses of `rows` rows of `length` tokens that begin at starts[i]. */
-static ct_status evaluate_rows(ct_learner *learner, const ct_dataset *data, const int64_t *starts, int64_t rows,
-                               int64_t length, double *sum) {
+static ct_status evaluate_rows(ct_learner *learner, const ct_dataset *data, const int64_t *starts,
+                               int64_t rows, int64_t length, double *sum) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
     ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(rows, length));
@@ -147,13 +157,14 @@ static ct_status evaluate_rows(ct_learner *learner, const ct_dataset *data, cons
     ct_run_reset(learner->evaluation);
     ct_tensor *losses = forward(learner, learner->evaluation, ids, targets, 1, 0);
     const float *loss = ct_failed(context) ? NULL : ct_data(losses);
-    for (int64_t i = 0; loss && i < rows * length; i++) *sum += (double)loss[i];
+    for (int64_t i = 0; loss && i < rows * length; i++)
+        *sum += (double)loss[i];
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }
 
-static ct_status evaluate_text(ct_learner *learner, const ct_dataset *data, int64_t most_rows, int64_t *starts,
-                               double *loss) {
+static ct_status evaluate_text(ct_learner *learner, const ct_dataset *data, int64_t most_rows,
+                               int64_t *starts, double *loss) {
     ct_context *context = learner->context;
     int64_t length = learner->row_length, targets = ct_dataset_tokens(data) - 1, whole = targets / length;
     int64_t rows = most_rows > 0 && most_rows < whole ? most_rows : whole, counted = rows * length;
@@ -162,7 +173,8 @@ static ct_status evaluate_text(ct_learner *learner, const ct_dataset *data, int6
     for (int64_t first = 0; first < rows && status == CT_OK; first += learner->micro_batch) {
         int64_t count = rows - first < learner->micro_batch ? rows - first : learner->micro_batch;
         if (ct_stop_requested(context)) return CT_ERROR_INTERRUPTED;
-        for (int64_t i = 0; i < count; i++) starts[i] = (first + i) * whole / rows * length;
+        for (int64_t i = 0; i < count; i++)
+            starts[i] = (first + i) * whole / rows * length;
         status = evaluate_rows(learner, data, starts, count, length, &sum);
         ct_progress(context, "evaluate", (double)(first + count), (double)rows, "rows", NULL);
     }
@@ -180,8 +192,9 @@ ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64
     int64_t *starts = ct_alloc_zero(context, (size_t)learner->micro_batch * sizeof(*starts), CT_MEMORY_OTHER);
     if (!starts) return CT_ERROR_MEMORY;
     bool before = ct_grad_mode_set(context, false);
-    ct_status status = data ? evaluate_text(learner, data, most_rows, starts, loss)
-                            : evaluate_rows(learner, NULL, starts, learner->micro_batch, learner->row_length, loss);
+    ct_status status =
+        data ? evaluate_text(learner, data, most_rows, starts, loss)
+             : evaluate_rows(learner, NULL, starts, learner->micro_batch, learner->row_length, loss);
     ct_grad_mode_set(context, before);
     ct_free(context, starts);
     return status;

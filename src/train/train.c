@@ -1,7 +1,8 @@
 /* train.c - ct_train and ct_train_plan: a run from its recipe to its results.
  *
- * Between steps a run is in a state that trainer_state.json describes; whatever comes (evaluation, checkpoint, a stop)
- * happens there, in an order that depends on the step alone, so that a resumed run repeats it. */
+ * Between steps a run is in a state that trainer_state.json describes; whatever comes (evaluation,
+ * checkpoint, a stop) happens there, in an order that depends on the step alone, so that a resumed run
+ * repeats it. */
 #include "train/hash.h"
 #include "train/plan.h"
 #include "train/recipe.h"
@@ -69,7 +70,8 @@ static ct_status prepare_learner(ct_trainer *trainer) {
 static char *newest_checkpoint(ct_context *context, const char *folder) {
     ct_value *steps = ct_folder_exists(folder) ? ct_output_checkpoints(context, folder) : NULL;
     size_t count = ct_value_count(steps);
-    char *path = count ? ct_checkpoint_path(context, folder, ct_value_as_int(ct_value_at(steps, count - 1), 0)) : NULL;
+    char *path =
+        count ? ct_checkpoint_path(context, folder, ct_value_as_int(ct_value_at(steps, count - 1), 0)) : NULL;
     ct_value_free(steps);
     return path;
 }
@@ -79,14 +81,16 @@ static ct_status prepare_output(ct_trainer *trainer, bool goes_on) {
     const ct_train_options *o = &trainer->options;
     char present[96];
     if (!o->output_dir || !*o->output_dir)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "output_dir: expected the folder to write to (out=FOLDER)");
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "output_dir: expected the folder to write to (out=FOLDER)");
     bool exists = ct_folder_exists(o->output_dir);
     if (!goes_on && exists && !o->overwrite_output_dir &&
         ct_output_occupied(context, o->output_dir, present, sizeof(present)))
-        return ct_fail(context, CT_ERROR_ARGUMENT,
-                       "output_dir: %s holds another run (%s); go on with it (--resume), choose another folder, or set "
-                       "overwrite_output_dir: true",
-                       o->output_dir, present);
+        return ct_fail(
+            context, CT_ERROR_ARGUMENT,
+            "output_dir: %s holds another run (%s); go on with it (--resume), choose another folder, or set "
+            "overwrite_output_dir: true",
+            o->output_dir, present);
     return ct_context_status(context);
 }
 
@@ -109,7 +113,8 @@ static ct_status begin_output(ct_trainer *trainer, const char *checkpoint, const
     char *path = ct_path_join(context, folder, "recipe.yaml");
     if (path) ct_yaml_write(context, path, trainer->resolved);
     ct_free(context, path);
-    return ct_failed(context) ? ct_context_status(context) : ct_log_go_on(&trainer->log, trainer->state.log_bytes);
+    return ct_failed(context) ? ct_context_status(context)
+                              : ct_log_go_on(&trainer->log, trainer->state.log_bytes);
 }
 
 static ct_status set_up(ct_trainer *trainer, const ct_value *recipe, bool resume) {
@@ -190,7 +195,8 @@ static ct_status evaluate(ct_trainer *trainer) {
     return ct_log_append(&trainer->log, line);
 }
 
-static ct_status log_step(ct_trainer *trainer, const ct_step_result *result, double learning_rate, double seconds) {
+static ct_status log_step(ct_trainer *trainer, const ct_step_result *result, double learning_rate,
+                          double seconds) {
     ct_context *context = trainer->context;
     const ct_learner *learner = trainer->learner;
     double tokens = (double)(learner->rows * learner->row_length);
@@ -210,8 +216,10 @@ static ct_status train_step(ct_trainer *trainer) {
     const ct_train_options *o = &trainer->options;
     ct_train_state *s = &trainer->state;
     ct_step_result result;
-    double learning_rate = o->learning_rate * ct_schedule_factor(trainer->schedule, s->step), start = ct_seconds();
-    ct_status status = ct_learner_step(trainer->learner, trainer->corpus.train, s->step, learning_rate, &result);
+    double learning_rate = o->learning_rate * ct_schedule_factor(trainer->schedule, s->step),
+           start = ct_seconds();
+    ct_status status =
+        ct_learner_step(trainer->learner, trainer->corpus.train, s->step, learning_rate, &result);
     if (status != CT_OK) return status;
     double seconds = ct_seconds() - start;
     s->step++;
@@ -239,7 +247,8 @@ static ct_status stop(ct_trainer *trainer) {
 static bool evaluation_due(const ct_trainer *trainer) {
     const ct_train_state *s = &trainer->state;
     if (!trainer->corpus.validation || s->last_evaluation == s->step) return false;
-    return s->step == 0 || trainer->stopped_early || due(s->step, trainer->options.eval_steps, s->total_steps);
+    return s->step == 0 || trainer->stopped_early ||
+           due(s->step, trainer->options.eval_steps, s->total_steps);
 }
 
 static bool save_due(const ct_trainer *trainer) {
@@ -257,7 +266,8 @@ static ct_status run(ct_trainer *trainer) {
         if (status == CT_OK && evaluation_due(trainer)) status = evaluate(trainer);
         if (status == CT_ERROR_INTERRUPTED && !ct_failed(context)) return stop(trainer);
         if (status != CT_OK) return status;
-        if (o->early_stopping_patience > 0 && s->evaluations_without_improvement >= o->early_stopping_patience)
+        if (o->early_stopping_patience > 0 &&
+            s->evaluations_without_improvement >= o->early_stopping_patience)
             trainer->stopped_early = true;
         if (save_due(trainer) && ct_checkpoint_save(trainer) != CT_OK) return ct_context_status(context);
         if (trainer->stopped_early || s->step >= s->total_steps) return CT_OK;
@@ -273,8 +283,9 @@ static ct_status finish(ct_trainer *trainer, ct_train_report *report) {
     sample_memory(trainer, true);
     snprintf(note, sizeof(note), "loss %.3f", trainer->state.last_loss);
     ct_progress_finish(context, "train", (double)trainer->state.step, "steps", note);
+    if (!trainer->interrupted && ct_model_folder_write(trainer, folder) != CT_OK)
+        return ct_context_status(context);
     ct_trainer_report(trainer, report);
-    if (!trainer->interrupted && ct_model_folder_write(trainer, folder) != CT_OK) return ct_context_status(context);
     if (ct_log_draw(&trainer->log, folder) != CT_OK) return ct_context_status(context);
     return ct_trainer_write_report(trainer, report);
 }
@@ -289,7 +300,8 @@ ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_
     trainer->log.file = -1;
     if (set_up(trainer, recipe, resume) == CT_OK && run(trainer) == CT_OK) finish(trainer, report);
     if (ct_failed(context) && trainer->state.last_save > 0)
-        ct_log_message(context, CT_LOG_WARNING, "The checkpoint of step %lld is whole; --resume goes on from it",
+        ct_log_message(context, CT_LOG_WARNING,
+                       "The checkpoint of step %lld is whole; --resume goes on from it",
                        (long long)trainer->state.last_save);
     tear_down(trainer, budget);
     ct_free(context, trainer);
@@ -298,7 +310,8 @@ ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_
 
 ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_plan *plan) {
     *plan = (ct_memory_plan){0};
-    ct_trainer *trainer = ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*trainer), CT_MEMORY_OTHER);
+    ct_trainer *trainer =
+        ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*trainer), CT_MEMORY_OTHER);
     if (!trainer) return ct_failed(context) ? ct_context_status(context) : CT_ERROR_MEMORY;
     trainer->context = context;
     trainer->log.file = -1;

@@ -121,10 +121,10 @@ static void order_of_filters(void **state) {
     o.top_k = 2;
     o.top_p = 1;
     assert_filtered(&o, tenths, (const int32_t[]){1}, 1, (const float[]){tenths[0], OUT, OUT, tenths[3]}, 4);
-    /* What ties with the k-th counts for top-p: a third each, two have 0.6. */
+    /* What ties with the k-th counts for top-p: a third each, one has not enough. */
     o = off();
     o.top_k = 2;
-    o.top_p = 0.6;
+    o.top_p = 0.45;
     FILTERED(&o, ((const float[]){5, 5, 0, 5}), 5, 5, OUT, OUT);
     /* A temperature of 0 is greedy: nothing but the penalty acts. */
     o = off();

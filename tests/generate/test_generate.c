@@ -128,6 +128,27 @@ static void seeds(void **state) {
     end(s);
 }
 
+/* Where all tokens are as likely, each step has a draw of its own: 60 draws of 256 give about 54 different
+ * ones. */
+static void draws_differ(void **state) {
+    (void)state;
+    setting s = {.context = start_context(1)};
+    unsigned char next[256] = {0};
+    s.model = chain_model(s.context, next, 0, 64);
+    s.tokenizer = ct_tokenizer_from_kind(s.context, "bytes");
+    ct_generate_options o = default_options(60, true);
+    ct_generation g = generate(s, "a", &o);
+    bool seen[256] = {false};
+    int different = 0;
+    for (int t = 0; t < 60; t++) {
+        different += !seen[g.ids.ids[t]];
+        seen[g.ids.ids[t]] = true;
+    }
+    assert_true(different > 40);
+    ct_generation_free(s.context, &g);
+    end(s);
+}
+
 /* ------------------------------------------------------------------------------------------------ batches */
 
 enum { BATCH = 64 };
@@ -598,6 +619,7 @@ int main(void) {
         {"cache_equals_recomputing in bf16", cache_equals_recomputing, NULL, NULL, (void *)1},
         cmocka_unit_test(logprobs_are_unfiltered),
         cmocka_unit_test(seeds),
+        cmocka_unit_test(draws_differ),
         cmocka_unit_test(independent_of_neighbours_and_threads),
         cmocka_unit_test(alone_or_in_a_batch),
         cmocka_unit_test(stops_and_streams),

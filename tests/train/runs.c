@@ -55,17 +55,17 @@ void append_text(const char *path, const char *text) {
     assert_int_equal(fclose(file), 0);
 }
 
-static const char base_recipe[] =
-    "model: {model_type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0}\n"
-    "tokenizer: {kind: bytes}\n"
-    "context: 32\n"
-    "per_device_train_batch_size: 4\n"
-    "learning_rate: 3e-3\n"
-    "max_steps: 12\n"
-    "logging_steps: 1\n"
-    "eval_batches: 2\n"
-    "save_steps: 0\n"
-    "seed: 7\n";
+static const char base_recipe[] = "model: {model_type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, resid_pdrop: "
+                                  "0, embd_pdrop: 0, attn_pdrop: 0}\n"
+                                  "tokenizer: {kind: bytes}\n"
+                                  "context: 32\n"
+                                  "per_device_train_batch_size: 4\n"
+                                  "learning_rate: 3e-3\n"
+                                  "max_steps: 12\n"
+                                  "logging_steps: 1\n"
+                                  "eval_batches: 2\n"
+                                  "save_steps: 0\n"
+                                  "seed: 7\n";
 
 ct_value *recipe_of(ct_context *context, const place *p, const char *output, const char *more) {
     ct_value *recipe = ct_yaml_parse(context, base_recipe, sizeof(base_recipe) - 1, "base");
@@ -85,14 +85,15 @@ typedef struct stopper {
     int64_t at;
 } stopper;
 
-static void stop_when(void *user, const char *title, double done, double total, const char *unit, const char *note,
-                      bool finished) {
+static void stop_when(void *user, const char *title, double done, double total, const char *unit,
+                      const char *note, bool finished) {
     (void)total, (void)unit, (void)note;
     stopper *s = user;
     if (!finished && strcmp(title, "train") == 0 && (int64_t)done == s->at) ct_request_stop(s->context);
 }
 
-static outcome run_with(const place *p, const char *output, const char *more, bool resume, int threads, int64_t stop) {
+static outcome run_with(const place *p, const char *output, const char *more, bool resume, int threads,
+                        int64_t stop) {
     outcome o = {0};
     ct_context *context = ct_context_create(threads);
     assert_non_null(context);

@@ -1,4 +1,5 @@
-/* runs.h - what the tests of training share: folders, real text, recipes written as YAML with overrides, runs. */
+/* runs.h - what the tests of training share: folders, real text, recipes written as YAML with overrides,
+ * runs. */
 #ifndef CARAT_TESTS_TRAIN_RUNS_H
 #define CARAT_TESTS_TRAIN_RUNS_H
 
@@ -22,8 +23,8 @@ int end_runs(void **state);
 /* "FOLDER/name" in one of a few rotating buffers. */
 const char *at(const place *p, const char *name);
 
-/* A gpt2 of 2 layers, width 32, 2 heads, context 32, tokens are bytes, batch 4, on text.txt, then the lines of
- * `more` over it: "key: value", keys with dots reach into maps. */
+/* A gpt2 of 2 layers, width 32, 2 heads, context 32, tokens are bytes, batch 4, on text.txt, then the lines
+ * of `more` over it: "key: value", keys with dots reach into maps. */
 ct_value *recipe_of(ct_context *context, const place *p, const char *output, const char *more);
 
 typedef struct outcome {

@@ -1,5 +1,5 @@
-/* test_invariance.c - the same bits however a run is carried out: micro-batches, recomputation, memory budgets,
- * threads, instruction sets. */
+/* test_invariance.c - the same bits however a run is carried out: micro-batches, recomputation, memory
+ * budgets, threads, instruction sets. */
 #include "runs.h"
 #include "tensor/cpu/isa.h"
 
@@ -8,12 +8,15 @@ static void micro_batches(void **state) {
     /* One step has 7 rows; ties, an untied head, dropout and label smoothing all take part. */
     static const char *const kinds[] = {
         "{max_steps: 5, per_device_train_batch_size: %d, gradient_accumulation_steps: 7%s}",
-        "{max_steps: 5, per_device_train_batch_size: %d, gradient_accumulation_steps: 1, label_smoothing_factor: 0.1, "
-        "model.resid_pdrop: 0.1, model.attn_pdrop: 0.1, model.embd_pdrop: 0.1, model.tie_word_embeddings: false%s}"};
+        "{max_steps: 5, per_device_train_batch_size: %d, gradient_accumulation_steps: 1, "
+        "label_smoothing_factor: 0.1, "
+        "model.resid_pdrop: 0.1, model.attn_pdrop: 0.1, model.embd_pdrop: 0.1, model.tie_word_embeddings: "
+        "false%s}"};
     char more[512];
     snprintf(more, sizeof(more), kinds[0], 1, "");
     outcome one = run_recipe(p, "m1", more, false, 2);
-    snprintf(more, sizeof(more), "{max_steps: 5, per_device_train_batch_size: 7, gradient_accumulation_steps: 1}");
+    snprintf(more, sizeof(more),
+             "{max_steps: 5, per_device_train_batch_size: 7, gradient_accumulation_steps: 1}");
     outcome all = run_recipe(p, "m7", more, false, 2);
     assert_same_run(&one, &all);
     assert_int_equal(one.report.plan.micro_batch, 1);
@@ -27,7 +30,8 @@ static void micro_batches(void **state) {
         snprintf(output, sizeof(output), "d%d", sizes[i]);
         snprintf(more, sizeof(more),
                  "{max_steps: 5, per_device_train_batch_size: %d, gradient_accumulation_steps: %d, "
-                 "label_smoothing_factor: 0.1, model.resid_pdrop: 0.1, model.attn_pdrop: 0.1, model.embd_pdrop: 0.1, "
+                 "label_smoothing_factor: 0.1, model.resid_pdrop: 0.1, model.attn_pdrop: 0.1, "
+                 "model.embd_pdrop: 0.1, "
                  "model.tie_word_embeddings: false}",
                  sizes[i], 6 / sizes[i]);
         one = run_recipe(p, output, more, false, 2);
@@ -39,8 +43,9 @@ static void micro_batches(void **state) {
 /* 5 rows in micro-batches that do not divide them, which only a budget brings about. */
 static void uneven_micro_batches(void **state) {
     const place *p = *state;
-    static const char recipe[] = "{max_steps: 3, per_device_train_batch_size: 5, context: 128, model.n_embd: 64, "
-                                 "model.n_layer: 3, save_steps: -1";
+    static const char recipe[] =
+        "{max_steps: 3, per_device_train_batch_size: 5, context: 128, model.n_embd: 64, "
+        "model.n_layer: 3, save_steps: -1";
     char more[512];
     snprintf(more, sizeof(more), "%s}", recipe);
     outcome whole = run_recipe(p, "u5", more, false, 2);
@@ -68,7 +73,8 @@ static void uneven_micro_batches(void **state) {
 
 static void recomputation(void **state) {
     const place *p = *state;
-    static const char base[] = "{max_steps: 4, model.n_layer: 3, model.resid_pdrop: 0.2, model.attn_pdrop: 0.1";
+    static const char base[] =
+        "{max_steps: 4, model.n_layer: 3, model.resid_pdrop: 0.2, model.attn_pdrop: 0.1";
     char more[256];
     snprintf(more, sizeof(more), "%s}", base);
     outcome plain = run_recipe(p, "r0", more, false, 2);
@@ -111,15 +117,17 @@ static void bf16(void **state) {
     outcome one = run_recipe(p, "b1", "{bf16: true, max_steps: 4}", false, 1);
     outcome two = run_recipe(p, "b2", "{bf16: true, max_steps: 4}", false, 2);
     outcome micro = run_recipe(
-        p, "b3", "{bf16: true, max_steps: 4, per_device_train_batch_size: 1, gradient_accumulation_steps: 4}", false, 2);
+        p, "b3", "{bf16: true, max_steps: 4, per_device_train_batch_size: 1, gradient_accumulation_steps: 4}",
+        false, 2);
     assert_same_run(&one, &two);
     assert_same_run(&one, &micro);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(micro_batches), cmocka_unit_test(uneven_micro_batches), cmocka_unit_test(recomputation),
-        cmocka_unit_test(threads),       cmocka_unit_test(instruction_sets),     cmocka_unit_test(bf16),
+        cmocka_unit_test(micro_batches),    cmocka_unit_test(uneven_micro_batches),
+        cmocka_unit_test(recomputation),    cmocka_unit_test(threads),
+        cmocka_unit_test(instruction_sets), cmocka_unit_test(bf16),
     };
     return cmocka_run_group_tests(tests, start_runs, end_runs);
 }

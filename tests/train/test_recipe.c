@@ -14,7 +14,8 @@ static const refusal refusals[] = {
     {"data.trian: x", CT_ERROR_ARGUMENT, "did you mean \"data.train\"?"},
     {"tokenizer.vocabsize: 300", CT_ERROR_ARGUMENT, "vocab_size"},
     {"optimizer: {beta3: 0.5}", CT_ERROR_ARGUMENT, "optimizer.beta3"},
-    {"lr_scheduler_kwargs: {min_ration: 0.5}", CT_ERROR_ARGUMENT, "did you mean \"lr_scheduler_kwargs.min_ratio\"?"},
+    {"lr_scheduler_kwargs: {min_ration: 0.5}", CT_ERROR_ARGUMENT,
+     "did you mean \"lr_scheduler_kwargs.min_ratio\"?"},
     {"optim: adamv", CT_ERROR_ARGUMENT, "did you mean \"adamw\"?"},
     {"lr_scheduler_type: cosin", CT_ERROR_ARGUMENT, "did you mean \"cosine\"?"},
     {"model.model_type: gpt3", CT_ERROR_UNSUPPORTED, "gpt2"},
@@ -33,7 +34,8 @@ static const refusal refusals[] = {
     {"memory: much", CT_ERROR_ARGUMENT, "memory: expected"},
     {"parameter_groups: {pattern: x}", CT_ERROR_ARGUMENT, "parameter_groups: expected a list"},
     {"parameter_groups: [{weight_decay: 1}]", CT_ERROR_ARGUMENT, "parameter_groups.0.pattern"},
-    {"parameter_groups: [{pattern: \"*\", weight_decy: 1}]", CT_ERROR_ARGUMENT, "did you mean \"parameter_groups.0.weight_decay\"?"},
+    {"parameter_groups: [{pattern: \"*\", weight_decy: 1}]", CT_ERROR_ARGUMENT,
+     "did you mean \"parameter_groups.0.weight_decay\"?"},
     {"parameter_groups: [{pattern: \"*.wth.*\"}]", CT_ERROR_ARGUMENT, "matches no parameter"},
     {"tokenizer.kind: byts", CT_ERROR_ARGUMENT, "did you mean \"bytes\"?"},
     {"tokenizer.kind: ./nowhere/tokenizer.json", CT_ERROR_NOT_FOUND, "nowhere"},
@@ -60,8 +62,8 @@ static void refused(void **state) {
         outcome o = run_recipe(p, "refused", r->more, false, 1);
         bool made = ct_folder_exists(at(p, "refused"));
         if (o.status == r->status && strstr(o.message, r->part) && !made) continue;
-        print_error("%s\nexpected %s with \"%s\"\nfound %s: \"%s\"%s\n", r->more, ct_status_name(r->status), r->part,
-                    ct_status_name(o.status), o.message, made ? ", and the folder was made" : "");
+        print_error("%s\nexpected %s with \"%s\"\nfound %s: \"%s\"%s\n", r->more, ct_status_name(r->status),
+                    r->part, ct_status_name(o.status), o.message, made ? ", and the folder was made" : "");
         wrong++;
     }
     assert_int_equal(wrong, 0);
@@ -75,13 +77,16 @@ static void short_and_empty_text(void **state) {
     snprintf(more, sizeof(more), "{data.train: %s, data.validation_fraction: 0}", at(p, "short.txt"));
     outcome o = run_recipe(p, "short", more, false, 1);
     assert_done(&o); /* 36 tokens: one row of 32 and its targets */
-    snprintf(more, sizeof(more), "{data.train: %s, data.validation_fraction: 0, context: 36}", at(p, "short.txt"));
+    snprintf(more, sizeof(more), "{data.train: %s, data.validation_fraction: 0, context: 36}",
+             at(p, "short.txt"));
     o = run_recipe(p, "shorter", more, false, 1);
-    assert_refused(&o, CT_ERROR_ARGUMENT, "36 tokens to learn from, a row of context 36 and its targets needs 37");
+    assert_refused(&o, CT_ERROR_ARGUMENT,
+                   "36 tokens to learn from, a row of context 36 and its targets needs 37");
     snprintf(more, sizeof(more), "data.train: %s", at(p, "empty.txt"));
     o = run_recipe(p, "empty", more, false, 1);
     assert_refused(&o, CT_ERROR_FORMAT, "holds no text");
-    append_text(at(p, "records.jsonl"), "{\"text\": \"some text that is long enough for two rows of sixteen\"}\n{\"txt\": 1}\n");
+    append_text(at(p, "records.jsonl"),
+                "{\"text\": \"some text that is long enough for two rows of sixteen\"}\n{\"txt\": 1}\n");
     snprintf(more, sizeof(more), "{data.train: %s, context: 16}", at(p, "records.jsonl"));
     o = run_recipe(p, "records", more, false, 1);
     assert_refused(&o, CT_ERROR_FORMAT, "records.jsonl:2");
@@ -120,10 +125,12 @@ static void tokenizer_of_another_model(void **state) {
     outcome o = run_recipe(p, "first", "{max_steps: 1, save_steps: -1}", false, 1);
     assert_done(&o);
     char more[700];
-    snprintf(more, sizeof(more), "{model: {path: %s}, tokenizer.kind: characters, max_steps: 1}", at(p, "first"));
+    snprintf(more, sizeof(more), "{model: {path: %s}, tokenizer.kind: characters, max_steps: 1}",
+             at(p, "first"));
     o = run_recipe(p, "second", more, false, 1);
     assert_refused(&o, CT_ERROR_ARGUMENT, "vocabulary mismatch between model and tokenizer");
-    snprintf(more, sizeof(more), "{model: {path: %s}, tokenizer: {}, max_steps: 1, learning_rate: 0}", at(p, "first"));
+    snprintf(more, sizeof(more), "{model: {path: %s}, tokenizer: {}, max_steps: 1, learning_rate: 0}",
+             at(p, "first"));
     outcome same = run_recipe(p, "third", more, false, 1);
     assert_done(&same);
 }
@@ -142,7 +149,8 @@ static void allocation_failures(void **state) {
         ct_status status = ct_train(context, recipe, false, &report);
         ct_memory_fail_at(context, 0);
         if (status != CT_OK && status != CT_ERROR_MEMORY)
-            fail_msg("allocation %lld: %s: %s", (long long)n, ct_status_name(status), ct_context_message(context));
+            fail_msg("allocation %lld: %s: %s", (long long)n, ct_status_name(status),
+                     ct_context_message(context));
         ct_context_clear(context);
         ct_memory_read(context, &after);
         ct_value_free(recipe);
@@ -154,9 +162,12 @@ static void allocation_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refused),         cmocka_unit_test(short_and_empty_text),
-        cmocka_unit_test(a_recipe_is_a_map), cmocka_unit_test(origin_is_named),
-        cmocka_unit_test(tokenizer_of_another_model), cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(short_and_empty_text),
+        cmocka_unit_test(a_recipe_is_a_map),
+        cmocka_unit_test(origin_is_named),
+        cmocka_unit_test(tokenizer_of_another_model),
+        cmocka_unit_test(allocation_failures),
     };
     return cmocka_run_group_tests(tests, start_runs, end_runs);
 }

@@ -3,8 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char recipe[] = "{max_steps: 9, eval_steps: 4, save_steps: 3, model.resid_pdrop: 0.1, ema_decay: 0.95, "
-                             "warmup_steps: 2, lr_scheduler_type: cosine}";
+static const char recipe[] =
+    "{max_steps: 9, eval_steps: 4, save_steps: 3, model.resid_pdrop: 0.1, ema_decay: 0.95, "
+    "warmup_steps: 2, lr_scheduler_type: cosine}";
 
 static void assert_log_is(const place *p, const char *a, const char *b) {
     ct_context *context = ct_context_create(1);
@@ -62,8 +63,10 @@ static void stops_again_and_again(void **state) {
     run_until(p, "often", recipe, false, 2);
     run_until(p, "often", recipe, true, 5);
     char more[512];
-    snprintf(more, sizeof(more), "%.*s, per_device_train_batch_size: 1, gradient_accumulation_steps: 4, "
-             "gradient_checkpointing: 1}", (int)strlen(recipe) - 1, recipe);
+    snprintf(more, sizeof(more),
+             "%.*s, per_device_train_batch_size: 1, gradient_accumulation_steps: 4, "
+             "gradient_checkpointing: 1}",
+             (int)strlen(recipe) - 1, recipe);
     run_until(p, "often", more, true, 6);
     outcome rest = run_recipe(p, "often", recipe, true, 4);
     assert_same_run(&rest, &whole);
@@ -85,7 +88,8 @@ static void more_steps(void **state) {
     outcome longer = run_recipe(p, "long", "{max_steps: 7, lr_scheduler_type: constant}", false, 1);
     outcome shorter = run_recipe(p, "short", "{max_steps: 4, lr_scheduler_type: constant}", false, 1);
     assert_true(shorter.report.weights_hash != longer.report.weights_hash);
-    outcome rest = run_recipe(p, "short", "{max_steps: 7, lr_scheduler_type: constant, logging_steps: 3}", true, 2);
+    outcome rest =
+        run_recipe(p, "short", "{max_steps: 7, lr_scheduler_type: constant, logging_steps: 3}", true, 2);
     assert_same_run(&rest, &longer);
 }
 
