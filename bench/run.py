@@ -34,7 +34,7 @@ class Failed(Exception):
 
 def environment(threads):
     variables = dict(os.environ)
-    variables.update(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")
+    variables.update(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
     return variables
 
 

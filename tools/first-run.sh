@@ -36,7 +36,7 @@ say "Train: recipes/gpt-small.yaml (Ctrl-C saves; the same command with --resume
 "$carat" train "$recipe" data.train="$text" output_dir="$out"
 
 say "Sample: what the model goes on with"
-"$carat" generate "$out" --prompt "The " max_new_tokens=300 temperature=0.8 top_k=40 --quiet
+"$carat" generate "$out" --prompt "The program" max_new_tokens=250 temperature=0.8 top_k=40
 
 say "Saved in $out"
 for name in model.safetensors config.json tokenizer.json loss.svg loss.png report.json; do

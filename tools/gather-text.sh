@@ -60,12 +60,25 @@ def read(path):
         return ""
     if path.endswith(".pm"):  # only what is written for people
         text = "\n".join(re.findall(r"^=(?:pod|head1|encoding)\b.*?(?:^=cut\b|\Z)", text, re.M | re.S))
+    if path.endswith((".pm", ".pod")):
+        text = without_markup(text)
     if path.endswith("topics.py"):
         try:
             text = "\n\n".join(ast.literal_eval(text[text.index("{"):text.rindex("}") + 1]).values())
         except (ValueError, SyntaxError):
             return ""
     return text
+
+
+def without_markup(text):
+    """Perl's Pod as plain text: C<open> is open, =head1 NAME is NAME."""
+    text = re.sub(r"^=(?:over|back|cut|pod|encoding|begin|end|for)\b.*\n?", "", text, flags=re.M)
+    text = re.sub(r"^=head\d[ \t]+", "", re.sub(r"^=item[ \t]*\*?[ \t]*", "* ", text, flags=re.M), flags=re.M)
+    text = re.sub(r"\b[A-Z]<<+ (.*?) >>+", r"\1", text).replace("E<lt>", "\x01").replace("E<gt>", "\x02")
+    for _ in range(3):  # codes may stand in codes
+        text = re.sub(r"\bL<([^<>|]*)\|[^<>]*>", r"\1", text)
+        text = re.sub(r"\b[A-Z]<([^<>]*)>", r"\1", text)
+    return text.replace("\x01", "<").replace("\x02", ">")
 
 
 def fresh(text, seen):

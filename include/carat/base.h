@@ -129,6 +129,9 @@ void ct_memory_reset_peak(ct_context *context);
 /* Upper limit for current_total + cached; 0 means none. Over it, the cache is trimmed, then allocation fails. */
 void ct_memory_set_budget(ct_context *context, size_t bytes);
 size_t ct_memory_budget(const ct_context *context);
+/* The cache gives back what would lift current_total + cached over `bytes`; unlike the budget this never makes an
+ * allocation fail. 0: the allocator's own measure (a quarter more than the most ever used). */
+void ct_memory_set_cache_limit(ct_context *context, size_t bytes);
 /* Gives cached blocks back to the system. */
 void ct_memory_trim(ct_context *context);
 /* What a block of `size` bytes is counted as (its size class). The meta device uses the same function. */

@@ -259,6 +259,8 @@ static bool make_room(struct ct_memory *memory, size_t rounded) {
     size_t real = memory->counts.current_total - memory->virtual_bytes;
     size_t high = real + rounded > memory->high_water ? real + rounded : memory->high_water;
     size_t most = high + high / 4 + ((size_t)64 << 20);
+    if (memory->cache_limit && memory->cache_limit < most)
+        most = memory->cache_limit > real + rounded ? memory->cache_limit : real + rounded;
     if (memory->budget && memory->budget < most) {
         if (real + rounded > memory->budget) return false;
         most = memory->budget;
@@ -278,6 +280,10 @@ void ct_memory_set_budget(ct_context *context, size_t bytes) {
     memory->budget = bytes;
     size_t real = memory->counts.current_total - memory->virtual_bytes;
     if (bytes && real + memory->counts.cached > bytes) shrink_cache(memory, real < bytes ? bytes - real : 0);
+}
+
+void ct_memory_set_cache_limit(ct_context *context, size_t bytes) {
+    context->memory.cache_limit = bytes;
 }
 
 size_t ct_memory_budget(const ct_context *context) {

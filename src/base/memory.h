@@ -23,6 +23,7 @@ struct ct_memory {
     size_t virtual_bytes; /* part of counts.current_total that ct_memory_count added: not real memory */
     size_t high_water;    /* most real bytes ever in use; bounds the cache */
     size_t budget;
+    size_t cache_limit; /* 0: none */
     int64_t fail_at;
     struct ct_block *all;             /* every block got from the system and not yet given back */
     struct ct_block *oldest, *newest; /* large cached blocks by the time they were freed */

@@ -51,6 +51,8 @@ static ct_status prepare_learner(ct_trainer *trainer) {
     ct_memory_reset_peak(context);
     /* The cache of freed blocks stays within the user's budget too. */
     if (o->memory > 0) ct_memory_set_budget(context, (size_t)o->memory - trainer->outside);
+    /* Freed blocks are kept only below the predicted peak, so that resident memory stays near it as well. */
+    ct_memory_set_cache_limit(context, trainer->plan.peak - trainer->outside);
     trainer->learner = ct_learner_create(context, o, trainer->config);
     ct_learner *learner = trainer->learner;
     if (!learner || ct_corpus_check(context, o, &trainer->corpus, ct_model_vocabulary(learner->model),
@@ -145,6 +147,7 @@ static void tear_down(ct_trainer *trainer, size_t budget) {
     ct_value_free(trainer->config);
     ct_value_free(trainer->resolved);
     ct_memory_set_budget(trainer->context, budget);
+    ct_memory_set_cache_limit(trainer->context, 0);
 }
 
 /* ----------------------------------------------------------------------------------------------- running */

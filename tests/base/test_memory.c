@@ -145,6 +145,26 @@ static void cache_is_bounded(void **state) {
     end_context(context);
 }
 
+/* Freed large blocks stay in the cache only up to the limit; allocations above it still work. */
+static void cache_limit_is_kept(void **state) {
+    (void)state;
+    ct_context *context = ct_context_create(1);
+    ct_memory_counts counts;
+    ct_memory_set_cache_limit(context, 8 << 20);
+    void *blocks[6];
+    for (int i = 0; i < 6; i++) {
+        blocks[i] = ct_alloc(context, (size_t)(3 + i) << 20, CT_MEMORY_OTHER);
+        assert_non_null(blocks[i]);
+    }
+    for (int i = 0; i < 6; i++)
+        ct_free(context, blocks[i]);
+    void *other = ct_alloc(context, (size_t)2500 << 10, CT_MEMORY_OTHER); /* another size class */
+    ct_memory_read(context, &counts);
+    assert_true(counts.current_total + counts.cached <= (size_t)9 << 20);
+    ct_free(context, other);
+    ct_context_destroy(context);
+}
+
 static void budget_is_kept(void **state) {
     (void)state;
     ct_context *context = start_context(1);
@@ -282,6 +302,7 @@ int main(void) {
         cmocka_unit_test(hot_loop_stays_off_the_system),
         cmocka_unit_test(freed_large_blocks_go_back),
         cmocka_unit_test(cache_is_bounded),
+        cmocka_unit_test(cache_limit_is_kept),
         cmocka_unit_test(budget_is_kept),
         cmocka_unit_test(impossible_sizes),
         cmocka_unit_test(realloc_keeps_contents),

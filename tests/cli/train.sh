@@ -69,5 +69,5 @@ cmp "$folder/stopped.hash" "$folder/whole.hash"
 # Wrong usage.
 [ "$(code "$carat" train "$recipe" "data.train=$text" learning_rte=1 out="$folder/no")" = 2 ]
 grep -q 'learning_rate' "$folder/err" || fail "no suggestion: $(cat "$folder/err")"
-[ "$(code "$carat" train "$folder/missing.yaml" out="$folder/no")" = 2 ]
+[ "$(code "$carat" train "$folder/missing.yaml" out="$folder/no")" = 1 ]
 [ ! -e "$folder/no" ] || fail "a refused run made its folder"
