@@ -161,7 +161,7 @@ ct_slot *ct_module_slot(ct_module *module, const char *name, int ndim, const int
         }
     ct_slot *slot = &module->slots[module->slot_count++];
     *slot = (ct_slot){.name = name, .module = module, .ndim = ndim, .options = options};
-    memcpy(slot->shape, shape, (size_t)ndim * sizeof(*shape));
+    for (int i = 0; i < ndim; i++) slot->shape[i] = shape[i];
     if (!slot->options.fan_in) slot->options.fan_in = ndim ? shape[ndim - 1] : 1;
     if (!slot->options.fan_out) slot->options.fan_out = ndim ? shape[0] : 1;
     return slot;

@@ -54,8 +54,8 @@ static ct_tensor *whole_gradient(ct_tensor *a, ct_tensor *b, ct_dtype out, ct_te
 ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into) {
     ct_context *context = x->context;
     ct_tensor *a = transposed ? x : gradient, *b = transposed ? gradient : x;
+    if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL); /* operands may be inert */
     const int64_t shape[2] = {ct_last(a), ct_last(b)};
-    if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 2, shape);
     ct_scope scope = ct_scope_open(context);
     ct_tensor *c = NULL;
     if (is_whole(a, b, out)) {
@@ -80,8 +80,8 @@ ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transp
 
 ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into) {
     ct_context *context = gradient->context;
+    if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL);
     int64_t channels = ct_last(gradient);
-    if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 1, &channels);
     ct_scope scope = ct_scope_open(context);
     ct_tensor *parts = ct_raw_reduce(CT_REDUCE_SUM_OP, as_sequences(gradient), 1u << 1, false);
     ct_tensor *sum = into ? into : ct_empty_on(context, ct_device_of(gradient), out, 1, &channels);
