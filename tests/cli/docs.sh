@@ -93,8 +93,9 @@ cmp README.md out/text.txt || fail "encoding and decoding README.md does not giv
     fail "the run of the README did not leave what docs/files.md names"
 
 # ------------------------------------------------------------------------------- the library's example -----
-# As the README compiles it; a build without the shared library (sanitizers) has no use for this.
-if [ -n "${CARAT_BUILD:-}" ] && [ -e "$CARAT_BUILD/libcarat.so" ]; then
+# As the README compiles it; a library built for the sanitizers would need their flags here too.
+if [ -n "${CARAT_BUILD:-}" ] && [ -e "$CARAT_BUILD/libcarat.so" ] &&
+    ! ldd "$CARAT_BUILD/libcarat.so" | grep -q libasan; then
     cc -Wall -Wextra -Werror -I"$source/include" "$source/docs/examples/first.c" -o first -L"$CARAT_BUILD" -lcarat \
         -Wl,-rpath,"$CARAT_BUILD"
     ./first >output || fail "docs/examples/first.c does not run"
