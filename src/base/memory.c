@@ -1,12 +1,11 @@
 /* memory.c - blocks from a cache of size classes, and the accounts of what is in use.
  *
- * A block is a 64-byte header and the caller's bytes. Freed blocks go to the list of their size class, newest
- * first, and are handed out again; the system sees an allocation only when the list is empty. Blocks of 1 MiB
- * and more are mappings of their own, so that giving them back really frees memory.
+ * A block is a 64-byte header and the caller's bytes. Freed small blocks go to the list of their size class and are
+ * handed out again as they are; large ones come from segments (segments.c), where free neighbours are joined. The
+ * system is asked only when nothing that is free will do.
  *
- * The cache is bounded: real use plus cache stays under the budget, and under 1.25 times the most that was
- * ever in use plus 64 MiB, so that sizes that changed (another batch shape) do not pile up. The large blocks
- * that were freed longest ago go first.
+ * What is cached is bounded: real use plus cache stays under the budget, and under 1.25 times the most that was
+ * ever in use plus 64 MiB, so that sizes that changed (another batch shape) do not pile up.
  *
  * Under AddressSanitizer nothing is cached and a block has exactly the bytes asked for, so that overruns and
  * uses after free are seen. */
@@ -15,8 +14,6 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CACHE_BLOCKS 0
@@ -29,34 +26,8 @@
 #define CACHE_BLOCKS 1
 #endif
 
-#define LIVE_MAGIC 0xca2a711eu
-#define CACHED_MAGIC 0xca2acac4u
-#define HEADER 64
-#define HUGE_PAGE ((size_t)2 << 20)
-#define HUGE_FROM ((size_t)4 << 20)
-
-typedef struct ct_block {
-    struct ct_block *all_previous, *all_next;
-    struct ct_block *class_previous, *class_next; /* within the cache list of its size class */
-    union {
-        struct {
-            struct ct_block *older, *newer; /* large and cached */
-        };
-        size_t requested; /* in use: the bytes asked for */
-    };
-    size_t rounded;
-    uint32_t magic;
-    uint16_t size_class;
-    uint8_t memory_class;
-    uint8_t mapped;
-} ct_block;
-_Static_assert(sizeof(ct_block) == HEADER, "the header keeps blocks 64-byte aligned");
-
-static inline void *bytes_of(ct_block *block) {
-    return (char *)block + HEADER;
-}
 static inline ct_block *block_of(void *pointer) {
-    return (ct_block *)((char *)pointer - HEADER);
+    return (ct_block *)((char *)pointer - CT_BLOCK_HEADER);
 }
 
 const char *ct_memory_class_name(ct_memory_class which) {
@@ -135,123 +106,53 @@ void ct_memory_fail_at(ct_context *context, int64_t n) {
     context->memory.fail_at = n > 0 ? n : 0;
 }
 
-/* --------------------------------------------------------------------------------------- the system ----- */
+/* ------------------------------------------------------------------------------------- small blocks ----- */
 
-static size_t mapping_length(size_t rounded) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    return (HEADER + rounded + page - 1) / page * page;
-}
-
-/* A mapping of its own; large ones start on a huge page, so that the kernel can use huge pages throughout. */
-static ct_block *map_block(size_t rounded) {
-    size_t length = mapping_length(rounded);
-    bool huge = rounded >= HUGE_FROM;
-    size_t reserve = huge ? length + HUGE_PAGE : length;
-    char *start = mmap(NULL, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED) return NULL;
-    if (huge) {
-        size_t before = (HUGE_PAGE - (uintptr_t)start % HUGE_PAGE) % HUGE_PAGE;
-        if (before) munmap(start, before);
-        start += before;
-        if (reserve - before > length) munmap(start + length, reserve - before - length);
-        madvise(start, length, MADV_HUGEPAGE); /* advice only: without it pages are small */
-    }
-    return (ct_block *)start;
-}
-
-static ct_block *system_block(struct ct_memory *memory, size_t size, size_t rounded, int size_class) {
-    bool mapped = CACHE_BLOCKS && size_class >= CT_FIRST_LARGE_CLASS;
-    ct_block *block = NULL;
-    if (mapped) {
-        block = map_block(rounded);
-    } else {
-        void *bytes = NULL;
-        if (posix_memalign(&bytes, 64, HEADER + (CACHE_BLOCKS ? rounded : size)) == 0) block = bytes;
-    }
-    if (!block) return NULL;
+static ct_block *small_block(struct ct_memory *memory, size_t size) {
+    void *bytes = NULL;
+    if (posix_memalign(&bytes, 64, CT_BLOCK_HEADER + size) != 0) return NULL;
+    ct_block *block = bytes;
     memory->counts.system_allocations++;
-    block->mapped = mapped;
-    block->rounded = rounded;
-    block->size_class = (uint16_t)size_class;
+    block->large = false;
     block->all_previous = NULL;
-    block->all_next = memory->all;
-    if (memory->all) memory->all->all_previous = block;
-    memory->all = block;
+    block->all_next = memory->small;
+    if (memory->small) memory->small->all_previous = block;
+    memory->small = block;
     return block;
 }
 
-static void release_block(struct ct_memory *memory, ct_block *block) {
+static void release_small(struct ct_memory *memory, ct_block *block) {
     if (block->all_next) block->all_next->all_previous = block->all_previous;
     if (block->all_previous)
         block->all_previous->all_next = block->all_next;
     else
-        memory->all = block->all_next;
+        memory->small = block->all_next;
     block->magic = 0;
-    if (block->mapped)
-        munmap(block, mapping_length(block->rounded));
-    else
-        free(block);
-}
-
-/* -------------------------------------------------------------------------------------------- cache ----- */
-
-static inline bool is_large(const ct_block *block) {
-    return block->size_class >= CT_FIRST_LARGE_CLASS;
+    free(block);
 }
 
 static inline void cache_put(struct ct_memory *memory, ct_block *block) {
     ct_block **list = &memory->cache[block->size_class];
-    block->magic = CACHED_MAGIC;
+    block->magic = CT_CACHED_MAGIC;
     block->class_next = *list;
-    if (is_large(block)) { /* only large blocks leave from the middle, so only they need a way back */
-        block->class_previous = NULL;
-        if (*list) (*list)->class_previous = block;
-        block->newer = NULL;
-        block->older = memory->newest;
-        if (memory->newest)
-            memory->newest->newer = block;
-        else
-            memory->oldest = block;
-        memory->newest = block;
-    }
     *list = block;
     memory->counts.cached += block->rounded;
 }
 
-static inline void cache_take(struct ct_memory *memory, ct_block *block) {
-    ct_block **list = &memory->cache[block->size_class];
-    if (*list == block)
-        *list = block->class_next;
-    else
-        block->class_previous->class_next = block->class_next;
-    if (is_large(block)) {
-        if (block->class_next) block->class_next->class_previous = block->class_previous;
-        if (block->older)
-            block->older->newer = block->newer;
-        else
-            memory->oldest = block->newer;
-        if (block->newer)
-            block->newer->older = block->older;
-        else
-            memory->newest = block->older;
-    }
+static inline ct_block *cache_take(struct ct_memory *memory, int size_class) {
+    ct_block *block = memory->cache[size_class];
+    if (!block) return NULL;
+    memory->cache[size_class] = block->class_next;
     memory->counts.cached -= block->rounded;
+    return block;
 }
 
-/* Gives cached blocks back until at most `keep` bytes are cached. */
+/* Gives cached memory back until at most `keep` bytes are cached. */
 static void shrink_cache(struct ct_memory *memory, size_t keep) {
-    while (memory->counts.cached > keep && memory->oldest) {
-        ct_block *block = memory->oldest;
-        cache_take(memory, block);
-        release_block(memory, block);
-    }
-    for (int i = CT_FIRST_LARGE_CLASS - 1; i >= 0 && memory->counts.cached > keep; i--) {
-        while (memory->cache[i] && memory->counts.cached > keep) {
-            ct_block *block = memory->cache[i];
-            cache_take(memory, block);
-            release_block(memory, block);
-        }
-    }
+    ct_segments_trim(memory, keep);
+    for (int i = CT_FIRST_LARGE_CLASS - 1; i >= 0 && memory->counts.cached > keep; i--)
+        while (memory->cache[i] && memory->counts.cached > keep)
+            release_small(memory, cache_take(memory, i));
 }
 
 /* Before `rounded` more bytes come from the system. False if the budget does not allow them. */
@@ -291,8 +192,9 @@ size_t ct_memory_budget(const ct_context *context) {
 }
 
 void ct_memory_destroy(struct ct_memory *memory) {
-    while (memory->all)
-        release_block(memory, memory->all);
+    while (memory->small)
+        release_small(memory, memory->small);
+    ct_segments_destroy(memory);
 }
 
 /* --------------------------------------------------------------------------------------- allocation ----- */
@@ -314,16 +216,21 @@ static inline bool injected_failure(struct ct_memory *memory) {
     return memory->fail_at && --memory->fail_at == 0;
 }
 
-/* The path that reaches the system, kept out of the fast one. */
+/* The path that may reach the system, kept out of the fast one. */
 static __attribute__((noinline)) ct_block *fresh_block(ct_context *context, size_t size, size_t rounded,
-                                                       int size_class) {
+                                                       int size_class, bool *zeroed) {
     struct ct_memory *memory = &context->memory;
     if (!make_room(memory, rounded)) return exhausted(context, size, "the budget is used up");
-    ct_block *block = system_block(memory, size, rounded, size_class);
-    if (!block) { /* the system may have room once it has ours */
-        shrink_cache(memory, 0);
-        malloc_trim(0);
-        block = system_block(memory, size, rounded, size_class);
+    bool large = CACHE_BLOCKS && size_class >= CT_FIRST_LARGE_CLASS;
+    ct_block *block = NULL;
+    for (int attempt = 0; attempt < 2 && !block; attempt++) {
+        if (attempt) { /* the system may have room once it has ours */
+            shrink_cache(memory, 0);
+            malloc_trim(0);
+        }
+        /* Looked for again: returning pages joins blocks. */
+        block = large ? ct_segments_take(memory, ct_segments_find(memory, size_class), rounded, zeroed)
+                      : small_block(memory, CACHE_BLOCKS ? rounded : size);
     }
     if (!block) return exhausted(context, size, "the system refused");
     size_t real = memory->counts.current_total - memory->virtual_bytes + rounded;
@@ -337,20 +244,24 @@ static inline void *allocate(ct_context *context, size_t size, int which, bool *
     size_t rounded;
     int size_class = size_class_of(size, &rounded);
     if (size_class < 0) return exhausted(context, size, "larger than any block");
-    ct_block *block = CACHE_BLOCKS ? memory->cache[size_class] : NULL;
+    ct_block *block = NULL;
     *zeroed = false;
-    if (block) {
-        cache_take(memory, block);
+    if (CACHE_BLOCKS && size_class < CT_FIRST_LARGE_CLASS) {
+        block = cache_take(memory, size_class);
+        if (!block) block = fresh_block(context, size, rounded, size_class, zeroed);
     } else {
-        block = fresh_block(context, size, rounded, size_class);
-        if (!block) return NULL;
-        *zeroed = block->mapped;
+        ct_block *found = CACHE_BLOCKS ? ct_segments_find(memory, size_class) : NULL;
+        block = found && found->resident ? ct_segments_take(memory, found, rounded, zeroed)
+                                                    : fresh_block(context, size, rounded, size_class, zeroed);
     }
-    block->magic = LIVE_MAGIC;
+    if (!block) return NULL;
+    block->magic = CT_LIVE_MAGIC;
+    block->rounded = rounded;
+    block->size_class = (uint16_t)size_class;
     block->memory_class = (uint8_t)which;
     block->requested = size;
     count(memory, rounded, which);
-    return bytes_of(block);
+    return ct_block_bytes(block);
 }
 
 void *ct_alloc(ct_context *context, size_t size, ct_memory_class which) {
@@ -368,9 +279,9 @@ void *ct_alloc_zero(ct_context *context, size_t size, ct_memory_class which) {
 }
 
 static bool is_live(ct_context *context, void *pointer, const char *call) {
-    if (block_of(pointer)->magic == LIVE_MAGIC) return true;
+    if (block_of(pointer)->magic == CT_LIVE_MAGIC) return true;
     ct_fail(context, CT_ERROR_STATE, "%s: %p is %s", call, pointer,
-            block_of(pointer)->magic == CACHED_MAGIC ? "already free" : "not a block of ct_alloc");
+            block_of(pointer)->magic == CT_CACHED_MAGIC ? "already free" : "not a block of ct_alloc");
     return false;
 }
 
@@ -378,10 +289,12 @@ void ct_free(ct_context *context, void *pointer) {
     if (!pointer || !is_live(context, pointer, "ct_free")) return;
     ct_block *block = block_of(pointer);
     uncount(&context->memory, block->rounded, block->memory_class);
-    if (CACHE_BLOCKS)
-        cache_put(&context->memory, block);
+    if (!CACHE_BLOCKS)
+        release_small(&context->memory, block);
+    else if (block->large)
+        ct_segments_give(&context->memory, block);
     else
-        release_block(&context->memory, block);
+        cache_put(&context->memory, block);
 }
 
 void *ct_realloc(ct_context *context, void *pointer, size_t size, ct_memory_class which) {

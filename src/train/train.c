@@ -52,7 +52,7 @@ static ct_status prepare_learner(ct_trainer *trainer) {
     /* The cache of freed blocks stays within the user's budget too. */
     if (o->memory > 0) ct_memory_set_budget(context, (size_t)o->memory - trainer->outside);
     /* Freed blocks are kept only below the predicted peak, so that resident memory stays near it as well. */
-    ct_memory_set_cache_limit(context, trainer->plan.peak - trainer->outside);
+    ct_memory_set_cache_limit(context, (trainer->plan.peak - trainer->outside) / 16 * 17);
     trainer->learner = ct_learner_create(context, o, trainer->config);
     ct_learner *learner = trainer->learner;
     if (!learner || ct_corpus_check(context, o, &trainer->corpus, ct_model_vocabulary(learner->model),
