@@ -313,7 +313,7 @@ def figure_gemm(threads):
     for line in out.splitlines():
         if line.startswith("threads") and ":" in line and "mean" not in line:
             seen = int(line.split()[1].rstrip(":"))
-        match = re.match(r"(forward|grad_input|grad_weight|square)\s+\S+\s+\d+\s+\d+\s+\d+\s+(\S+)\s+(\S+)\s+(\S+)$",
+        match = re.match(r"(forward|grad_input|grad_weight|square)\s+\S+\s+\d+\s+\d+\s+\d+\s+(\S+)\s+(\S+)\s+(\S+)\s+\S+$",
                          line)
         if match and seen == threads:
             shapes.append([float(value) for value in match.groups()[1:]])

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PAIRS_MOST 101
 #define SLICE 0.02 /* seconds of one measurement */
@@ -82,6 +83,12 @@ static void peer(const product *p) {
                bt ? s->k : s->n, 0, p->c, s->n);
 }
 
+/* Threads of the other side still spin for a while after its last product, and would take a CPU from this one's. */
+static void settle(void (*run)(const product *), const product *p) {
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    run(p);
+}
+
 static double time_of(void (*run)(const product *), const product *p, int64_t times) {
     double start = ct_seconds();
     for (int64_t i = 0; i < times; i++)
@@ -98,7 +105,9 @@ static double measure(ct_context *context, const shape *s, int pairs, double *be
     time_of(ours, &p, 1), time_of(peer, &p, 1);
     int64_t times = 1 + (int64_t)(SLICE / time_of(peer, &p, 1 + (int64_t)(1e7 / flops)));
     for (int i = 0; i < pairs; i++) {
+        settle(ours, &p);
         our[i] = time_of(ours, &p, times);
+        settle(peer, &p);
         their[i] = time_of(peer, &p, times);
         ratio[i] = their[i] / our[i];
     }

@@ -134,7 +134,9 @@ void ct_gemm_problem_make(ct_gemm_problem *problem, ct_dtype compute, int64_t m,
     if (epilogue) finish->epilogue = *epilogue;
     bool narrow = n <= CT_GEMM_MATVEC_ROWS && m > CT_GEMM_MATVEC_ROWS;
     bool by_columns = c->row_stride == 1 && c->col_stride != 1 && m > CT_GEMM_MATVEC_ROWS;
-    if (!b->packed && (narrow || by_columns)) exchange(problem);
+    /* A tall, thin C of a transposed A (a weight gradient with few outputs): the exchanged product need not pack A. */
+    bool thin = n <= CT_GEMM_DIRECT_B_ROWS && m > 2 * n && a->row_stride == 1 && k > m && a->dtype == compute;
+    if (!b->packed && (narrow || by_columns || thin)) exchange(problem);
     const ct_gemm_epilogue *rest = &finish->epilogue;
     finish->in_place = finish->c.dtype == compute && (finish->c.col_stride == 1 || problem->n == 1) &&
                        rest->residual.data != finish->c.data;

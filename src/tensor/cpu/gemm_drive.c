@@ -17,8 +17,7 @@
 #define SUMS_BYTES_SERIAL ((int64_t)1 << 19)
 #define TASK_WORK 2.5e5 /* multiply-adds that make a task worth handing out */
 #define TASKS_WANTED 32
-#define DIRECT_B_ROWS 48     /* with fewer rows, packing B costs more than it saves; */
-#define DIRECT_B_BYTES 20480 /* also where all of B stays in the first-level cache; */
+#define DIRECT_B_BYTES 20480 /* B is not packed where all of it stays in the first-level cache; */
 #define DIRECT_A_COLUMNS 64  /* likewise A, with few columns */
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -73,7 +72,7 @@ static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, bool seri
     plan->depth = smaller(kernels->depth, larger(problem->k, 1));
     plan->columns = smaller(most_columns, round_up(problem->n, kernels->nr));
     plan->b_direct = is_plain(kernels, &problem->b) && problem->b.col_stride == 1 &&
-                     (problem->m <= DIRECT_B_ROWS || problem->n * problem->k * plan->size <= DIRECT_B_BYTES);
+                     (problem->m <= CT_GEMM_DIRECT_B_ROWS || problem->n * problem->k * plan->size <= DIRECT_B_BYTES);
     plan->a_direct =
         is_plain(kernels, &problem->a) && (problem->n <= 2 * kernels->nr || problem->m <= kernels->mr ||
                                            (problem->n <= DIRECT_A_COLUMNS && problem->a.col_stride == 1));
@@ -171,7 +170,7 @@ static void cut(gemm_pass *pass) {
     int64_t wanted = work / TASK_WORK < TASKS_WANTED ? (int64_t)(work / TASK_WORK) : TASKS_WANTED;
     if (!pass->context) wanted = 1;
     /* Row tasks of at least 48 rows, then column tasks of at least 64 columns, then what is left. */
-    pass->row_tasks = larger(row_least, smaller(wanted, row_panels / larger(48 / kernels->mr, 1)));
+    pass->row_tasks = larger(row_least, smaller(wanted, row_panels / larger(30 / kernels->mr, 1)));
     pass->row_tasks = larger(pass->row_tasks, 1);
     if (pass->row_tasks > 2 && pass->context)
         pass->row_tasks = smaller(round_up(pass->row_tasks, 4), row_panels);

@@ -7,6 +7,7 @@
 #include "tensor/cpu/isa.h"
 
 /* The products with up to this many rows take the matrix-vector kernels. */
+#define CT_GEMM_DIRECT_B_ROWS 96 /* with fewer rows, packing B costs more than it saves */
 #define CT_GEMM_MATVEC_ROWS 4
 
 /* A matrix of the compute type with any strides. */
