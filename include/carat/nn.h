@@ -120,6 +120,7 @@ typedef struct ct_run_options {
     ct_dtype compute;        /* CT_F32, or CT_BF16: weights and activations in bf16, accumulation and norms in f32 */
     int64_t checkpoint_every; /* > 0: blocks of this many layers are recomputed in the backward pass */
     ct_random *random;       /* for dropout; NULL: ct_default_random */
+    bool constant_weights;   /* many products of few rows follow: linear layers pack their weights (ct_linear_pack) */
 } ct_run_options;
 
 ct_run *ct_run_create(ct_context *context, const ct_run_options *options);

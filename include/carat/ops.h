@@ -139,6 +139,9 @@ typedef enum ct_activation {
  * are formed sequence by sequence (first axis of an x with three axes or more) and added in that order, so that they
  * do not depend on how a batch is cut into micro-batches. */
 ct_tensor *ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool transposed, ct_activation activation);
+/* Says that a stored f32 or bf16 weight is constant: packed panels are made, as much memory as the weight again, with
+ * which ct_linear for few rows (decoding) runs near the speed of memory. The same bits; packed again if it changes. */
+ct_status ct_linear_pack(ct_tensor *weight, bool transposed);
 /* "bij,bjk->bik", "i,j->ij", "ii->i" is not among them: each letter at most once per operand. */
 ct_tensor *ct_einsum(const char *equation, ct_tensor *a, ct_tensor *b);
 /* f32 and f64, batched over leading axes. Reduced QR; lower Cholesky of a symmetric positive matrix; thin SVD

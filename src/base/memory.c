@@ -278,6 +278,13 @@ void *ct_alloc_zero(ct_context *context, size_t size, ct_memory_class which) {
     return pointer;
 }
 
+static void give_large(struct ct_memory *memory, ct_block *block) {
+    ct_segments_give(memory, block);
+    size_t real = memory->counts.current_total - memory->virtual_bytes;
+    if (memory->cache_limit && real + memory->counts.cached > memory->cache_limit)
+        ct_segments_trim(memory, real < memory->cache_limit ? memory->cache_limit - real : 0);
+}
+
 static bool is_live(ct_context *context, void *pointer, const char *call) {
     if (block_of(pointer)->magic == CT_LIVE_MAGIC) return true;
     ct_fail(context, CT_ERROR_STATE, "%s: %p is %s", call, pointer,
@@ -292,7 +299,7 @@ void ct_free(ct_context *context, void *pointer) {
     if (!CACHE_BLOCKS)
         release_small(&context->memory, block);
     else if (block->large)
-        ct_segments_give(&context->memory, block);
+        give_large(&context->memory, block);
     else
         cache_put(&context->memory, block);
 }

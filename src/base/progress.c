@@ -123,16 +123,20 @@ void ct_progress_text(const ct_progress_state *state, int columns, char *buffer,
 
 /* --------------------------------------------------------------------------------------------- line ----- */
 
-struct ct_progress_line {
-    FILE *stream;
-    double interval;
-    bool terminal, drawn;
-    char title[128];
+/* One kind of work. Works interrupt each other (evaluation comes in the middle of training) and go on. */
+typedef struct progress_work {
+    char title[128]; /* empty: free */
     double first_time, first_done; /* when this title was first seen: work done before does not count */
-    double last_shown;
-    bool active;
     /* The rate follows the last seconds, not the average since the start. */
     double mark_time, mark_done, rate;
+} progress_work;
+
+struct ct_progress_line {
+    FILE *stream;
+    double interval, last_shown;
+    bool terminal, drawn;
+    progress_work works[4];
+    progress_work *shown; /* whose line is the present one, or NULL */
 };
 
 static atomic_int lines_on_terminal;
@@ -176,40 +180,58 @@ static int terminal_columns(FILE *stream) {
     return 79;
 }
 
-static void begin_title(ct_progress_line *line, const char *title, double done, double now) {
+static progress_work *work_of(ct_progress_line *line, const char *title) {
+    int count = sizeof line->works / sizeof line->works[0];
+    progress_work *oldest = &line->works[0];
+    for (int i = 0; i < count; i++)
+        if (line->works[i].title[0] && strncmp(line->works[i].title, title, sizeof oldest->title - 1) == 0)
+            return &line->works[i];
+    for (int i = 0; i < count; i++) {
+        if (!line->works[i].title[0]) return &line->works[i];
+        if (line->works[i].first_time < oldest->first_time) oldest = &line->works[i];
+    }
+    oldest->title[0] = 0;
+    return oldest;
+}
+
+/* The work goes on, or begins, on a line of its own. */
+static void show_work(ct_progress_line *line, progress_work *work, const char *title, double done, double now) {
     leave_line(line);
-    snprintf(line->title, sizeof line->title, "%s", title);
-    line->active = true;
-    line->first_time = line->mark_time = now;
-    line->first_done = line->mark_done = done;
-    line->rate = 0;
+    line->shown = work;
     line->last_shown = line->terminal ? now - REDRAW_SECONDS : now;
+    work->mark_time = now;
+    work->mark_done = done;
+    if (work->title[0]) return;
+    snprintf(work->title, sizeof work->title, "%s", title);
+    work->first_time = now;
+    work->first_done = done;
+    work->rate = 0;
 }
 
 /* Over windows of half a second, each weighing as much as all before it. */
-static void update_rate(ct_progress_line *line, double done, double now) {
-    double seconds = now - line->mark_time;
-    if (seconds < 0.5 || done <= line->mark_done) return;
-    double rate = (done - line->mark_done) / seconds;
-    line->rate = line->rate > 0 ? 0.5 * line->rate + 0.5 * rate : rate;
-    line->mark_time = now;
-    line->mark_done = done;
+static void update_rate(progress_work *work, double done, double now) {
+    double seconds = now - work->mark_time;
+    if (seconds < 0.5 || done <= work->mark_done) return;
+    double rate = (done - work->mark_done) / seconds;
+    work->rate = work->rate > 0 ? 0.5 * work->rate + 0.5 * rate : rate;
+    work->mark_time = now;
+    work->mark_done = done;
 }
 
 void ct_progress_line_sink(void *user, const char *title, double done, double total, const char *unit,
                            const char *note, bool finished) {
     ct_progress_line *line = user;
     double now = ct_seconds();
-    if (!line->active || strncmp(line->title, title, sizeof line->title - 1) != 0)
-        begin_title(line, title, done, now);
-    update_rate(line, done, now);
+    progress_work *work = work_of(line, title);
+    if (line->shown != work || !work->title[0]) show_work(line, work, title, done, now);
+    update_rate(work, done, now);
     double since = now - line->last_shown;
     if (!finished && since < (line->terminal ? REDRAW_SECONDS : line->interval)) return;
     line->last_shown = now;
-    double elapsed = now - line->first_time;
-    double average = elapsed > 0 ? (done - line->first_done) / elapsed : 0;
+    double elapsed = now - work->first_time;
+    double average = elapsed > 0 ? (done - work->first_done) / elapsed : 0;
     ct_progress_state state = {title, unit, note, done, total, 0, elapsed, finished};
-    state.rate = finished || line->rate <= 0 ? average : line->rate;
+    state.rate = finished || work->rate <= 0 ? average : work->rate;
     char text[512];
     ct_progress_text(&state, line->terminal ? terminal_columns(line->stream) : 0, text, sizeof text);
     if (line->terminal) {
@@ -220,7 +242,8 @@ void ct_progress_line_sink(void *user, const char *title, double done, double to
     }
     if (finished) {
         leave_line(line);
-        line->active = false;
+        work->title[0] = 0;
+        line->shown = NULL;
     }
     fflush(line->stream);
 }

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#define PACKING_PAYS 16 /* tokens */
+
 typedef struct sequence {
     int64_t index; /* of the prompt */
     ct_generation *result;
@@ -137,7 +139,7 @@ static void cut_at(sequence *s, size_t at) {
 
 static void append_text(generator *g, sequence *s, int32_t token) {
     ct_bytes *text = &s->result->text;
-    size_t before = text->length, count = s->result->ids.count, length = 0, bytes = 0, at;
+    size_t before = text->length, count = s->result->ids.count, length = 0, bytes = 0, at = 0;
     const char *piece = NULL;
     if (ct_text_stream_push(s->decoder, token, &piece, &length) != CT_OK) return;
     if (length && ct_bytes_append(g->context, text, piece, length) != CT_OK) return;
@@ -301,6 +303,15 @@ static ct_status check_stops(generator *g) {
     return ct_fail(g->context, CT_ERROR_ARGUMENT, "stop_strings: expected a list of texts, none of them empty");
 }
 
+/* Packed weights make tokens faster; the packing must pay and its copy find room. */
+static bool worth_packing(const generator *g) {
+    size_t budget = ct_memory_budget(g->context);
+    ct_memory_counts counts;
+    ct_memory_read(g->context, &counts);
+    return g->options->max_new_tokens >= PACKING_PAYS &&
+           (!budget || counts.current_total + counts.current[CT_MEMORY_WEIGHTS] < budget / 4 * 3);
+}
+
 static ct_status set_up(generator *g, const ct_ids *prompts, ct_generation *results) {
     ct_context *context = g->context;
     g->vocabulary = ct_model_vocabulary(g->model);
@@ -317,7 +328,7 @@ static ct_status set_up(generator *g, const ct_ids *prompts, ct_generation *resu
     if (!g->sequences) return CT_ERROR_MEMORY;
     for (int64_t i = 0; i < g->count; i++)
         if (begin_sequence(g, &prompts[i], i, &results[i]) != CT_OK) return ct_context_status(context);
-    g->run = ct_run_create(context, &(ct_run_options){.compute = CT_F32});
+    g->run = ct_run_create(context, &(ct_run_options){.compute = CT_F32, .constant_weights = worth_packing(g)});
     g->cache = ct_kv_cache_create(context, ct_model_layers(g->model), g->count, cache_capacity(g, prompts));
     if (g->run && g->cache) ct_run_set_cache(g->run, g->cache);
     return ct_context_status(context);

@@ -75,7 +75,9 @@ static ct_status conv1d_build(ct_module *module) {
 static ct_tensor *linear_run(ct_run *run, ct_module *module, ct_tensor *x, ct_activation activation) {
     ct_tensor *weight = ct_run_weight(run, &module->slots[0]);
     ct_tensor *bias = module->slot_count > 1 ? ct_run_weight(run, &module->slots[1]) : NULL;
-    return ct_linear(x, weight, bias, module->kind->build == conv1d_build, activation);
+    bool transposed = module->kind->build == conv1d_build;
+    if (ct_run_options_of(run)->constant_weights) ct_linear_pack(weight, transposed);
+    return ct_linear(x, weight, bias, transposed, activation);
 }
 
 static ct_tensor *linear_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {

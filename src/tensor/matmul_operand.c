@@ -88,8 +88,9 @@ bool ct_matmul_factor_make(ct_matmul_factor *factor, const ct_tensor *t, ct_dtyp
     return true;
 }
 
-void ct_matmul_use_packed(ct_matmul_factor *factor, const ct_tensor *b, ct_dtype compute) {
+void ct_matmul_use_packed(ct_matmul_factor *factor, const ct_tensor *b, int64_t m, ct_dtype compute) {
     if (compute != CT_F32 || b->ndim != 2) return;
+    if (b->dtype == CT_BF16 && m >= CT_ONEDNN_ROWS && ct_onednn_has_bf16(b->context)) return;
     const ct_gemm_packed *packed = ct_shadow_packed(b);
     if (packed) factor->operand = (ct_gemm_operand){.packed = packed};
 }

@@ -20,8 +20,9 @@ typedef struct ct_matmul_factor {
 bool ct_matmul_factor_make(ct_matmul_factor *factor, const ct_tensor *t, ct_dtype compute,
                            const char *operation);
 
-/* Lets a right factor be read from panels packed earlier, where there are some (shadow.h). */
-void ct_matmul_use_packed(ct_matmul_factor *factor, const ct_tensor *b, ct_dtype compute);
+/* Lets a right factor be read from panels packed earlier, where there are some (shadow.h); with m rows or more of bf16
+ * for which oneDNN is there, it stays as it is. */
+void ct_matmul_use_packed(ct_matmul_factor *factor, const ct_tensor *b, int64_t m, ct_dtype compute);
 
 /* All products of a batch, alpha 1 and beta 0, through oneDNN for bf16 where it can be used, else through
  * ct_gemm. batch may be NULL. `meta`: only counts the workspace. */

@@ -19,6 +19,11 @@ bool ct_onednn_takes(ct_context *context, int64_t m, int64_t n, int64_t k, const
     return false;
 }
 
+bool ct_onednn_has_bf16(ct_context *context) {
+    (void)context;
+    return false;
+}
+
 ct_status ct_onednn_matmul(ct_context *context, const ct_gemm_batch *batch, int64_t m, int64_t n, int64_t k,
                            const ct_gemm_operand *a, const ct_gemm_operand *b, const ct_gemm_output *c,
                            const ct_gemm_epilogue *epilogue) {
@@ -450,6 +455,10 @@ bool ct_onednn_takes(ct_context *context, int64_t m, int64_t n, int64_t k, const
                      const ct_gemm_operand *b, const ct_gemm_epilogue *epilogue) {
     if (m < CT_ONEDNN_ROWS || n < 16 || k < 16 || !fits(a, m, k) || !fits(b, k, n)) return false;
     if (epilogue && (epilogue->bias_m || epilogue->residual.data)) return false;
+    return ct_onednn_has_bf16(context);
+}
+
+bool ct_onednn_has_bf16(ct_context *context) {
     if (ct_cpu_isa() < CT_ISA_AVX512 || !__builtin_cpu_supports("avx512bf16")) return false;
     static pthread_mutex_t checking = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&checking);

@@ -3,6 +3,7 @@
  * leading axes do not fold into rows. */
 #include "tensor/matmul_operand.h"
 #include "tensor/raw_rows.h"
+#include "tensor/shadow.h"
 
 /* --------------------------------------------------------------------------------------------- matmul -----
  */
@@ -93,7 +94,7 @@ ct_tensor *ct_raw_matmul(ct_tensor *a, ct_tensor *b, ct_dtype out) {
     ct_count_flops(context, 2 * (uint64_t)c->count * (uint64_t)p.k);
     ct_gemm_batch batch;
     batch_make(&batch, &p, a, b, !fa.generated);
-    ct_matmul_use_packed(&fb, b, compute);
+    ct_matmul_use_packed(&fb, b, p.m, compute);
     fa.operand.row_stride = p.a_row;
     ct_gemm_output output = {ct_pointer(c), out, p.n, 1};
     if (c->count)
@@ -181,20 +182,33 @@ static ct_tensor *as_rows(ct_tensor *x) {
     return ct_view_strided(x, 2, shape, stride, 0);
 }
 
+/* The weight as the factor [in, out]. */
+static ct_tensor *turned_weight(ct_tensor *weight, bool transposed) {
+    if (transposed) return weight;
+    int64_t shape[2] = {weight->shape[1], weight->shape[0]}, stride[2] = {weight->stride[1], weight->stride[0]};
+    return ct_view_strided(weight, 2, shape, stride, 0);
+}
+
+ct_status ct_linear_pack(ct_tensor *weight, bool transposed) {
+    ct_context *context = weight->context;
+    if (ct_stop_op(context)) return ct_context_status(context);
+    if (weight->ndim != 2) return ct_shadow_pack(weight); /* its error */
+    ct_scope scope = ct_scope_open(context);
+    ct_tensor *turned = turned_weight(weight, transposed);
+    if (!ct_failed(context)) ct_shadow_pack(turned);
+    ct_scope_close(context, scope);
+    return ct_context_status(context);
+}
+
 static void linear_run(ct_tensor *rows, ct_tensor *weight, ct_tensor *bias, bool transposed, int kernel,
                        ct_dtype compute, ct_tensor *y, ct_tensor *before) {
     ct_matmul_factor fx, fw;
-    ct_tensor *turned = weight;
-    if (!transposed) {
-        int64_t shape[2] = {weight->shape[1], weight->shape[0]},
-                stride[2] = {weight->stride[1], weight->stride[0]};
-        turned = ct_view_strided(weight, 2, shape, stride, 0);
-    }
+    ct_tensor *turned = turned_weight(weight, transposed);
     if (bias) bias = ct_in_dtype(bias, compute);
     if (ct_failed(y->context) || !ct_matmul_factor_make(&fx, rows, compute, "linear") ||
         !ct_matmul_factor_make(&fw, turned, compute, "linear"))
         return;
-    ct_matmul_use_packed(&fw, turned, compute);
+    ct_matmul_use_packed(&fw, turned, rows->shape[0], compute);
     int64_t m = rows->shape[0], n = turned->shape[1], k = rows->shape[1];
     ct_gemm_epilogue epilogue = {.bias_n = bias ? ct_pointer(bias) : NULL, .activation_user = &kernel};
     if (kernel >= 0) epilogue.activation = compute == CT_F64 ? apply_activation_wide : apply_activation;

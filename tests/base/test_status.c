@@ -80,11 +80,11 @@ static void room_gone(ct_context *context, void *state) {
 static void rooms_go_in_reverse(void **state) {
     (void)state;
     ct_context *context = start_context(1);
-    context->room[CT_ROOM_TENSOR] = "t";
+    context->room[CT_ROOM_TENSOR] = (void *)(uintptr_t)"t";
     context->room_destroy[CT_ROOM_TENSOR] = room_gone;
-    context->room[CT_ROOM_AUTOGRAD] = "a";
+    context->room[CT_ROOM_AUTOGRAD] = (void *)(uintptr_t)"a";
     context->room_destroy[CT_ROOM_AUTOGRAD] = room_gone;
-    context->room[CT_ROOM_TRAIN] = "r";
+    context->room[CT_ROOM_TRAIN] = (void *)(uintptr_t)"r";
     context->room_destroy[CT_ROOM_TRAIN] = room_gone;
     ct_alloc(context, 1 << 21, CT_MEMORY_WEIGHTS); /* left to the context */
     ct_value_list(context);

@@ -197,8 +197,18 @@ static void packed_weights(void **state) {
         assert_int_equal(ct_scale_into(weight, 3), CT_OK);
     }
     assert_fine(context);
-    ct_shadow_pack(ct_zeros(context, CT_BF16, SHAPE(3, 3)));
-    assert_error(context, CT_ERROR_TYPE, "bf16[3, 3], expected a stored f32 matrix");
+    ct_tensor *narrow = ct_raw_cast(turned, CT_BF16); /* two blocks of k, the last of an odd number of steps */
+    for (int i = 0; i < 3; i++) {
+        ct_tensor *x = make(context, CT_BF16, SHAPE(rows[i], 500), 1, 1);
+        ct_tensor *before = ct_raw_matmul(ct_slice(x, 1, 0, 499, 1), ct_slice(narrow, 0, 0, 499, 1), CT_F32);
+        ct_tensor *part = ct_slice(narrow, 0, 0, 499, 1);
+        assert_int_equal(ct_shadow_pack(part), CT_OK);
+        assert_non_null(ct_shadow_packed(part));
+        assert_same_bits(ct_raw_matmul(ct_slice(x, 1, 0, 499, 1), part, CT_F32), before, "bf16 panels");
+    }
+    assert_fine(context);
+    ct_shadow_pack(ct_zeros(context, CT_F16, SHAPE(3, 3)));
+    assert_error(context, CT_ERROR_TYPE, "f16[3, 3], expected a stored f32 or bf16 matrix");
     ct_context_destroy(context);
     context = ct_context_create(1);
     size_t bytes[2];

@@ -310,6 +310,23 @@ ct_status ct_gemm_batched(ct_context *context, ct_dtype compute, const ct_gemm_b
 
 /* --------------------------------------------------------------------------------------- prepacking ----- */
 
+/* Panel by panel through f32. */
+static bool pack_pairs(ct_gemm_packed *packed, const ct_gemm_operand *b) {
+    const ct_gemm_kernels *kernels = packed->kernels;
+    ct_context *context = packed->context;
+    float *panel = ct_alloc(context, (size_t)(kernels->nr * kernels->depth) * sizeof(float) + 64, CT_MEMORY_WORKSPACE);
+    for (int64_t step = 0; panel && step < packed->k; step += kernels->depth) {
+        int64_t steps = smaller(kernels->depth, packed->k - step);
+        for (int64_t col = 0; col < packed->n; col += kernels->nr) {
+            ct_gemm_pack_b(kernels, b, false, step, steps, col, smaller(kernels->nr, packed->n - col), panel,
+                           ct_scratch(context, 0));
+            kernels->pair(panel, steps, (char *)(uintptr_t)ct_gemm_panels_at(packed, step, col));
+        }
+    }
+    ct_free(context, panel);
+    return panel != NULL;
+}
+
 ct_gemm_packed *ct_gemm_prepack(ct_context *context, ct_dtype compute, int64_t k, int64_t n,
                                 const ct_gemm_operand *b) {
     if (ct_failed(context)) return NULL;
@@ -326,16 +343,15 @@ ct_gemm_packed *ct_gemm_prepack(ct_context *context, ct_dtype compute, int64_t k
     if (ct_scratch_reserve(context, ct_gemm_fetch_bytes(kernels)) != CT_OK) return NULL;
     ct_gemm_packed *packed = ct_alloc(context, sizeof *packed, CT_MEMORY_OTHER);
     if (!packed) return NULL;
-    *packed = (ct_gemm_packed){context, kernels, k, n, NULL};
-    packed->panels = ct_alloc(context, (size_t)(k * padded * size) + 64, CT_MEMORY_WEIGHTS);
-    if (!packed->panels) {
-        ct_free(context, packed);
-        return NULL;
-    }
-    for (int64_t step = 0; step < k; step += kernels->depth)
+    *packed = (ct_gemm_packed){context, kernels, k, n, compute == CT_F32 && b->dtype == CT_BF16 && b->data, NULL};
+    packed->panels = ct_alloc(context, (size_t)(padded * ct_gemm_panel_bytes(packed, k)) + 64, CT_MEMORY_WEIGHTS);
+    bool done = packed->panels && (packed->pairs ? pack_pairs(packed, b) : true);
+    for (int64_t step = 0; done && !packed->pairs && step < k; step += kernels->depth)
         ct_gemm_pack_b(kernels, b, false, step, smaller(kernels->depth, k - step), 0, n,
                        (char *)packed->panels + step * padded * size, ct_scratch(context, 0));
-    return packed;
+    if (done) return packed;
+    ct_gemm_packed_free(packed);
+    return NULL;
 }
 
 void ct_gemm_packed_free(ct_gemm_packed *packed) {

@@ -95,7 +95,8 @@ void ct_gemm_serial(void *scratch, ct_dtype compute, int64_t m, int64_t n, int64
                     const ct_gemm_epilogue *epilogue);
 
 /* Packs B[k, n] for the compute type and the present instruction set, in memory of class weights. NULL on
- * failure. Worth it where m is above about 8 and B is used often; single rows read B as it is faster. */
+ * failure. A bf16 B is packed as bf16. Worth it where B is used often and m is below some hundred: panels are read
+ * in one run of memory. */
 ct_gemm_packed *ct_gemm_prepack(ct_context *context, ct_dtype compute, int64_t k, int64_t n,
                                 const ct_gemm_operand *b);
 void ct_gemm_packed_free(ct_gemm_packed *packed); /* NULL is allowed */

@@ -102,7 +102,7 @@ static size_t worker_bytes(const gemm_plan *plan) {
 static size_t packed_b_bytes(const gemm_plan *plan) {
     const ct_gemm_problem *problem = plan->problem;
     int64_t columns = plan->columns;
-    if (problem->b.packed) return 0;
+    if (problem->b.packed && !problem->b.packed->pairs) return 0;
     if (plan->b_direct) columns = problem->n % problem->kernels->nr ? problem->kernels->nr : 0;
     return (size_t)round_up(columns * plan->depth * plan->size + PADDING, 64);
 }
@@ -119,6 +119,14 @@ static char *scratch_of(const gemm_pass *pass, int worker) {
 
 #define PACK_PANELS 4 /* panels of B that a packing task makes */
 
+static void unpair_panels(const gemm_pass *pass, int64_t col, int64_t cols) {
+    const ct_gemm_packed *packed = pass->plan->problem->b.packed;
+    int64_t nr = packed->kernels->nr;
+    for (int64_t j = col; j < col + cols; j += nr)
+        packed->kernels->unpair(ct_gemm_panels_at(packed, pass->step, pass->col + j), pass->steps,
+                                pass->b + j * pass->steps * pass->plan->size);
+}
+
 static void pack_b_task(void *user, int64_t index, int worker) {
     const gemm_pass *pass = user;
     const gemm_plan *plan = pass->plan;
@@ -126,6 +134,10 @@ static void pack_b_task(void *user, int64_t index, int worker) {
     int64_t width = PACK_PANELS * problem->kernels->nr, col = index * width;
     char *buffer = scratch_of(pass, worker) + 64 + plan->scratch_a_bytes;
     int64_t cols = smaller(width, pass->cols - col);
+    if (problem->b.packed) {
+        unpair_panels(pass, col, cols);
+        return;
+    }
     ct_gemm_pack_b(problem->kernels, &problem->b, problem->exchanged, pass->step, pass->steps,
                    pass->col + col, cols, pass->b + col * pass->steps * plan->size, buffer);
 }
@@ -135,10 +147,8 @@ static void pack_b(gemm_pass *pass) {
     const gemm_plan *plan = pass->plan;
     const ct_gemm_problem *problem = plan->problem;
     const ct_gemm_kernels *kernels = problem->kernels;
-    if (problem->b.packed) {
-        int64_t padded = round_up(problem->n, kernels->nr);
-        pass->b =
-            (char *)problem->b.packed->panels + (pass->step * padded + pass->col * pass->steps) * plan->size;
+    if (problem->b.packed && !problem->b.packed->pairs) {
+        pass->b = (char *)(uintptr_t)ct_gemm_panels_at(problem->b.packed, pass->step, pass->col);
         return;
     }
     if (plan->b_direct) {

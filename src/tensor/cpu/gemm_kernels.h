@@ -55,6 +55,7 @@ typedef struct ct_gemm_matvec {
     int64_t c_row;
     void *sums; /* rows * cols elements of scratch */
     double alpha, beta;
+    int64_t col, padded; /* panels kernel: the first column, a multiple of nr, and the width of all panels */
 } ct_gemm_matvec;
 
 typedef struct ct_gemm_kernels {
@@ -75,6 +76,11 @@ typedef struct ct_gemm_kernels {
                    int64_t rows, int64_t cols);
     void (*matvec_columns)(const ct_gemm_matvec *matvec); /* B contiguous along its rows */
     void (*matvec_rows)(const ct_gemm_matvec *matvec);    /* B contiguous along its columns */
+    void (*matvec_panels)(const ct_gemm_matvec *matvec);  /* b: packed panels; bf16: pairs of steps */
+    /* A panel of nr columns, `steps` deep, to pairs of bf16 and back: step 2u of a column in the low, step 2u + 1
+     * in the high half of unit [u][column]. Exact where the panel came from bf16. f32 only. */
+    void (*pair)(const void *panel, int64_t steps, void *pairs);
+    void (*unpair)(const void *pairs, int64_t steps, void *panel);
 } ct_gemm_kernels;
 
 extern const ct_gemm_kernels ct_gemm_plain_f32, ct_gemm_plain_f64;
@@ -85,8 +91,21 @@ struct ct_gemm_packed {
     ct_context *context;
     const ct_gemm_kernels *kernels;
     int64_t k, n;
+    bool pairs;   /* of bf16 that came from a bf16 B: half the memory */
     void *panels; /* block after block of k; in each, the panels of all columns */
 };
+
+/* Bytes of a packed panel's `steps` steps, by column. */
+static inline int64_t ct_gemm_panel_bytes(const ct_gemm_packed *packed, int64_t steps) {
+    return packed->pairs ? (steps + 1) / 2 * 4 : steps * (int64_t)ct_dtype_size(packed->kernels->dtype);
+}
+/* The first panel of the block of k that begins at `step`, from column `col` on. */
+static inline const char *ct_gemm_panels_at(const ct_gemm_packed *packed, int64_t step, int64_t col) {
+    int64_t nr = packed->kernels->nr, padded = (packed->n + nr - 1) / nr * nr;
+    int64_t steps = packed->k - step < packed->kernels->depth ? packed->k - step : packed->kernels->depth;
+    return (const char *)packed->panels + padded * ct_gemm_panel_bytes(packed, step) +
+           col * ct_gemm_panel_bytes(packed, steps);
+}
 
 /* A product, checked, with its rows and columns exchanged where that is better. */
 typedef struct ct_gemm_problem {

@@ -6,7 +6,7 @@
 
 #define STRIP_BYTES 98304 /* of B that make a strip worth handing out */
 #define STRIP_LEAST 64    /* columns */
-#define STRIP_MOST 512
+#define STRIP_MOST 1024
 #define ACROSS_LEAST 256    /* where B lies along its rows, of wide B: long runs of memory */
 #define SERIAL_BYTES 131072 /* of B; below, the caller does it alone */
 
@@ -28,6 +28,7 @@ static int64_t larger(int64_t a, int64_t b) {
 
 bool ct_gemm_matvec_fits(const ct_gemm_problem *problem) {
     const ct_gemm_operand *b = &problem->b;
+    if (b->packed) return problem->m <= CT_GEMM_MATVEC_ROWS && problem->k > 0;
     return problem->m <= CT_GEMM_MATVEC_ROWS && problem->k > 0 && b->data &&
            (b->dtype == problem->kernels->dtype ||
             (b->dtype == CT_BF16 && problem->kernels->dtype == CT_F32)) &&
@@ -49,6 +50,24 @@ size_t ct_gemm_matvec_bytes(const ct_gemm_kernels *kernels, int64_t m, int64_t n
     return m <= CT_GEMM_MATVEC_ROWS ? strip_bytes(m, size) + x_bytes(m, k, size) : 0;
 }
 
+/* Columns from `col` on of B, as it lies or packed. */
+static void multiply(const matvec_run *run, ct_gemm_matvec *matvec, int64_t col) {
+    const ct_gemm_operand *b = &run->problem->b;
+    const ct_gemm_kernels *kernels = run->problem->kernels;
+    if (b->packed) {
+        matvec->b = b->packed->panels;
+        matvec->b_dtype = b->packed->pairs ? CT_BF16 : kernels->dtype;
+        matvec->col = col;
+        matvec->padded = (b->packed->n + kernels->nr - 1) / kernels->nr * kernels->nr;
+        kernels->matvec_panels(matvec);
+        return;
+    }
+    matvec->b = (const char *)b->data + col * b->col_stride * (int64_t)ct_dtype_size(b->dtype);
+    matvec->b_dtype = b->dtype;
+    matvec->b_stride = run->across ? b->row_stride : b->col_stride;
+    (run->across ? kernels->matvec_columns : kernels->matvec_rows)(matvec);
+}
+
 static void strip_task(void *user, int64_t index, int worker) {
     const matvec_run *run = user;
     const ct_gemm_problem *problem = run->problem;
@@ -56,7 +75,7 @@ static void strip_task(void *user, int64_t index, int worker) {
     const ct_gemm_finish *finish = &problem->finish;
     const ct_gemm_output *c = &finish->c;
     int64_t col = index * run->strip, cols = smaller(run->strip, problem->n - col), rows = problem->m;
-    int64_t b_size = (int64_t)ct_dtype_size(problem->b.dtype), c_size = (int64_t)ct_dtype_size(c->dtype);
+    int64_t c_size = (int64_t)ct_dtype_size(c->dtype);
     char *scratch = run->context ? ct_scratch(run->context, worker) : run->scratch;
     char *sums = scratch + rows * run->strip * run->size, *out = sums;
     int64_t out_row = run->strip;
@@ -71,15 +90,12 @@ static void strip_task(void *user, int64_t index, int worker) {
                              .steps = problem->k,
                              .x = run->x,
                              .x_row = run->x_row,
-                             .b = (const char *)problem->b.data + col * problem->b.col_stride * b_size,
-                             .b_dtype = problem->b.dtype,
-                             .b_stride = run->across ? problem->b.row_stride : problem->b.col_stride,
                              .c = out,
                              .c_row = out_row,
                              .sums = scratch,
                              .alpha = problem->alpha,
                              .beta = finish->beta};
-    (run->across ? kernels->matvec_columns : kernels->matvec_rows)(&matvec);
+    multiply(run, &matvec, col);
     if (finish->any) kernels->finish(finish, out, out_row, 0, col, rows, cols);
 }
 
@@ -108,14 +124,21 @@ static void prepare_x(matvec_run *run, void *buffer) {
     }
 }
 
+static int64_t b_element_bytes(const ct_gemm_problem *problem) {
+    const ct_gemm_packed *packed = problem->b.packed;
+    if (packed) return packed->pairs ? 2 : (int64_t)ct_dtype_size(problem->kernels->dtype);
+    return (int64_t)ct_dtype_size(problem->b.dtype);
+}
+
 static void plan_strips(matvec_run *run) {
     const ct_gemm_problem *problem = run->problem;
     run->size = (int64_t)ct_dtype_size(problem->kernels->dtype);
-    run->across = problem->b.col_stride == 1 && !(problem->b.row_stride == 1 && problem->n == 1);
-    int64_t strip = STRIP_BYTES / (problem->k * (int64_t)ct_dtype_size(problem->b.dtype)) / 64 * 64;
+    run->across = !problem->b.packed && problem->b.col_stride == 1 && !(problem->b.row_stride == 1 && problem->n == 1);
+    int64_t size = b_element_bytes(problem);
+    int64_t strip = STRIP_BYTES / (problem->k * size) / 64 * 64;
     strip = smaller(larger(strip, STRIP_LEAST), STRIP_MOST);
     if (run->across)
-        strip = larger(strip, smaller(ACROSS_LEAST, larger(problem->n / 4 / 64 * 64, STRIP_LEAST)));
+        strip = larger(strip, smaller(STRIP_MOST, larger((problem->n / 2 + 63) / 64 * 64, STRIP_LEAST)));
     run->strip = strip;
 }
 
@@ -136,7 +159,7 @@ ct_status ct_gemm_matvec_parallel(ct_context *context, const ct_gemm_problem *pr
     /* All workers read the converted A of the caller's scratch. */
     prepare_x(&run, (char *)ct_scratch(context, 0) + strips);
     int64_t count = (problem->n + run.strip - 1) / run.strip;
-    double bytes = (double)problem->n * (double)problem->k * (double)ct_dtype_size(problem->b.dtype);
+    double bytes = (double)problem->n * (double)problem->k * (double)b_element_bytes(problem);
     if (count > 1 && bytes > SERIAL_BYTES)
         ct_parallel_for(context, count, strip_task, &run);
     else

@@ -251,6 +251,80 @@ static inline __attribute__((always_inline)) void CT_N(matvec_rows_of)(const int
         CT_N(matvec_narrow)(narrow, matvec);
 }
 
+/* ------------------------------------------------------------------------------------- B in panels ----- */
+
+/* `panels` panels of nr columns, one block of k, `steps` deep; `b` is the first of them. */
+static inline __attribute__((always_inline)) void
+CT_N(matvec_block)(const int rows, const int panels, const int narrow, const CT_T *x, int64_t x_row,
+                   const CT_T *b, int64_t steps, CT_N(vec) * sum) {
+    const int vectors = panels * CT_NV;
+    int64_t panel = (narrow ? (steps + 1) / 2 : steps) * CT_NR, p = 0;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows * vectors; i++)
+        sum[i] = (CT_N(vec)){0};
+#if CT_IS_F32
+    if (narrow)
+        for (; p < steps; p += 2, b += CT_NR) {
+            bool both = p + 1 < steps;
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++) {
+                CT_N(bits) pair =
+                    (CT_N(bits))CT_N(load)(b + v / CT_NV * panel + v % CT_NV * CT_VL);
+                CT_N(vec) first = (CT_N(vec))(pair << 16), second = (CT_N(vec))(pair & 0xffff0000u);
+#pragma GCC unroll 4
+                for (int r = 0; r < rows; r++) {
+                    CT_N(vec) *s = &sum[r * vectors + v];
+                    *s = CT_FMA(CT_SET1(x[r * x_row + p]), first, *s);
+                    if (both) *s = CT_FMA(CT_SET1(x[r * x_row + p + 1]), second, *s);
+                }
+            }
+        }
+#endif
+#pragma GCC unroll 4
+    for (; p < steps; p++, b += CT_NR)
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) {
+            CT_N(vec) y = CT_N(load)(b + v / CT_NV * panel + v % CT_NV * CT_VL);
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++)
+                sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p]), y, sum[r * vectors + v]);
+        }
+}
+
+static inline __attribute__((always_inline)) void CT_N(matvec_panels_of)(const int rows, const int narrow,
+                                                                         const ct_gemm_matvec *matvec) {
+    enum { PANELS = 2 };
+    CT_T alpha = (CT_T)matvec->alpha, beta = (CT_T)matvec->beta;
+    const char *block = matvec->b;
+    for (int64_t p = 0; p < matvec->steps; beta = 1) {
+        int64_t steps = matvec->steps - p < CT_DEPTH ? matvec->steps - p : CT_DEPTH;
+        int64_t column = narrow ? (steps + 1) / 2 * 4 : steps * (int64_t)sizeof(CT_T);
+        for (int64_t j = 0; j < matvec->cols;) {
+            CT_N(vec) sum[CT_GEMM_MATVEC_ROWS * PANELS * CT_NV];
+            const CT_T *b = (const CT_T *)(const void *)(block + (matvec->col + j) * column);
+            int panels = matvec->cols - j > CT_NR ? PANELS : 1;
+            if (panels == PANELS)
+                CT_N(matvec_block)(rows, PANELS, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
+            else
+                CT_N(matvec_block)(rows, 1, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
+            for (int r = 0; r < rows; r++)
+                for (int v = 0; v < panels * CT_NV; v++) {
+                    CT_T *c = (CT_T *)matvec->c + r * matvec->c_row + j + v * CT_VL;
+                    CT_N(vec) s = sum[r * panels * CT_NV + v];
+                    int64_t left = matvec->cols - j - v * CT_VL;
+                    if (left >= CT_VL)
+                        CT_N(matvec_add)(c, s, alpha, beta);
+                    else
+                        for (int64_t l = 0; l < left; l++)
+                            c[l] = CT_N(matvec_add_one)(c[l], s[l], alpha, beta);
+                }
+            j += panels * CT_NR;
+        }
+        block += matvec->padded * column;
+        p += steps;
+    }
+}
+
 #define CT_MATVEC(kind, narrow)                                                                              \
     switch (matvec->rows) {                                                                                  \
     case 1:                                                                                                  \
@@ -285,6 +359,16 @@ static void CT_N(matvec_rows)(const ct_gemm_matvec *matvec) {
     }
 #endif
     CT_MATVEC(matvec_rows_of, 0)
+}
+
+static void CT_N(matvec_panels)(const ct_gemm_matvec *matvec) {
+#if CT_IS_F32
+    if (matvec->b_dtype == CT_BF16) {
+        CT_MATVEC(matvec_panels_of, 1)
+        return;
+    }
+#endif
+    CT_MATVEC(matvec_panels_of, 0)
 }
 #undef CT_MATVEC
 #undef CT_UNITS

@@ -99,6 +99,26 @@ static inline __attribute__((always_inline)) void CT_N(pack)(const int panel, co
     }
 }
 
+#if CT_IS_F32
+static void CT_N(pair)(const void *panel, int64_t steps, void *pairs) {
+    const CT_BITS *from = panel;
+    CT_BITS *to = pairs;
+    for (int64_t p = 0; p < steps; p += 2, from += 2 * CT_NR, to += CT_NR)
+        for (int i = 0; i < CT_NR; i++)
+            to[i] = from[i] >> 16 | (p + 1 < steps ? from[CT_NR + i] & 0xffff0000u : 0);
+}
+
+static void CT_N(unpair)(const void *pairs, int64_t steps, void *panel) {
+    const CT_BITS *from = pairs;
+    CT_BITS *to = panel;
+    for (int64_t p = 0; p < steps; p += 2, from += CT_NR, to += 2 * CT_NR)
+        for (int i = 0; i < CT_NR; i++) {
+            to[i] = from[i] << 16;
+            if (p + 1 < steps) to[CT_NR + i] = from[i] & 0xffff0000u;
+        }
+}
+#endif
+
 static void CT_N(pack_a)(const ct_gemm_view *a, int64_t width, int64_t steps, void *out) {
     CT_N(pack)(CT_MR, a->data, a->row_stride, a->col_stride, width, steps, out);
 }

@@ -18,6 +18,11 @@ const ct_gemm_kernels CT_TABLE = {
     .finish = CT_N(finish),
     .matvec_columns = CT_N(matvec_columns),
     .matvec_rows = CT_N(matvec_rows),
+    .matvec_panels = CT_N(matvec_panels),
+#if CT_IS_F32
+    .pair = CT_N(pair),
+    .unpair = CT_N(unpair),
+#endif
 };
 
 #undef CT_NR
