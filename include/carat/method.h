@@ -92,6 +92,8 @@ typedef struct ct_kind {
     const char *name;    /* "optimizer": the header, the folder and the word of the command */
     const char *summary; /* "how gradients change parameters" */
     const char *task;    /* "train" */
+    const char *key;     /* of the map of a method's options in a recipe: "lr_scheduler_kwargs"; NULL: none */
+    const ct_option *shared_options; /* which all its methods have; NULL: none */
     const char *example; /* command in which each "%s" is the method's name */
     unsigned uses;       /* hooks that all its methods use */
     bool many;           /* a run may have several methods of this kind */

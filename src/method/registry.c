@@ -4,16 +4,18 @@
 #include "base/context.h"
 #include <string.h>
 
-#define CT_KIND(name, many, hooks, task, summary, example)                                                   \
+#define CT_KIND(name, many, hooks, task, key, shared, summary, example)                                      \
     extern const ct_method *const ct_##name##_method_list[];                                                 \
     extern const size_t ct_##name##_method_size;
 #include "method/kinds.inc.h"
 #undef CT_KIND
 
-#define CT_KIND(name_, many_, hooks_, task_, summary_, example_)                                             \
+#define CT_KIND(name_, many_, hooks_, task_, key_, shared_, summary_, example_)                              \
     {.name = #name_,                                                                                         \
      .summary = summary_,                                                                                    \
      .task = task_,                                                                                          \
+     .key = key_,                                                                                            \
+     .shared_options = shared_,                                                                              \
      .example = example_,                                                                                    \
      .uses = hooks_,                                                                                         \
      .many = many_,                                                                                          \
