@@ -2,7 +2,7 @@
 # Lists the files of one part of the project, sorted, relative to the repository's root. Meson asks for them at
 # configure time; `list-sources.sh all` is what the Makefile compares to see that it must reconfigure.
 #
-#   list-sources.sh library | plain | avx2 | avx512 | command | headers | recipes | kinds | kind NAME | tests | reach
+#   list-sources.sh library | plain | avx2 | avx512 | command | verbs | headers | recipes | kinds | kind NAME | tests | reach
 #                   | checkasm | fuzz | scripts | benchmarks | all
 set -eu
 export LC_ALL=C
@@ -37,6 +37,7 @@ plain) found src/tensor/cpu -- -name '*_plain.c' ;;
 avx2) found src/tensor/cpu -- -name '*_avx2.c' ;;
 avx512) found src/tensor/cpu -- -name '*_avx512.c' ;;
 command) found src/cli -- -name '*.c' ;;
+verbs) found src/cli -- -name '*.c' -exec sed -nE 's/^const ct_verb ct_verb_([a-z]+) *=.*/\1/p' {} + | sort ;;
 headers) found include/carat -- -name '*.h' ;;
 recipes) found recipes -- -name '*.yaml' ;;
 kinds) kinds ;;

@@ -130,6 +130,9 @@ ct_status ct_method_register(ct_context *context, const char *kind, const ct_met
  * registered before it failed are taken back. The object stays loaded as long as the process: results of its methods may
  * point into it. A path without "/" is a file in the working directory. */
 ct_status ct_plugin_load(ct_context *context, const char *path);
+/* Makes everything known to `context` that plug-ins and the program registered in `from`: for work on the side, in a
+ * context of its own (the memory plan). The plug-ins' functions run once more. */
+ct_status ct_methods_adopt(ct_context *context, ct_context *from);
 /* The path of the plug-in that registered the method; NULL if none did. */
 const char *ct_method_plugin(ct_context *context, const ct_method *method);
 
@@ -138,7 +141,7 @@ const char *ct_method_plugin(ct_context *context, const ct_method *method);
 #else
 #define CT_PLUGIN_EXPORT
 #endif
-/* What a plug-in defines. Returns CT_OK, or an error that it recorded with ct_fail. */
+/* What a plug-in defines; called for each context that it is loaded into. Returns CT_OK, or an error that it recorded with ct_fail. */
 CT_PLUGIN_EXPORT ct_status carat_plugin(ct_context *context);
 
 /* ------------------------------------------------------------------------------------- description ----- */

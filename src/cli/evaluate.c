@@ -93,5 +93,6 @@ const ct_verb ct_verb_evaluate = {
     .tables = {flags_table, ct_perplexity_table},
     .least = 1,
     .most = 2,
+    .methods = true,
     .examples = examples,
     .run = run};

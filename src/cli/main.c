@@ -12,6 +12,12 @@ static void print_help(void) {
     printf("\ncarat VERB --help lists the options of a verb. Exit codes: 0 done, 1 the work failed, 2 wrong usage.\n");
 }
 
+const ct_verb *ct_cli_verb(const char *name) {
+    for (int i = 0; ct_verbs[i]; i++)
+        if (strcmp(name, ct_verbs[i]->name) == 0) return ct_verbs[i];
+    return NULL;
+}
+
 static int unknown_verb(const char *name) {
     const char *names[32];
     size_t count = 0;
@@ -37,7 +43,7 @@ int main(int argc, char **argv) {
         printf("carat %s\n", CT_VERSION);
         return ct_cli_flush();
     }
-    for (int i = 0; ct_verbs[i]; i++)
-        if (strcmp(argv[1], ct_verbs[i]->name) == 0) return ct_cli_run(ct_verbs[i], argc - 2, argv + 2);
-    return unknown_verb(argv[1]);
+    if (strcmp(argv[1], "complete") == 0) return ct_cli_complete(argc - 2, argv + 2);
+    const ct_verb *verb = ct_cli_verb(argv[1]);
+    return verb ? ct_cli_run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }

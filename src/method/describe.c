@@ -2,6 +2,7 @@
  * same because both are made here. */
 #include "method/describe.h"
 #include "base/options_internal.h"
+#include "base/text.h"
 #include <string.h>
 
 static ct_value *text_or_null(ct_context *context, const char *text) {
@@ -133,7 +134,7 @@ ct_value *ct_method_to_value(ct_context *context, const ct_method *method) {
 /* ------------------------------------------------------------------------------------------- text ----- */
 
 /* "(default 0.9; range 0..1; also b1)", or nothing. */
-void ct_option_notes(ct_text *text, const ct_option *o) {
+static void option_notes(ct_text *text, const ct_option *o) {
     char preset[128], range[128];
     const char *between = " (";
     if (*ct_option_default_text(o, preset, sizeof(preset))) {
@@ -161,9 +162,13 @@ static void option_lines(ct_text *text, const ct_option *table, const char *pref
         }
         snprintf(left, sizeof(left), "%s %s", name, ct_option_type_text(o, type, sizeof(type)));
         ct_text_printf(text, "  %-30s %s", left, o->help ? o->help : "");
-        ct_option_notes(text, o);
+        option_notes(text, o);
         ct_text_printf(text, "\n");
     }
+}
+
+static void claim_lines(ct_text *text, const ct_value *claims) {
+    if (!ct_value_count(claims)) ct_text_printf(text, "Claim: none\n");
 }
 
 static void hook_words(ct_text *text, unsigned uses) {
@@ -201,7 +206,7 @@ char *ct_method_to_text(ct_context *context, const ct_method *method) {
     for (const ct_method_conflict *c = method->conflicts; c && c->with; c++)
         ct_text_printf(&text, "Not with %s: %s\n", c->with, c->why);
     ct_value *claims = ct_method_claims(context, kind, method);
-    ct_claims_text(&text, claims);
+    claim_lines(&text, claims);
     ct_value_free(claims);
     char *example = ct_method_example(context, method);
     if (example) ct_text_printf(&text, "\nExample:\n  %s\n", example);

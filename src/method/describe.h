@@ -2,21 +2,13 @@
 #ifndef CARAT_METHOD_DESCRIBE_H
 #define CARAT_METHOD_DESCRIBE_H
 
-#include "base/text.h"
 #include <carat/method.h>
 
 /* "train, stabilise": the method's, else the kind's. */
 const char *ct_method_task(const ct_kind *kind, const ct_method *method);
 /* Adds {type, default, minimum, maximum, choices, alias, help} of every option to `map`. */
 void ct_options_describe(ct_context *context, const ct_option *table, const char *prefix, ct_value *map);
-/* Appends " (default 0.9; range 0..1)", or nothing. */
-void ct_option_notes(ct_text *text, const ct_option *option);
-
-/* The last recorded results of claims about a method, a list that may be empty; in claims.c. */
+/* The last recorded results of claims about a method, a list that may be empty; in evidence.c. */
 ct_value *ct_method_claims(ct_context *context, const ct_kind *kind, const ct_method *method);
-/* The same in words. */
-void ct_claims_text(ct_text *text, const ct_value *claims);
-/* The same for a page. */
-void ct_claims_markdown(ct_text *text, const ct_value *claims);
 
 #endif

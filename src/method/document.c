@@ -1,6 +1,7 @@
 /* document.c - docs/methods: a page for every method that is built in, and an index by task and by kind. */
 #include "method/describe.h"
 #include "base/options_internal.h"
+#include "base/text.h"
 #include <string.h>
 
 /* The first line of every page: only files with it are ever removed. */
@@ -57,6 +58,10 @@ static void paper_line(ct_text *text, const ct_method *method) {
         ct_text_printf(text, "%s%s%s\n", method->paper.citation, *id ? ", " : "", id);
 }
 
+static void claim_lines(ct_text *text, const ct_value *claims) {
+    if (!ct_value_count(claims)) ct_text_printf(text, "None.\n");
+}
+
 static char *page_of(ct_context *context, const ct_kind *kind, const ct_method *method) {
     ct_text text = ct_text_start(context);
     ct_text_printf(&text, "%s# %s\n\n", mark, method->title);
@@ -77,7 +82,7 @@ static char *page_of(ct_context *context, const ct_kind *kind, const ct_method *
         ct_text_printf(&text, "- not with `%s`: %s\n", c->with, c->why);
     ct_text_printf(&text, "\n## Claim\n\n");
     ct_value *claims = ct_method_claims(context, kind, method);
-    ct_claims_markdown(&text, claims);
+    claim_lines(&text, claims);
     ct_value_free(claims);
     char *example = ct_method_example(context, method);
     if (example) ct_text_printf(&text, "\n## Example\n\n```sh\n%s\n```\n", example);

@@ -4,11 +4,9 @@
 #include <dlfcn.h>
 #include <string.h>
 
-typedef ct_status (*plugin_function)(ct_context *context);
-
 void ct_plugins_close(ct_context *context, ct_method_room *room) {
     for (size_t i = room->plugin_count; i-- > 0;) {
-        dlclose(room->plugins[i].handle);
+        if (room->plugins[i].handle) dlclose(room->plugins[i].handle);
         ct_free(context, room->plugins[i].path);
     }
     ct_free(context, room->plugins);
@@ -49,13 +47,8 @@ static void *open_object(ct_context *context, const char *path) {
 }
 
 /* Runs the plug-in's function; what it registered is forgotten if it fails. */
-static ct_status run_plugin(ct_context *context, ct_method_room *room, void *handle, const char *path) {
-    plugin_function function;
-    void *symbol = dlsym(handle, "carat_plugin");
-    if (!symbol)
-        return ct_fail(context, CT_ERROR_FORMAT, "plug-in %s: has no function carat_plugin(ct_context *)",
-                       path);
-    memcpy(&function, &symbol, sizeof(function));
+static ct_status run_plugin(ct_context *context, ct_method_room *room, ct_plugin_function function,
+                            const char *path) {
     size_t before = room->count;
     room->loading = path;
     ct_status status = function(context);
@@ -69,19 +62,50 @@ static ct_status run_plugin(ct_context *context, ct_method_room *room, void *han
     return status;
 }
 
+static ct_status find_function(ct_context *context, void *handle, const char *path,
+                               ct_plugin_function *function) {
+    void *symbol = dlsym(handle, "carat_plugin");
+    if (!symbol)
+        return ct_fail(context, CT_ERROR_FORMAT, "plug-in %s: has no function carat_plugin(ct_context *)",
+                       path);
+    memcpy(function, &symbol, sizeof(symbol)); /* ISO C has no cast between the two kinds of pointers */
+    return CT_OK;
+}
+
 ct_status ct_plugin_load(ct_context *context, const char *path) {
     if (ct_failed(context)) return ct_context_status(context);
     if (!path || !*path)
         return ct_fail(context, CT_ERROR_ARGUMENT, "plug-in: expected the path of a shared object");
     ct_method_room *room = ct_method_room_of(context);
     if (!room || make_place(context, room) != CT_OK) return ct_context_status(context);
-    char *name = ct_strdup(context, path);
-    void *handle = name ? open_object(context, path) : NULL;
-    if (handle && run_plugin(context, room, handle, name) == CT_OK) {
-        room->plugins[room->plugin_count++] = (ct_plugin){handle, name};
+    ct_plugin plugin = {.path = ct_strdup(context, path)};
+    if (plugin.path) plugin.handle = open_object(context, path);
+    if (plugin.handle && find_function(context, plugin.handle, path, &plugin.function) == CT_OK &&
+        run_plugin(context, room, plugin.function, plugin.path) == CT_OK) {
+        room->plugins[room->plugin_count++] = plugin;
         return CT_OK;
     }
-    if (handle) dlclose(handle);
-    ct_free(context, name);
+    if (plugin.handle) dlclose(plugin.handle);
+    ct_free(context, plugin.path);
+    return ct_context_status(context);
+}
+
+/* The objects are mapped already and stay so; their functions run once more. */
+ct_status ct_methods_adopt(ct_context *context, ct_context *from) {
+    const ct_method_room *source = ct_method_room_present(from);
+    if (ct_failed(context) || !source) return ct_context_status(context);
+    ct_method_room *room = ct_method_room_of(context);
+    for (size_t i = 0; room && i < source->plugin_count && !ct_failed(context); i++) {
+        if (make_place(context, room) != CT_OK) break;
+        ct_plugin plugin = {.path = ct_strdup(context, source->plugins[i].path),
+                            .function = source->plugins[i].function};
+        if (plugin.path && run_plugin(context, room, plugin.function, plugin.path) == CT_OK)
+            room->plugins[room->plugin_count++] = plugin;
+        else
+            ct_free(context, plugin.path);
+    }
+    for (size_t i = 0; i < source->count && !ct_failed(context); i++)
+        if (!source->methods[i].plugin)
+            ct_method_register(context, source->methods[i].kind->name, source->methods[i].method);
     return ct_context_status(context);
 }

@@ -57,6 +57,7 @@ ct_method_room *ct_method_room_of(ct_context *context) {
     ct_method_room *room = context->room[CT_ROOM_METHOD];
     if (room) return room;
     room = ct_alloc_zero(context, sizeof(*room), CT_MEMORY_OTHER);
+    if (!room) return NULL;
     context->room[CT_ROOM_METHOD] = room;
     context->room_destroy[CT_ROOM_METHOD] = room_destroy;
     return room;

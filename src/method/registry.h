@@ -10,8 +10,11 @@ typedef struct ct_registered {
     const char *plugin; /* path, owned by the plug-in's entry; NULL: registered by the program */
 } ct_registered;
 
+typedef ct_status (*ct_plugin_function)(ct_context *context);
+
 typedef struct ct_plugin {
-    void *handle;
+    void *handle; /* NULL: opened by another context */
+    ct_plugin_function function;
     char *path;
 } ct_plugin;
 

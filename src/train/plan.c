@@ -162,7 +162,7 @@ ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_val
     if (!p.context) return ct_fail(context, CT_ERROR_MEMORY, "out of memory for the memory plan");
     p.recipe = ct_value_move_to(p.context, recipe);
     p.config = ct_value_move_to(p.context, config);
-    if (ct_context_set_device(p.context, CT_META) == CT_OK &&
+    if (ct_methods_adopt(p.context, context) == CT_OK && ct_context_set_device(p.context, CT_META) == CT_OK &&
         ct_recipe_read(p.context, p.recipe, &p.options) == CT_OK)
         p.learner = ct_learner_create(p.context, &p.options, p.config);
     if (p.learner) {

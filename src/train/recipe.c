@@ -174,6 +174,13 @@ static ct_status check_together(ct_context *context, const ct_value *recipe, con
     return CT_OK;
 }
 
+/* Methods that are there, each by itself, may still exclude each other. */
+static ct_status check_composition(ct_context *context, const ct_train_options *options) {
+    const ct_method *methods[] = {ct_method_find(context, "optimizer", ct_recipe_optimizer(options)),
+                                  ct_method_find(context, "schedule", ct_recipe_schedule(options))};
+    return ct_methods_compose(context, methods, sizeof(methods) / sizeof(methods[0]));
+}
+
 ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options) {
     if (ct_failed(context)) return ct_context_status(context);
     if (ct_value_kind_of(recipe) != CT_VALUE_MAP)
@@ -186,8 +193,10 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
         check_method(context, "optimizer", ct_recipe_optimizer(options), options->optimizer, "optimizer") !=
             CT_OK)
         return ct_context_status(context);
-    return check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
-                        "lr_scheduler_kwargs");
+    if (check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
+                     "lr_scheduler_kwargs") != CT_OK)
+        return ct_context_status(context);
+    return check_composition(context, options);
 }
 
 /* ------------------------------------------------------------------------------------------ comparing */
