@@ -17,7 +17,8 @@ static ct_status fail_at(ct_context *context, const ct_value *recipe, const char
 
 /* Names that Hugging Face gives to what is one method here. */
 static const char *const optimizer_aliases[][2] = {
-    {"adamw_torch", "adamw"}, {"adamw_torch_fused", "adamw"}, {"adamw_hf", "adamw"}};
+    {"adamw_torch", "adamw"}, {"adamw_torch_fused", "adamw"}, {"adamw_hf", "adamw"},
+    {"adamw_8bit", "adamw8bit"}, {"adamw_bnb_8bit", "adamw8bit"}};
 static const char *const schedule_aliases[][2] = {{"constant_with_warmup", "constant"}};
 
 static const char *alias_of(const char *name, const char *const (*aliases)[2], size_t count) {
@@ -190,8 +191,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
         check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
-        check_method(context, "optimizer", ct_recipe_optimizer(options), options->optimizer, "optimizer") !=
-            CT_OK)
+        ct_optimizer_check(context, ct_recipe_optimizer(options), options->optimizer, "optimizer") != CT_OK ||
+        ct_optimizer_add_links(context, NULL, options->optimizer_links, "optimizer_links") != CT_OK)
         return ct_context_status(context);
     if (check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
                      "lr_scheduler_kwargs") != CT_OK)
@@ -215,6 +216,7 @@ static const char *const free_keys[] = {"output_dir",
                                         "gradient_accumulation_steps",
                                         "gradient_checkpointing",
                                         "logging_steps",
+                                        "log_optimizer",
                                         "eval_steps",
                                         "save_steps",
                                         "save_total_limit",
