@@ -61,7 +61,7 @@ int64_t ct_model_layers(const ct_model *model);
 int64_t ct_model_parameter_count(const ct_model *model);
 ct_parameter *ct_model_parameter(ct_model *model, int64_t index); /* in the order of the tree */
 ct_parameter *ct_model_find(ct_model *model, const char *name);   /* the file's name, or a slot's path */
-int64_t ct_model_elements(const ct_model *model, bool trainable_only); /* tied weights once */
+int64_t ct_model_elements(const ct_model *model, bool trainable_only); /* tied weights once, buffers never */
 /* An extra parameter that overlays use (kept, trained and saved under its name; "carat." names stay out of model
  * files written by ct_model_save_resolved). The tensor is held. */
 ct_parameter *ct_model_add_parameter(ct_model *model, const char *name, ct_tensor *tensor);
