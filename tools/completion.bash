@@ -7,7 +7,7 @@ _carat() {
         COMPREPLY+=("$line")
     done < <("${COMP_WORDS[0]}" complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
     # After "key=" comes the value, not the next word.
-    if [[ ${COMPREPLY[0]-} == *= ]]; then compopt -o nospace 2>/dev/null; fi
+    if [[ ${COMPREPLY[0]-} == *= ]]; then compopt -o nospace 2>/dev/null || true; fi
     return 0
 }
 complete -o default -F _carat carat

@@ -77,7 +77,7 @@ typedef struct ct_method {
     struct {
         const char *id;       /* "arXiv:1711.05101" */
         const char *citation; /* "Loshchilov & Hutter, ICLR 2019" */
-    } paper;
+    } paper;             /* absent where there is none */
     const char *summary; /* what it is for, in two sentences */
     const ct_option *options;
     size_t options_size;
@@ -124,7 +124,7 @@ ct_status ct_methods_compose(ct_context *context, const ct_method *const *method
 
 /* Makes a method known to a context under its name. It is not copied and must live as long as the context. Refused,
  * with CT_ERROR_UNSUPPORTED: another ABI or size of the struct; with CT_ERROR_ARGUMENT: an unknown kind, a name that
- * is taken, a missing title, summary or citation, an option that lies outside the options struct. */
+ * is taken, a missing title or summary, an option that lies outside the options struct. */
 ct_status ct_method_register(ct_context *context, const char *kind, const ct_method *method);
 /* Loads a shared object and calls its function `carat_plugin`, which registers what it has. Methods that it had
  * registered before it failed are taken back. The object stays loaded as long as the process: results of its methods may

@@ -105,8 +105,8 @@ ct_value *ct_method_to_value(ct_context *context, const ct_method *method) {
     ct_value_set(map, "kind", text_or_null(context, kind ? kind->name : NULL));
     ct_value_set(map, "name", ct_value_string(context, method->name));
     ct_value_set(map, "title", ct_value_string(context, method->title));
-    ct_value_set(map, "paper", ct_value_string(context, method->paper.id));
-    ct_value_set(map, "citation", ct_value_string(context, method->paper.citation));
+    ct_value_set(map, "paper", text_or_null(context, method->paper.id));
+    ct_value_set(map, "citation", text_or_null(context, method->paper.citation));
     ct_value_set(map, "summary", ct_value_string(context, method->summary));
     ct_value_set(map, "task", ct_value_string(context, ct_method_task(kind, method)));
     ct_value_set(map, "available", ct_value_bool(context, !method->unavailable));
@@ -182,14 +182,21 @@ static void hook_words(ct_text *text, unsigned uses) {
     if (!*between) ct_text_printf(text, "none");
 }
 
+/* "arXiv:1711.05101, Loshchilov & Hutter, ICLR 2019", as much of it as there is. */
+static void paper_line(ct_text *text, const ct_method *method) {
+    const char *id = method->paper.id ? method->paper.id : "";
+    const char *citation = method->paper.citation ? method->paper.citation : "";
+    if (*id || *citation) ct_text_printf(text, "%s%s%s\n", id, *id && *citation ? ", " : "", citation);
+}
+
 char *ct_method_to_text(ct_context *context, const ct_method *method) {
     const ct_kind *kind = ct_method_kind(context, method);
     const char *plugin = ct_method_plugin(context, method);
     ct_text text = ct_text_start(context);
     ct_text_printf(&text, "%s (%s%s%s)\n", method->title, kind ? kind->name : "method",
                    plugin ? ", from plug-in " : "", plugin ? plugin : "");
-    ct_text_printf(&text, "%s%s%s\n\n%s\n", method->paper.id, *method->paper.id ? ", " : "",
-                   method->paper.citation, method->summary);
+    paper_line(&text, method);
+    ct_text_printf(&text, "\n%s\n", method->summary);
     if (method->unavailable) ct_text_printf(&text, "\nnot available: %s\n", method->unavailable);
     if (method->options && method->options->type != CT_TYPE_END) {
         ct_text_printf(&text, "\nOptions%s%s%s:\n", kind && kind->key ? " (in a recipe under \"" : "",

@@ -49,13 +49,19 @@ static void hook_lines(ct_text *text, unsigned uses) {
     if (!uses) ct_text_printf(text, "None.\n");
 }
 
-/* "arXiv:1711.05101" as a link where it is one. */
+/* Addresses and "arXiv:1711.05101" as links. */
 static void paper_line(ct_text *text, const ct_method *method) {
-    const char *id = method->paper.id;
+    const char *id = method->paper.id ? method->paper.id : "";
+    const char *citation = method->paper.citation ? method->paper.citation : "";
+    if (!*id && !*citation) return;
+    ct_text_printf(text, "\nPaper: %s%s", citation, *id && *citation ? ", " : "");
     if (strncmp(id, "arXiv:", 6) == 0)
-        ct_text_printf(text, "%s, [%s](https://arxiv.org/abs/%s)\n", method->paper.citation, id, id + 6);
+        ct_text_printf(text, "[%s](https://arxiv.org/abs/%s)", id, id + 6);
+    else if (strncmp(id, "http", 4) == 0)
+        ct_text_printf(text, "<%s>", id);
     else
-        ct_text_printf(text, "%s%s%s\n", method->paper.citation, *id ? ", " : "", id);
+        ct_text_printf(text, "%s", id);
+    ct_text_printf(text, "\n");
 }
 
 static void claim_lines(ct_text *text, const ct_value *claims) {
@@ -67,7 +73,7 @@ static char *page_of(ct_context *context, const ct_kind *kind, const ct_method *
     ct_text_printf(&text, "%s# %s\n\n", mark, method->title);
     ct_text_printf(&text, "`%s`, a method of the kind [%s](../README.md#by-kind): %s. Task: %s.\n\n",
                    method->name, kind->name, kind->summary, ct_method_task(kind, method));
-    ct_text_printf(&text, "%s\n\nPaper: ", method->summary);
+    ct_text_printf(&text, "%s\n", method->summary);
     paper_line(&text, method);
     if (method->unavailable) ct_text_printf(&text, "\n**Not available: %s**\n", method->unavailable);
     char heading[128];

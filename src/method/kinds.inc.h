@@ -14,7 +14,7 @@ CT_KIND(schedule, false, CT_HOOK_RATE, "train", "lr_scheduler_kwargs", NULL, "th
         "carat train recipes/gpt-tiny.yaml data.train=README.md lr_scheduler_type=%s max_steps=50 out=out/%s "
         "--overwrite_output_dir")
 CT_KIND(norm, false, 0, "build a model", "model.norm", NULL, "how a layer's activations are normalised",
-        "carat train recipes/gpt-tiny.yaml data.train=README.md model.norm=%s max_steps=20 out=out/%s "
+        "carat train recipes/gpt-tiny.yaml data.train=README.md model.norm.name=%s max_steps=20 out=out/%s "
         "--overwrite_output_dir")
 CT_KIND(link, true, 0, "train", NULL, NULL,
         "what is done to gradients, updates and weights around the optimizer",

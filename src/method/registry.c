@@ -217,8 +217,6 @@ static ct_status check_words(ct_context *context, const ct_kind *kind, const ct_
                        method->name ? method->name : "");
     const char *missing = !method->title || !*method->title       ? "title"
                           : !method->summary || !*method->summary ? "summary"
-                          : !method->paper.citation               ? "paper.citation"
-                          : !method->paper.id                     ? "paper.id"
                                                                   : NULL;
     if (missing)
         return ct_fail(context, CT_ERROR_ARGUMENT, "%s%s \"%s\" has no %s", source, kind->name, method->name,

@@ -54,7 +54,8 @@ static void methods_are_described(void **state) {
             assert_int_equal(m->abi, CT_METHOD_ABI);
             assert_int_equal(m->size, *kind->method_size);
             assert_true(m->name && *m->name && m->title && *m->title && m->summary && *m->summary);
-            assert_true(m->paper.id && m->paper.citation && *m->paper.citation);
+            assert_true(!m->paper.id == !m->paper.citation); /* both, or there is no paper */
+            assert_true(!m->paper.citation || *m->paper.citation);
             assert_true(m->summary[strlen(m->summary) - 1] == '.');
             if (i) assert_true(strcmp(kind->methods[i - 1]->name, m->name) < 0);
             check_options(m->options, 0, m->options_size);
@@ -183,9 +184,6 @@ static void refuses(void **state) {
     m.method.summary = "";
     refuse(context, "schedule", &m.method, CT_ERROR_ARGUMENT, "has no summary");
     m = own("halves");
-    m.method.paper.citation = NULL;
-    refuse(context, "schedule", &m.method, CT_ERROR_ARGUMENT, "has no paper.citation");
-    m = own("halves");
     m.method.options_size = 8;
     refuse(context, "schedule", &m.method, CT_ERROR_ARGUMENT, "option \"form\" has no help or lies outside");
     /* Nothing of these is left behind. */
@@ -215,6 +213,14 @@ static void unavailable(void **state) {
     assert_false(ct_value_as_bool(ct_value_get(map, "available"), true));
     assert_int_equal(ct_value_kind_of(ct_value_get(map, "example")), CT_VALUE_NULL);
     ct_value_free(map);
+    /* A method without a paper and without options. */
+    ct_schedule_method bare = own("bare");
+    bare.method.paper.id = bare.method.paper.citation = NULL;
+    bare.method.options = NULL;
+    assert_int_equal(ct_method_register(context, "schedule", &bare.method), CT_OK);
+    text = ct_method_to_text(context, &bare.method);
+    assert_memory_equal(text, "Own (schedule)\n\nHalf the rate.\n\nTask:  train\n", 45);
+    ct_free(context, text);
     ct_context_destroy(context);
 }
 
