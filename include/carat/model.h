@@ -32,6 +32,9 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
 size_t ct_architecture_count(void);
 const ct_architecture *ct_architecture_at(size_t index);
 
+/* A copy of a configuration in which a name where a map is expected has become {name: ...}: norm: rmsnorm. */
+ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *architecture, const ct_value *config);
+
 /* Builds from a configuration (HF's config.json keys; unknown keys are kept and written again). Parameters are not
  * filled: ct_model_initialize or ct_model_load does. On the context's device. */
 ct_model *ct_model_create(ct_context *context, const ct_value *config);

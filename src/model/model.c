@@ -37,10 +37,19 @@ ct_status ct_model_register_kinds(ct_context *context) {
 /* ------------------------------------------------------------------------------------------ building */
 
 /* "rmsnorm" is short for {"name": "rmsnorm"} where a method and its options are expected. */
-static ct_value *named(ct_context *context, const ct_value *text) {
-    ct_value *map = ct_value_map(context);
-    if (map) ct_value_set(map, "name", ct_value_copy(text));
-    return map;
+ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *architecture,
+                                    const ct_value *config) {
+    ct_value *result = ct_value_map(context);
+    for (size_t i = 0; result && i < ct_value_count(config); i++) {
+        const char *key = ct_value_key(config, i);
+        const ct_value *value = ct_value_at(config, i);
+        const ct_option *option = ct_options_find(architecture->options, key);
+        bool is_short = option && option->type == CT_TYPE_VALUE && ct_value_kind_of(value) == CT_VALUE_STRING;
+        ct_value *map = is_short ? ct_value_map(context) : NULL;
+        if (map) ct_value_set(map, "name", ct_value_copy(value));
+        ct_value_set(result, key, is_short ? map : ct_value_copy(value));
+    }
+    return result;
 }
 
 /* Keys of config.json that every file has or that belong to other programs are kept without being looked at:
@@ -49,19 +58,18 @@ static ct_status read_options(ct_model *model) {
     ct_context *context = model->context;
     const ct_option *table = model->architecture->options;
     ct_options_default(table, model->options);
+    ct_value *all = ct_architecture_spell_out(context, model->architecture, model->config);
     ct_value *known = ct_value_map(context);
-    for (size_t i = 0; known && i < ct_value_count(model->config); i++) {
-        const char *key = ct_value_key(model->config, i);
-        const ct_value *value = ct_value_at(model->config, i);
-        const ct_option *option = ct_options_find(table, key);
-        if (!option || ct_value_kind_of(value) == CT_VALUE_NULL) continue;
-        bool short_form = option->type == CT_TYPE_VALUE && ct_value_kind_of(value) == CT_VALUE_STRING;
-        ct_value_set(known, key, short_form ? named(context, value) : ct_value_copy(value));
+    for (size_t i = 0; known && i < ct_value_count(all); i++) {
+        const char *key = ct_value_key(all, i);
+        const ct_value *value = ct_value_at(all, i);
+        bool absent = ct_value_kind_of(value) == CT_VALUE_NULL;
+        if (ct_options_find(table, key) && !absent) ct_value_set(known, key, ct_value_copy(value));
     }
-    ct_status status = known ? ct_options_apply(context, table, model->options, known, "config", NULL)
-                             : ct_context_status(context);
+    ct_value_free(all);
     model->known = known;
-    return status;
+    if (!known || ct_failed(context)) return ct_context_status(context);
+    return ct_options_apply(context, table, model->options, known, "config", NULL);
 }
 
 /* Modules with an option "layer" keep keys and values: it is their place in the cache, 0, 1, ... in the order

@@ -85,13 +85,14 @@ ct_tensor *ct_block_list_forward(ct_run *run, ct_module *module, ct_tensor *cons
     (void)count;
     ct_context *context = module->context;
     int64_t every = ct_run_options_of(run)->checkpoint_every;
+    ct_tensor *first = ct_run_point(run, module, "input", inputs[0]);
     if (every <= 0 || !ct_grad_mode(context)) {
-        ct_tensor *x = ct_hold(inputs[0]);
+        ct_tensor *x = ct_hold(first);
         for (int i = 0; i < module->child_count; i++)
             ct_forward_into(run, module->children[i], &x);
         return ct_give_to_scope(context, x);
     }
-    ct_tensor *x = inputs[0];
+    ct_tensor *x = first;
     int step = (int)(every < module->child_count ? every : module->child_count);
     for (int i = 0; i < module->child_count; i += step) {
         block_segment *s = ct_alloc(context, sizeof(*s), CT_MEMORY_OTHER);

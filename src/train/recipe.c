@@ -79,7 +79,10 @@ static ct_status check_model(ct_context *context, const ct_train_options *option
     if (!scratch) return CT_ERROR_MEMORY;
     static const char *const skip[] = {"model_type", "architectures", "torch_dtype", "dtype", NULL};
     ct_options_default(architecture->options, scratch);
-    ct_status status = ct_options_apply(context, architecture->options, scratch, model, "model", skip);
+    ct_value *whole = ct_architecture_spell_out(context, architecture, model);
+    ct_status status = whole ? ct_options_apply(context, architecture->options, scratch, whole, "model", skip)
+                             : ct_context_status(context);
+    ct_value_free(whole);
     ct_free(context, scratch);
     return status;
 }
