@@ -3,6 +3,7 @@
 #include "method/describe.h"
 #include "base/options_internal.h"
 #include "base/text.h"
+#include <math.h>
 #include <string.h>
 
 static ct_value *text_or_null(ct_context *context, const char *text) {
@@ -167,8 +168,45 @@ static void option_lines(ct_text *text, const ct_option *table, const char *pref
     }
 }
 
+static const char *string(const ct_value *map, const char *key) {
+    return ct_value_as_string(ct_value_get(map, key), "");
+}
+
+/* "accuracy, A - B, points: 0.43 (at least 0.3, margin 0.13, 95 % interval 0.4 to 0.46)". */
+char *ct_claim_check_line(ct_context *context, const ct_value *check) {
+    ct_text text = ct_text_start(context);
+    const ct_value *interval = ct_value_get(check, "interval"), *low = ct_value_get(interval, "low");
+    ct_text_printf(&text, "%s: %.4g (%s %.4g, margin %.4g", string(check, "what"),
+                   ct_value_as_real(ct_value_get(check, "measured"), NAN), string(check, "relation"),
+                   ct_value_as_real(ct_value_get(check, "bound"), NAN),
+                   ct_value_as_real(ct_value_get(check, "margin"), NAN));
+    if (low && ct_value_kind_of(low) != CT_VALUE_NULL)
+        ct_text_printf(&text, ", %.0f %% interval %.4g to %.4g",
+                       100 * ct_value_as_real(ct_value_get(interval, "confidence"), NAN),
+                       ct_value_as_real(low, NAN), ct_value_as_real(ct_value_get(interval, "high"), NAN));
+    ct_text_printf(&text, ")");
+    return ct_text_take(&text);
+}
+
 static void claim_lines(ct_text *text, const ct_value *claims) {
-    if (!ct_value_count(claims)) ct_text_printf(text, "Claim: none\n");
+    if (!ct_value_count(claims)) ct_text_printf(text, "Claim: none recorded\n");
+    for (size_t i = 0; i < ct_value_count(claims); i++) {
+        const ct_value *claim = ct_value_at(claims, i), *checks = ct_value_get(claim, "checks");
+        ct_text_printf(text, "\nClaim %s: %s\n", string(claim, "name"), string(claim, "claim"));
+        if (*string(claim, "reported")) ct_text_printf(text, "  reported: %s\n", string(claim, "reported"));
+        ct_text_printf(text, "  %s", string(claim, "verdict"));
+        if (*string(claim, "reason"))
+            ct_text_printf(text, ": %s", string(claim, "reason"));
+        else
+            ct_text_printf(text, ", %zu seeds", ct_value_count(ct_value_get(claim, "seeds")));
+        ct_text_printf(text, "\n");
+        for (size_t c = 0; c < ct_value_count(checks); c++) {
+            char *line = ct_claim_check_line(text->context, ct_value_at(checks, c));
+            bool holds = ct_value_as_bool(ct_value_get(ct_value_at(checks, c), "holds"), false);
+            ct_text_printf(text, "  %s %s\n", holds ? "holds:" : "DOES NOT HOLD:", line ? line : "");
+            ct_free(text->context, line);
+        }
+    }
 }
 
 static void hook_words(ct_text *text, unsigned uses) {
@@ -218,5 +256,7 @@ char *ct_method_to_text(ct_context *context, const ct_method *method) {
     char *example = ct_method_example(context, method);
     if (example) ct_text_printf(&text, "\nExample:\n  %s\n", example);
     ct_free(context, example);
-    return ct_text_take(&text);
+    if (!ct_failed(context)) return ct_text_take(&text);
+    ct_text_drop(&text);
+    return NULL;
 }

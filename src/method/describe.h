@@ -11,4 +11,7 @@ void ct_options_describe(ct_context *context, const ct_option *table, const char
 /* The last recorded results of claims about a method, a list that may be empty; in evidence.c. */
 ct_value *ct_method_claims(ct_context *context, const ct_kind *kind, const ct_method *method);
 
+/* A check of a claim in words: what was measured, its bound, margin and interval (free with ct_free). */
+char *ct_claim_check_line(ct_context *context, const ct_value *check);
+
 #endif

@@ -64,8 +64,30 @@ static void paper_line(ct_text *text, const ct_method *method) {
     ct_text_printf(text, "\n");
 }
 
+static const char *string(const ct_value *map, const char *key) {
+    return ct_value_as_string(ct_value_get(map, key), "");
+}
+
 static void claim_lines(ct_text *text, const ct_value *claims) {
-    if (!ct_value_count(claims)) ct_text_printf(text, "None.\n");
+    if (!ct_value_count(claims)) ct_text_printf(text, "None recorded.\n");
+    for (size_t i = 0; i < ct_value_count(claims); i++) {
+        const ct_value *claim = ct_value_at(claims, i), *checks = ct_value_get(claim, "checks");
+        ct_text_printf(text, "%s`%s`: %s\n\n", i ? "\n" : "", string(claim, "name"), string(claim, "claim"));
+        if (*string(claim, "reported"))
+            ct_text_printf(text, "The paper reports: %s\n\n", string(claim, "reported"));
+        ct_text_printf(text, "**%s**", string(claim, "verdict"));
+        if (*string(claim, "reason"))
+            ct_text_printf(text, ": %s", string(claim, "reason"));
+        else
+            ct_text_printf(text, " (%zu seeds)", ct_value_count(ct_value_get(claim, "seeds")));
+        ct_text_printf(text, "\n%s", ct_value_count(checks) ? "\n" : "");
+        for (size_t c = 0; c < ct_value_count(checks); c++) {
+            char *line = ct_claim_check_line(text->context, ct_value_at(checks, c));
+            bool holds = ct_value_as_bool(ct_value_get(ct_value_at(checks, c), "holds"), false);
+            ct_text_printf(text, "- %s: %s\n", holds ? "holds" : "does not hold", line ? line : "");
+            ct_free(text->context, line);
+        }
+    }
 }
 
 static char *page_of(ct_context *context, const ct_kind *kind, const ct_method *method) {

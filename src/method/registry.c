@@ -46,6 +46,7 @@ static void room_destroy(ct_context *context, void *state) {
     ct_method_room *room = state;
     context->room[CT_ROOM_METHOD] = NULL;
     ct_plugins_close(context, room);
+    ct_value_free(room->claims);
     ct_free(context, room->methods);
     ct_free(context, room);
 }

@@ -24,6 +24,7 @@ typedef struct ct_method_room {
     size_t count, capacity;
     ct_plugin *plugins;
     size_t plugin_count, plugin_capacity;
+    ct_value *claims; /* last recorded results; NULL: not read, or there are none */
     const char *loading; /* path of the plug-in whose function runs now */
 } ct_method_room;
 

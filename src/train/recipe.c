@@ -178,11 +178,23 @@ static ct_status check_together(ct_context *context, const ct_value *recipe, con
     return CT_OK;
 }
 
+/* "nap", or the name in {name: nap, every: 2}. */
+static const char *name_of(const ct_value *value) {
+    return ct_value_as_string(ct_value_kind_of(value) == CT_VALUE_MAP ? ct_value_get(value, "name") : value, NULL);
+}
+
 /* Methods that are there, each by itself, may still exclude each other. */
 static ct_status check_composition(ct_context *context, const ct_train_options *options) {
-    const ct_method *methods[] = {ct_method_find(context, "optimizer", ct_recipe_optimizer(options)),
-                                  ct_method_find(context, "schedule", ct_recipe_schedule(options))};
-    return ct_methods_compose(context, methods, sizeof(methods) / sizeof(methods[0]));
+    enum { MOST = 64 };
+    const ct_method *methods[MOST];
+    size_t count = 0;
+    methods[count++] = ct_method_find(context, "optimizer", ct_recipe_optimizer(options));
+    methods[count++] = ct_method_find(context, "schedule", ct_recipe_schedule(options));
+    const char *norm = name_of(ct_value_get(options->model, "norm"));
+    if (norm) methods[count++] = ct_method_find(context, "norm", norm);
+    for (size_t i = 0; i < ct_value_count(options->optimizer_links) && count < MOST; i++)
+        methods[count++] = ct_method_find(context, "link", name_of(ct_value_at(options->optimizer_links, i)));
+    return ct_methods_compose(context, methods, count);
 }
 
 ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options) {

@@ -60,6 +60,16 @@ exits 2 train recipe.yaml max_steps=1 out=x optim=signum
 says 'there is no optimizer "signum"'
 ok trained
 
+# A norm: built, trained, planned for, saved by name, and asked for again where it is missing.
+plugin l1norm "$source_root/docs/examples/plugin_norm.c"
+exits 0 train recipe.yaml max_steps=20 out=normed model.norm.name=l1norm model.norm.eps=1e-5 --plugin l1norm.so --json
+json 'r["bits_per_byte_after"] < r["bits_per_byte_before"] - 0.2'
+exits 0 generate normed --prompt a max_new_tokens=4 --plugin l1norm.so
+exits 0 evaluate normed "$source_root/README.md" --max_tokens 100 --plugin l1norm.so
+exits 2 generate normed --prompt a
+says 'there is no norm "l1norm"'
+ok norm
+
 # ---------------------------------------------------------------------------- plug-ins that do not fit -----
 sed 's/\.abi = CT_METHOD_ABI/.abi = CT_METHOD_ABI + 1/' "$example" >abi.c && plugin abi abi.c
 exits 1 show --plugin abi.so

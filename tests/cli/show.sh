@@ -39,6 +39,37 @@ for words in "schedule warmup_stable_decay" "schedule/warmup_stable_decay"; do
 done
 ok method
 
+# What the claims of a method measured last, from the recorded results.
+cat >"$work/claims.json" <<'JSON'
+{"carat": "0.1.0", "counts": {"holds": 0}, "claims": [
+  {"name": "slow", "verdict": "DOES NOT HOLD", "claim": "It is slower.", "reported": "half the speed",
+   "methods": ["schedule/cosine"], "seeds": [1, 2, 3], "checks": [
+     {"what": "loss, A - B", "measured": -0.43, "relation": "<=", "bound": -0.3, "margin": 0.13, "holds": true,
+      "interval": {"count": 3, "low": -0.5, "high": -0.36, "confidence": 0.95}},
+     {"what": "accuracy, %", "measured": 90.25, "relation": ">=", "bound": 91, "margin": -0.75, "holds": false}],
+   "plots": [{"x": []}]},
+  {"name": "away", "verdict": "SKIPPED", "reason": "there is no mnist", "claim": "Another.",
+   "methods": ["optimizer/adamw", "schedule/cosine"]}]}
+JSON
+export CARAT_CLAIMS=$work/claims.json
+exits 0 show cosine
+prints "Claim slow: It is slower." "reported: half the speed" "  DOES NOT HOLD, 3 seeds" \
+    "holds: loss, A - B: -0.43 (<= -0.3, margin 0.13, 95 % interval -0.5 to -0.36)" \
+    "DOES NOT HOLD: accuracy, %: 90.25 (>= 91, margin -0.75)" "Claim away: Another." "SKIPPED: there is no mnist"
+exits 0 show cosine --json
+json '[c["verdict"] for c in r["claims"]] == ["DOES NOT HOLD", "SKIPPED"] and "plots" not in r["claims"][0]'
+exits 0 show adamw --json
+json '[c["name"] for c in r["claims"]] == ["away"]'
+exits 0 show linear
+prints "Claim: none recorded"
+exits 0 show --markdown "$work/claimed" --quiet
+grep -q '^\*\*DOES NOT HOLD\*\* (3 seeds)$' "$work/claimed/schedule/cosine.md" || fail "the claim is not on its page"
+echo '{"claims": [' >"$work/claims.json"
+exits 1 show cosine
+says "$work/claims.json"
+unset CARAT_CLAIMS
+ok claims
+
 exits 0 show gpt2
 prints "gpt2 (architecture)" "n_embd" "tie_word_embeddings"
 exits 0 show gpt2 --json

@@ -70,7 +70,7 @@ static void methods_are_described(void **state) {
         }
         assert_null(ct_method_at(context, kind, ct_method_count(context, kind)));
     }
-    end_context(context);
+    ct_context_destroy(context); /* which holds the results of claims, if there are any */
 }
 
 static void describes_options(void **state) {
@@ -88,7 +88,7 @@ static void describes_options(void **state) {
     assert_int_equal(ct_value_count(choices), 3);
     assert_string_equal(ct_value_as_string(ct_value_at(choices, 2), ""), "1-sqrt");
     ct_value_free(map);
-    end_context(context);
+    ct_context_destroy(context); /* which holds the results of claims, if there are any */
 }
 
 /* ------------------------------------------------------------------------------ methods of a program -----
