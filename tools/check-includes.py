@@ -26,6 +26,13 @@ RANKS.update({room: VERB_RANK for room in
 ALLOWED_BESIDE = {("train", "optimizer"), ("train", "schedule"), ("train", "initializer"), ("train", "regularizer"),
                   ("train", "data")}
 
+# Kinds are the list that the registry has; one that is not placed above stands with the trainer's.
+KINDS = re.findall(r"^CT_KIND\((\w+),", open(os.path.join(os.path.dirname(__file__), "../src/method/kinds.inc.h"),
+                                              encoding="utf-8").read(), re.MULTILINE)
+for kind in KINDS:
+    if RANKS.setdefault(kind, RANKS["train"]) == RANKS["train"]:
+        ALLOWED_BESIDE.add(("train", kind))
+
 HEADER_ROOMS = {
     "base.h": "base", "dtype.h": "base", "tensor.h": "tensor", "ops.h": "tensor", "autograd.h": "autograd",
     "format.h": "format", "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "model.h": "model",

@@ -62,6 +62,11 @@ static void offer_values(const completion *c, const char *name) {
     snprintf(plain, sizeof(plain), "%s", name + strspn(name, "-"));
     for (char *at = plain; *at; at++)
         if (*at == '-') *at = '_';
+    for (size_t k = 0; k < ct_kind_count(); k++) {
+        char key[128]; /* "model.norm.name" */
+        snprintf(key, sizeof(key), "%s.name", ct_kind_at(k)->key ? ct_kind_at(k)->key : "");
+        if (strcmp(plain, key) == 0) offer_methods(c, ct_kind_at(k));
+    }
     const ct_option *option = find_option(c->verb, plain);
     if (!option) return;
     for (int i = 0; option->type == CT_TYPE_CHOICE && option->choices[i]; i++)

@@ -89,6 +89,8 @@ completes show optimizer a adamw
 completes show optimizer/a optimizer/adamw
 completes show gp gpt2
 completes "" train
+completes train model.norm.name = rms rmsnorm
+completes train r.yaml model.norm.name=l model.norm.name=layernorm
 completes --v --version
 completes_nothing inspect some
 completes_nothing nosuchverb --lear
