@@ -24,7 +24,8 @@ help:
 	@echo 'make sanitize            the same under the address and undefined-behaviour sanitizers, in $(ASAN)'
 	@echo 'make bench [ONLY=name]   measure against PyTorch and oneDNN, writes $(BUILD)/bench.json'
 	@echo 'make peers               install what make bench compares with, in $(BUILD)/peers'
-	@echo 'make install             install the command, library and headers (DESTDIR=, MESON_OPTIONS=--prefix=...)'
+	@echo 'make docs                write docs/methods anew from the source of the methods'
+	@echo 'make install             install command, library, headers, manual pages, completion (DESTDIR=, MESON_OPTIONS=--prefix=...)'
 	@echo 'make clean               remove what was built (not $(BUILD)/peers); make distclean removes all'
 
 run: all
@@ -44,6 +45,9 @@ bench: peers
 peers: $(BUILD)/build.ninja
 	@tools/setup.sh bench
 	@python3 bench/run.py --build $(BUILD) --prepare
+
+docs: all
+	@$(NINJA) docs
 
 install: all
 	@meson install -C $(BUILD) --no-rebuild
@@ -72,4 +76,4 @@ $(BUILD)/build.ninja $(ASAN)/build.ninja: %/build.ninja: $(BUILD)/.setup FORCE
 SANITIZE_OPTIONS = -Db_sanitize=address,undefined -Doptimization=1 -Db_lundef=false -Ddefault_library=static
 
 FORCE:
-.PHONY: all help run test sanitize bench peers install clean distclean FORCE
+.PHONY: all help run test sanitize bench peers docs install clean distclean FORCE

@@ -4,14 +4,17 @@
 
 #include <carat/autograd.h>
 #include <carat/base.h>
+#include <carat/claim.h>
 #include <carat/data.h>
 #include <carat/dtype.h>
 #include <carat/evaluate.h>
 #include <carat/format.h>
 #include <carat/generate.h>
+#include <carat/link.h>
 #include <carat/method.h>
 #include <carat/model.h>
 #include <carat/nn.h>
+#include <carat/norm.h>
 #include <carat/ops.h>
 #include <carat/optimizer.h>
 #include <carat/schedule.h>

@@ -3,7 +3,7 @@
 
     check-includes.py [--stamp FILE] [--depfile FILE] ROOT
 
-Checks src/ and include/carat/. Public headers belong to a room as their sources do; headers that belong to no room
+Checks src/, include/carat/ and claims/. Public headers belong to a room as their sources do; headers that belong to no room
 of the engine are kind headers (optimizer.h, quantizer.h, ...), which hold only declarations and which every room
 from `method` down may include. Writes FILE of --stamp when nothing is wrong, and to --depfile what it read.
 """
@@ -14,17 +14,24 @@ import sys
 
 # Rooms of equal rank do not include each other's sources.
 RANKS = {
-    "base": 0, "tensor": 1, "autograd": 2, "format": 3, "nn": 3, "model": 4, "method": 5, "parallel": 6,
+    "base": 0, "tensor": 1, "autograd": 2, "format": 3, "nn": 3, "norm": 3, "model": 4, "method": 5, "parallel": 6,
     "train": 7, "data": 7, "cli": 9,
 }
-VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search plan fit
+VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search plan fit claim
 # Folders that live in another room's rank: DESIGN.md lists them on the line of `train`.
-RANKS.update({"optimizer": 7, "schedule": 7, "initializer": 7, "regularizer": 7})
+RANKS.update({"optimizer": 7, "link": 7, "schedule": 7, "initializer": 7, "regularizer": 7})
 RANKS.update({room: VERB_RANK for room in
-              "adapt merge prune quantize distill generate evaluate search plan fit".split()})
+              "adapt merge prune quantize distill generate evaluate search plan fit claim".split()})
 # The trainer drives its own methods; they stand above it within one rank.
 ALLOWED_BESIDE = {("train", "optimizer"), ("train", "schedule"), ("train", "initializer"), ("train", "regularizer"),
                   ("train", "data")}
+
+# Kinds are the list that the registry has; one that is not placed above stands with the trainer's.
+KINDS = re.findall(r"^CT_KIND\((\w+),", open(os.path.join(os.path.dirname(__file__), "../src/method/kinds.inc.h"),
+                                              encoding="utf-8").read(), re.MULTILINE)
+for kind in KINDS:
+    if RANKS.setdefault(kind, RANKS["train"]) == RANKS["train"]:
+        ALLOWED_BESIDE.add(("train", kind))
 
 HEADER_ROOMS = {
     "base.h": "base", "dtype.h": "base", "tensor.h": "tensor", "ops.h": "tensor", "autograd.h": "autograd",
@@ -32,12 +39,17 @@ HEADER_ROOMS = {
     "method.h": "method", "parallel.h": "parallel", "train.h": "train", "trainer.h": "train", "plot.h": "train",
     "data.h": "data",
 }
+# Declarations of the kinds that layers are made of, and of methods as such, which nn and model reach by name
+# (docs/architecture.md, "Norms").
+LAYER_KIND_HEADERS = {"norm.h": 3, "method.h": 3}
 KIND_HEADER_RANK = RANKS["method"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 
 
 def public_header(name):
     """(room, rank) of include/carat/NAME; the room of a kind header is None."""
+    if name in LAYER_KIND_HEADERS:
+        return None, LAYER_KIND_HEADERS[name]
     room = HEADER_ROOMS.get(name) or (name[:-2] if name[:-2] in RANKS else None)
     if room is None:
         return None, KIND_HEADER_RANK
@@ -82,7 +94,7 @@ def main():
     arguments.add_argument("root")
     options = arguments.parse_args()
     problems, read = [], []
-    for top in ("src", "include/carat"):
+    for top in ("src", "include/carat", "claims"):
         for folder, folders, names in os.walk(os.path.join(options.root, top)):
             folders.sort()
             for name in sorted(names):
@@ -93,7 +105,12 @@ def main():
                 read.append(os.path.abspath(full))
                 with open(full, encoding="utf-8") as file:
                     text = file.read()
-                if top == "src":
+                if top == "claims":
+                    for match in INCLUDE.finditer(text):
+                        if match.group(1) == '"':
+                            problems.append(f'{path}: a claim is written as a user would write it and may not include '
+                                            f'the internal "{match.group(2)}"')
+                elif top == "src":
                     room = path.split("/")[1]
                     if room not in RANKS:
                         problems.append(f"{path}: src/{room} is not a room of DESIGN.md, section 1")

@@ -2,8 +2,8 @@
 # Lists the files of one part of the project, sorted, relative to the repository's root. Meson asks for them at
 # configure time; `list-sources.sh all` is what the Makefile compares to see that it must reconfigure.
 #
-#   list-sources.sh library | plain | avx2 | avx512 | command | headers | recipes | kinds | kind NAME | tests | reach
-#                   | checkasm | fuzz | scripts | benchmarks | all
+#   list-sources.sh library | plain | avx2 | avx512 | command | claims | verbs | headers | recipes | kinds | kind NAME
+#                   | tests | reach | checkasm | fuzz | scripts | benchmarks | all
 set -eu
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -37,20 +37,23 @@ plain) found src/tensor/cpu -- -name '*_plain.c' ;;
 avx2) found src/tensor/cpu -- -name '*_avx2.c' ;;
 avx512) found src/tensor/cpu -- -name '*_avx512.c' ;;
 command) found src/cli -- -name '*.c' ;;
+claims) found claims -- -name '*.c' ;;
+claim-fixtures) found tests/claims/fixtures -- -name '*.c' ;;
+verbs) found src/cli -- -name '*.c' -exec sed -nE 's/^const ct_verb ct_verb_([a-z]+) *=.*/\1/p' {} + | sort ;;
 headers) found include/carat -- -name '*.h' ;;
 recipes) found recipes -- -name '*.yaml' ;;
 kinds) kinds ;;
 kind) methods "$2" ;;
 tests) found tests -- -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' ! -path 'tests/fuzz/*' ;;
 test-helpers) found tests -- -name '*.c' ! -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' \
-    ! -path 'tests/fuzz/*' ;;
+    ! -path 'tests/claims/fixtures/*' ! -path 'tests/fuzz/*' ;;
 reach) found tests/reach -- -name '*.c' ;;
 checkasm) found tests/checkasm -- -name '*.c' ;;
 fuzz) found tests/fuzz -- -name 'fuzz_*.c' ! -name 'fuzz_main.c' ;;
 scripts) found tests/cli tests/tools -- -name '*.sh' ! -name 'lib.sh' ! -name 'common.sh' ;;
 benchmarks) found bench/kernels -- -name '*.c' ;;
 all)
-    for part in library plain avx2 avx512 command headers recipes tests test-helpers reach checkasm fuzz scripts \
+    for part in library plain avx2 avx512 command claims claim-fixtures headers recipes tests test-helpers reach checkasm fuzz scripts \
         benchmarks kinds; do
         "$0" "$part"
     done

@@ -5,7 +5,7 @@ set -eu
 export LC_ALL=C
 
 packages="gcc make pkg-config meson ninja-build libc6-dev libdnnl-dev libopenblas-dev liblapacke-dev
-libyaml-dev libutf8proc-dev libcairo2-dev libcmocka-dev python3"
+libyaml-dev libutf8proc-dev zlib1g-dev libcairo2-dev libcmocka-dev python3"
 if [ "${1:-}" = bench ]; then
     # PyTorch's compiler calls a C++ compiler; its guide to speed advises tcmalloc.
     packages="$packages python3-venv g++ libtcmalloc-minimal4 libxnnpack-dev libpthreadpool-dev"

@@ -224,9 +224,6 @@ typedef struct ct_claim_network {
     int64_t steps; /* that the schedule spans */
     int64_t batch; /* rows of a step */
     uint64_t seed; /* of initial weights, order of rows and dropout */
-    /* After the weights were drawn and before the optimizer sees them: another initialisation, overlays. May
-     * be NULL. */
-    ct_status (*prepare)(void *user, ct_model *model, ct_run *training_run);
     /* The loss of a batch, a scalar; NULL: cross-entropy for integer targets, mean squared error for others.
      */
     ct_tensor *(*loss)(void *user, ct_run *run, ct_tensor *outputs, ct_tensor *targets);
@@ -234,15 +231,19 @@ typedef struct ct_claim_network {
      * May be NULL; `step` as for the observer. */
     ct_claim_observer gradients;
     ct_claim_observer after; /* after every step; may be NULL */
-    void *user;              /* of the four */
+    void *user;              /* of the three */
 } ct_claim_network;
 
 typedef struct ct_claim_learner ct_claim_learner;
-/* NULL on error. Belongs to the run; ct_claim_learner_free frees it earlier. */
+/* Builds and fills the network. Until the first ct_claim_learn (or ct_claim_learner_optimizer), which makes
+ * the optimizer, its weights, parameters and overlays may be changed: another initialisation, weights derived
+ * from others. NULL on error. Belongs to the run; ct_claim_learner_free frees it earlier. */
 ct_claim_learner *ct_claim_learner_create(ct_claim_run *run, const ct_claim_network *how);
 void ct_claim_learner_free(ct_claim_learner *learner);
 ct_model *ct_claim_learner_model(const ct_claim_learner *learner);
-ct_optimizer *ct_claim_learner_optimizer(const ct_claim_learner *learner);
+ct_optimizer *ct_claim_learner_optimizer(ct_claim_learner *learner); /* NULL on error */
+/* The run of training or of evaluation, for taps and overlays. */
+ct_run *ct_claim_learner_run(const ct_claim_learner *learner, bool training);
 /* `steps` more steps (0: what is left of how->steps) on batches of the rows of `inputs` [rows, ...] and
  * `targets` [rows] (i32 or i64) or [rows, ...] (float). Each epoch takes the rows in an order of its own, a
  * function of seed and epoch; what is left of an epoch below a batch is passed over. Rows may change from
@@ -313,7 +314,7 @@ ct_value *ct_claim_failure(ct_context *context, const ct_claim *claim, const cha
 ct_claim_verdict ct_claim_result_verdict(const ct_value *result); /* FAILED if it is not a result */
 /* The result as text for a terminal: sentence, tables, checks, notes, verdict. A new string. */
 char *ct_claim_result_text(ct_context *context, const ct_value *result);
-/* What identifies the program that runs: 16 hexadecimal digits, a hash of its file. "" if that cannot be
+/* What identifies the program that runs: 16 hexadecimal digits, a hash of its files. "" if that cannot be
  * read. */
 const char *ct_claim_build(char buffer[17]);
 /* claims.json: {"carat", "counts": {...}, "claims": [...]}; takes `list` (of results) over. */

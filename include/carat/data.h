@@ -31,6 +31,11 @@ int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t context); /* in an ep
 ct_status ct_dataset_row(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
                          int32_t *ids, int32_t *targets);
 
+/* An IDX file (the format of MNIST: http://yann.lecun.com/exdb/mnist), plain or compressed by gzip, as a tensor of its
+ * shape: u8, i8, i32 (also for 16-bit integers), f32 or f64. Every byte is accounted for: a file that is cut short, has
+ * bytes after its end, or announces more elements than it can hold is an error. NULL on error. */
+ct_tensor *ct_idx_read(ct_context *context, const char *path);
+
 #ifdef __cplusplus
 }
 #endif

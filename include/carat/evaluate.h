@@ -45,6 +45,24 @@ typedef struct ct_choice_result {
 ct_status ct_evaluate_choices(ct_model *model, ct_tokenizer *tokenizer, const char *path, int64_t limit,
                               ct_choice_result *result);
 
+/* What each block of a transformer does on a batch of text: the reports of `carat evaluate layers` (P. Li et al.,
+ * arXiv:2412.13795, section 2) and `carat evaluate growth` (J. Kim et al., arXiv:2502.02732, section 3). Entry 0 is the
+ * stream before the first block; entry l + 1 belongs to block l and to the stream behind it. */
+typedef struct ct_layer_report {
+    double variance;      /* of a token's channels, mean over tokens */
+    double largest;       /* |x| */
+    double median;        /* of |x| */
+    double gradient_norm; /* of all weights of the block, for the mean loss; entry 0: NAN */
+    double distance;      /* arccos(cosine of a token before and behind the block) / pi, mean over tokens; entry 0: NAN */
+    double skipped_loss;  /* mean loss when the block hands its input on; entry 0: NAN */
+} ct_layer_report;
+/* How many blocks a model has (0: it has no list of them). */
+int64_t ct_evaluate_blocks(ct_model *model);
+/* `ids` [rows][length + 1]: inputs and, moved by one, targets. `reports` has room for ct_evaluate_blocks + 1; *loss is the
+ * mean loss, nats. `skip` false leaves skipped_loss NAN. The model is left as it was, its gradients are dropped. */
+ct_status ct_evaluate_layers(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, bool skip,
+                             ct_layer_report *reports, double *loss);
+
 #ifdef __cplusplus
 }
 #endif

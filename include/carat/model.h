@@ -32,6 +32,9 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
 size_t ct_architecture_count(void);
 const ct_architecture *ct_architecture_at(size_t index);
 
+/* A copy of a configuration in which a name where a map is expected has become {name: ...}: norm: rmsnorm. */
+ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *architecture, const ct_value *config);
+
 /* Builds from a configuration (HF's config.json keys; unknown keys are kept and written again). Parameters are not
  * filled: ct_model_initialize or ct_model_load does. On the context's device. */
 ct_model *ct_model_create(ct_context *context, const ct_value *config);
@@ -61,7 +64,7 @@ int64_t ct_model_layers(const ct_model *model);
 int64_t ct_model_parameter_count(const ct_model *model);
 ct_parameter *ct_model_parameter(ct_model *model, int64_t index); /* in the order of the tree */
 ct_parameter *ct_model_find(ct_model *model, const char *name);   /* the file's name, or a slot's path */
-int64_t ct_model_elements(const ct_model *model, bool trainable_only); /* tied weights once */
+int64_t ct_model_elements(const ct_model *model, bool trainable_only); /* tied weights once, buffers never */
 /* An extra parameter that overlays use (kept, trained and saved under its name; "carat." names stay out of model
  * files written by ct_model_save_resolved). The tensor is held. */
 ct_parameter *ct_model_add_parameter(ct_model *model, const char *name, ct_tensor *tensor);

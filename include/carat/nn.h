@@ -26,6 +26,14 @@ typedef struct ct_slot_options {
     bool no_decay;    /* a bias or gain: excluded from weight decay by default */
     const char *tied_to;     /* path of the slot whose parameter this one shares ("wte.weight"); NULL: its own */
     int64_t fan_in, fan_out; /* for initializers and parametrizations; 0: last and first axis */
+    /* The last `tail` entries along `tail_axis` start as the others times `tail_scale` (the values of a fused q, k, v).
+     * 0: none */
+    int64_t tail;
+    double tail_scale;
+    int tail_axis;
+    bool buffer;    /* running statistics: never trained, changed by the forward pass, saved like a parameter */
+    ct_dtype dtype; /* of a buffer; parameters begin as CT_F32 */
+    const char *const *aliases; /* names that some files give it ("gamma"), ends with NULL; NULL: none */
 } ct_slot_options;
 
 typedef struct ct_slot {
@@ -37,7 +45,7 @@ typedef struct ct_slot {
     ct_parameter *parameter; /* where the model keeps it; several slots of one parameter are tied. NULL: absent */
 } ct_slot;
 
-/* The code of a module. One `const` value per kind; they are listed in src/nn/kinds.c and src/model/. */
+/* The code of a module. One `const` value per kind; they are listed in src/nn/layers.c and src/model/. */
 typedef struct ct_module_kind {
     const char *name;        /* "linear", "layer_norm", "gpt2.block" */
     const char *summary;
@@ -98,6 +106,7 @@ struct ct_parameter {
     ct_slot *slot;     /* the first slot it fills; NULL for a parameter that only overlays use */
     bool trainable;
     bool no_decay;
+    bool buffer; /* its slot's: no parameter of the model that counts as one */
     void *user; /* for the owner of a run: optimizer state and the like */
 };
 
@@ -141,6 +150,11 @@ ct_kv_cache *ct_run_cache(const ct_run *run);
 /* Before each forward pass of training: which optimizer step it belongs to and which row of the whole batch is its
  * first. Dropout masks are a function of these, so that they do not depend on the micro-batch. */
 void ct_run_set_rows(ct_run *run, uint64_t step, int64_t first_row);
+
+/* Which positions of the next forward passes are text: u8 [batch, time] (or [batch]), 0 for padding, which then counts
+ * for nothing in statistics over the batch. Borrowed; NULL: all count. */
+void ct_run_set_padding(ct_run *run, ct_tensor *mask);
+ct_tensor *ct_run_padding(const ct_run *run);
 
 /* From a module's forward: the weight that stands in a slot now (NULL for an absent slot). In bf16 runs weights stay
  * as they are: activations are bf16, and ct_linear multiplies with the bf16 shadow of an f32 weight. */

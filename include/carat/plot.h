@@ -44,6 +44,9 @@ ct_status ct_plot_shadow(ct_plot *plot, const double *x, const double *y, size_t
  * neither .svg nor .png, or if .png is asked for without cairo. The plot can be added to and written again.
  */
 ct_status ct_plot_write(const ct_plot *plot, const char *path);
+/* The plot as an <svg> element to be put into a page; its identifiers begin with `prefix`, which is to differ from
+ * plot to plot of one page. A new string; NULL on error, as above. */
+char *ct_plot_svg(const ct_plot *plot, const char *prefix);
 /* Whether this build writes PNG. */
 bool ct_plot_has_png(void);
 

@@ -45,6 +45,8 @@ typedef struct ct_train_options {
     double warmup_ratio; /* used if warmup_steps is 0 */
     const char *optim;   /* method name */
     const ct_value *optimizer; /* its options */
+    const ct_value *optimizer_links; /* list of links (link.h): names, or {name: nap, its options} */
+    bool log_optimizer; /* what the optimizer tells of each tensor at logged steps, into optimizer.csv */
     double weight_decay;
     const ct_value *parameter_groups; /* list of {pattern, learning_rate_scale, weight_decay}; the first match counts;
                                          without weight_decay biases and norms have none */

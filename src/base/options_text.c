@@ -133,7 +133,7 @@ const char *ct_value_describe(const ct_value *value, char *buffer, size_t size) 
 
 /* --------------------------------------------------------------------------------------------- help ----- */
 
-static void default_text(const ct_option *option, char *buffer, size_t size) {
+const char *ct_option_default_text(const ct_option *option, char *buffer, size_t size) {
     buffer[0] = 0;
     switch (option->type) {
     case CT_TYPE_BOOL:
@@ -157,9 +157,10 @@ static void default_text(const ct_option *option, char *buffer, size_t size) {
     default:
         break;
     }
+    return buffer;
 }
 
-static void type_text(const ct_option *option, char *buffer, size_t size) {
+const char *ct_option_type_text(const ct_option *option, char *buffer, size_t size) {
     switch (option->type) {
     case CT_TYPE_BOOL:
         snprintf(buffer, size, "true|false");
@@ -183,22 +184,29 @@ static void type_text(const ct_option *option, char *buffer, size_t size) {
         snprintf(buffer, size, "VALUE");
         break;
     }
+    return buffer;
+}
+
+const char *ct_option_range_text(const ct_option *option, char *buffer, size_t size) {
+    bool ranged =
+        option->type == CT_TYPE_INT || option->type == CT_TYPE_REAL || option->type == CT_TYPE_BYTES;
+    buffer[0] = 0;
+    return ranged ? range_text(option, true, buffer, size) : buffer;
 }
 
 static void help_line(ct_text *text, const ct_option *option, const char *prefix) {
-    char type[512], preset[128], range[128] = "", flag[768];
-    type_text(option, type, sizeof type);
-    default_text(option, preset, sizeof preset);
-    if (option->type == CT_TYPE_INT || option->type == CT_TYPE_REAL || option->type == CT_TYPE_BYTES)
-        range_text(option, true, range, sizeof range);
+    char type[512], preset[128], range[128], flag[768];
+    ct_option_type_text(option, type, sizeof type);
+    ct_option_default_text(option, preset, sizeof preset);
+    ct_option_range_text(option, range, sizeof range);
     int width = snprintf(flag, sizeof flag, "--%s%s %s", prefix, option->name, type);
     ct_text_printf(text, "  %s", flag);
     ct_text_printf(text, "%*s%s", width < 34 ? 36 - width : 2, "", option->help ? option->help : "");
-    if (*preset && *range)
-        ct_text_printf(text, " (default %s; range %s)", preset, range);
-    else if (*preset || *range)
-        ct_text_printf(text, *preset ? " (default %s)" : " (range %s)", *preset ? preset : range);
-    ct_text_append(text, "\n", 1);
+    const char *between = " (";
+    if (*preset) ct_text_printf(text, "%sdefault %s", between, preset), between = "; ";
+    if (*range) ct_text_printf(text, "%srange %s", between, range), between = "; ";
+    if (option->alias) ct_text_printf(text, "%salso --%s%s", between, prefix, option->alias), between = "; ";
+    ct_text_printf(text, "%s\n", *between == ';' ? ")" : "");
 }
 
 static void help_lines(ct_text *text, const ct_option *table, const char *prefix) {

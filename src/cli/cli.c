@@ -6,13 +6,19 @@
 typedef struct common_options {
     bool json, quiet, help;
     int64_t threads;
+    const ct_value *plugin;
 } common_options;
 
+/* The first is for verbs that use methods. */
 static const ct_option common_table[] = {
+    CT_OPTION_VALUE("plugin", common_options, plugin,
+                    "shared object with methods of your own (docs/plugins.md); may be given more than once"),
     CT_OPTION_BOOL("json", common_options, json, false, "results as one JSON line on standard output"),
     CT_OPTION_BOOL("quiet", common_options, quiet, false, "no progress, no words; errors and results only"),
     CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024, "workers; 0: one a CPU. Results are the same"),
     CT_OPTION_BOOL("help", common_options, help, false, "show this text"), CT_OPTION_END};
+
+const ct_option *ct_cli_common(const ct_verb *verb) { return common_table + !verb->methods; }
 
 /* ------------------------------------------------------------------------------------------- output */
 
@@ -67,7 +73,7 @@ static void print_options(ct_context *context, const ct_option *table) {
 void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
     ct_option common[sizeof(common_table) / sizeof(common_table[0])] = {CT_OPTION_END};
     int count = 0; /* common options that the verb does not describe itself */
-    for (const ct_option *o = common_table; o->type != CT_TYPE_END; o++) {
+    for (const ct_option *o = ct_cli_common(verb); o->type != CT_TYPE_END; o++) {
         bool own = false;
         for (int i = 0; i < 3 && verb->tables[i] && !own; i++) own = ct_options_find(verb->tables[i], o->name) != NULL;
         if (!own) common[count++] = *o;
@@ -88,7 +94,7 @@ static const ct_option *find_option(const ct_verb *verb, const char *path) {
         const ct_option *found = ct_options_find(verb->tables[i], path);
         if (found) return found;
     }
-    return ct_options_find(common_table, path);
+    return ct_options_find(ct_cli_common(verb), path);
 }
 
 /* The option a dotted path leads to, or the free-form value ("model.n_layer") that it leads into. */
@@ -107,7 +113,7 @@ static const ct_option *find_along(const ct_verb *verb, const char *path) {
 static size_t collect_names(const ct_verb *verb, const char **names, size_t most) {
     size_t count = 0;
     for (int i = 0; i < 4; i++) {
-        const ct_option *table = i < 3 ? verb->tables[i] : common_table;
+        const ct_option *table = i < 3 ? verb->tables[i] : ct_cli_common(verb);
         if (!table) continue;
         for (; table->type != CT_TYPE_END && count < most; table++) names[count++] = table->name;
     }
@@ -127,8 +133,20 @@ static void normalise(char *name) {
         if (*name == '-') *name = '_';
 }
 
+/* Adds to the list that an option given more than once is. */
+static int add_plugin(ct_cli *cli, const char *path) {
+    ct_value *list = ct_value_get(cli->options, "plugin");
+    if (!list) {
+        ct_value_set(cli->options, "plugin", ct_value_list(cli->context));
+        list = ct_value_get(cli->options, "plugin");
+    }
+    if (list) ct_value_append(list, ct_value_string(cli->context, path));
+    return ct_failed(cli->context) ? ct_cli_finish(cli) : 0;
+}
+
 static int set_option(ct_cli *cli, const char *name, const ct_option *option, const char *text) {
     ct_context *context = cli->context;
+    if (option == &common_table[0]) return add_plugin(cli, text);
     bool plain = option->type == CT_TYPE_STRING || option->type == CT_TYPE_CHOICE || option->type == CT_TYPE_BYTES;
     bool within = strcmp(option->name, strrchr(name, '.') ? strrchr(name, '.') + 1 : name) != 0 &&
                   !(option->alias && strcmp(option->alias, name) == 0);
@@ -194,7 +212,7 @@ ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target) {
     const char *skip[512];
     size_t count = 0;
     for (int i = 0; i < 4; i++) {
-        const ct_option *other = i < 3 ? cli->verb->tables[i] : common_table;
+        const ct_option *other = i < 3 ? cli->verb->tables[i] : ct_cli_common(cli->verb);
         if (!other || other == table) continue;
         for (; other->type != CT_TYPE_END && count < 511; other++)
             if (!ct_options_find(table, other->name)) skip[count++] = other->name;
@@ -222,11 +240,17 @@ static void set_up_output(ct_cli *cli) {
     if (cli->progress) ct_context_set_progress(cli->context, ct_progress_line_sink, cli->progress);
 }
 
+static ct_status load_plugins(ct_cli *cli, const ct_value *paths) {
+    for (size_t i = 0; i < ct_value_count(paths); i++)
+        if (ct_plugin_load(cli->context, ct_value_as_string(ct_value_at(paths, i), "")) != CT_OK) break;
+    return ct_context_status(cli->context);
+}
+
 static int run_verb(ct_cli *cli, int argc, char **argv) {
-    common_options common;
+    common_options common = {.plugin = NULL};
     int code = parse(cli, argc, argv);
     if (code) return code;
-    if (ct_cli_options(cli, common_table, &common) != CT_OK) return ct_cli_finish(cli);
+    if (ct_cli_options(cli, ct_cli_common(cli->verb), &common) != CT_OK) return ct_cli_finish(cli);
     if (common.help) {
         ct_cli_print_help(cli->context, cli->verb);
         return CT_EXIT_DONE;
@@ -240,6 +264,7 @@ static int run_verb(ct_cli *cli, int argc, char **argv) {
     if (cli->verb->most >= 0 && cli->positional_count > cli->verb->most)
         return ct_cli_usage(cli, "unexpected argument \"%s\"", cli->positional[cli->verb->most]);
     set_up_output(cli);
+    if (load_plugins(cli, common.plugin) != CT_OK) return ct_cli_finish(cli);
     return cli->verb->run(cli);
 }
 

@@ -16,6 +16,7 @@ typedef struct ct_verb {
     const char *details;        /* a paragraph for --help; may be NULL */
     const ct_option *tables[3]; /* NULL-terminated */
     int least, most;            /* positional arguments; most -1: any number */
+    bool methods;               /* it uses methods by name, so it takes --plugin */
     const char *const *examples; /* NULL-terminated; each is run by the tests */
     int (*run)(ct_cli *cli);
 } ct_verb;
@@ -33,7 +34,7 @@ struct ct_cli {
 /* The verbs, NULL-terminated, in the order of `carat --help`. */
 extern const ct_verb *const ct_verbs[];
 extern const ct_verb ct_verb_train, ct_verb_generate, ct_verb_evaluate, ct_verb_data, ct_verb_plan, ct_verb_show,
-    ct_verb_inspect;
+    ct_verb_inspect, ct_verb_claims;
 
 /* Fills `target` from `table` with the options given; keys of other tables are passed over. */
 ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target);
@@ -52,5 +53,14 @@ int ct_cli_run(const ct_verb *verb, int argc, char **argv);
 /* Signal handler: the first signal asks the work to save and stop, the second ends the program at once. */
 void ct_cli_interrupt(int signal_number);
 void ct_cli_print_help(ct_context *context, const ct_verb *verb);
+/* The options that the verb has beside those of its own tables: json, quiet, threads, help, and plugin if it uses
+ * methods. */
+const ct_option *ct_cli_common(const ct_verb *verb);
+/* The verb of that name, or NULL. */
+const ct_verb *ct_cli_verb(const char *name);
+/* Writes carat.1 and a page for every verb, carat-VERB.1, from the tables that --help uses. */
+ct_status ct_cli_write_manual(ct_context *context, const char *folder);
+/* `carat complete WORD...`, for the shell: prints what the last word can become. */
+int ct_cli_complete(int count, char **words);
 
 #endif

@@ -1,4 +1,6 @@
-/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, or multiple choice. */
+/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, or what each block of a
+ * transformer does. */
+#include "cli/layers.h"
 #include "cli/report.h"
 #include <string.h>
 
@@ -68,13 +70,20 @@ static int run(ct_cli *cli) {
     if (ct_cli_options(cli, flags_table, &flags) != CT_OK ||
         ct_cli_options(cli, ct_perplexity_table, &options) != CT_OK)
         return ct_cli_finish(cli);
+    const char *words[] = {"layers", "growth"};
+    int which = cli->positional_count == 3 ? strcmp(cli->positional[0], words[1]) == 0 : -1;
+    if (which >= 0 && strcmp(cli->positional[0], words[which]) != 0)
+        return ct_cli_usage(cli, "three arguments: expected \"layers\" or \"growth\" as the first, found \"%s\"",
+                            cli->positional[0]);
+    const char *const *arguments = cli->positional + (which >= 0);
     if (!flags.choices && cli->positional_count < 2)
         return ct_cli_usage(cli, "expected a TEXT file after the model, or --choices FILE");
     if (flags.choices && cli->positional_count > 1)
         return ct_cli_usage(cli, "both a TEXT file and --choices FILE");
-    if (ct_cli_load(cli, cli->positional[0], flags.tokenizer, flags.bf16_weights, &model, &tokenizer)) {
+    if (ct_cli_load(cli, arguments[0], flags.tokenizer, flags.bf16_weights, &model, &tokenizer)) {
         if (flags.choices) evaluate_choices(cli, model, tokenizer, &flags);
-        else evaluate_text(cli, model, tokenizer, cli->positional[1], flags.field, &options);
+        else if (which >= 0) ct_cli_layers(cli, model, tokenizer, arguments[1], flags.field, &options, which == 1);
+        else evaluate_text(cli, model, tokenizer, arguments[1], flags.field, &options);
         ct_tokenizer_destroy(tokenizer);
         ct_model_destroy(model);
     }
@@ -83,15 +92,20 @@ static int run(ct_cli *cli) {
 
 static const char *const examples[] = {
     "carat evaluate out/tiny README.md --stride 32 --max_tokens 2000",
-    "carat evaluate out/tiny README.md --max_tokens 2000 --json", NULL};
+    "carat evaluate out/tiny README.md --max_tokens 2000 --json",
+    "carat evaluate layers out/tiny README.md --batch 4",
+    "carat evaluate growth out/tiny README.md --batch 4", NULL};
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
-    .arguments = "MODEL TEXT",
-    .summary = "Measure perplexity and bits per byte, or multiple choice",
-    .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts.",
+    .arguments = "[layers | growth] MODEL TEXT",
+    .summary = "Measure perplexity and bits per byte, multiple choice, or what each layer does",
+    .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
+               "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "
+               "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on.",
     .tables = {flags_table, ct_perplexity_table},
     .least = 1,
-    .most = 2,
+    .most = 3,
+    .methods = true,
     .examples = examples,
     .run = run};

@@ -203,5 +203,6 @@ const ct_verb ct_verb_generate = {
     .tables = {flags_table, ct_generate_table},
     .least = 1,
     .most = 2,
+    .methods = true,
     .examples = examples,
     .run = run};

@@ -4,12 +4,19 @@
 #include <string.h>
 
 const ct_verb *const ct_verbs[] = {&ct_verb_train, &ct_verb_generate, &ct_verb_evaluate, &ct_verb_data,
-                                   &ct_verb_plan,  &ct_verb_inspect,  &ct_verb_show,     NULL};
+                                   &ct_verb_plan,  &ct_verb_inspect,  &ct_verb_show,     &ct_verb_claims,
+                                   NULL};
 
 static void print_help(void) {
     printf("carat %s: everything that is done to a neural network's weights\n\ncarat VERB ...\n\n", CT_VERSION);
     for (int i = 0; ct_verbs[i]; i++) printf("  %-10s %s\n", ct_verbs[i]->name, ct_verbs[i]->summary);
     printf("\ncarat VERB --help lists the options of a verb. Exit codes: 0 done, 1 the work failed, 2 wrong usage.\n");
+}
+
+const ct_verb *ct_cli_verb(const char *name) {
+    for (int i = 0; ct_verbs[i]; i++)
+        if (strcmp(name, ct_verbs[i]->name) == 0) return ct_verbs[i];
+    return NULL;
 }
 
 static int unknown_verb(const char *name) {
@@ -37,7 +44,7 @@ int main(int argc, char **argv) {
         printf("carat %s\n", CT_VERSION);
         return ct_cli_flush();
     }
-    for (int i = 0; ct_verbs[i]; i++)
-        if (strcmp(argv[1], ct_verbs[i]->name) == 0) return ct_cli_run(ct_verbs[i], argc - 2, argv + 2);
-    return unknown_verb(argv[1]);
+    if (strcmp(argv[1], "complete") == 0) return ct_cli_complete(argc - 2, argv + 2);
+    const ct_verb *verb = ct_cli_verb(argv[1]);
+    return verb ? ct_cli_run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }

@@ -40,5 +40,6 @@ const ct_verb ct_verb_plan = {
     .tables = {ct_train_table},
     .least = 2,
     .most = 2,
+    .methods = true,
     .examples = examples,
     .run = run};

@@ -23,7 +23,7 @@ ct_value *ct_cli_recipe(ct_cli *cli) {
     if (!recipe) return NULL;
     ct_cli_overlay(recipe, cli->options);
     for (const ct_option *o = flags_table; o->type != CT_TYPE_END; o++) ct_value_remove(recipe, o->name);
-    static const char *const common[] = {"json", "quiet", "help", NULL};
+    static const char *const common[] = {"json", "quiet", "help", "plugin", NULL};
     for (int i = 0; common[i]; i++) ct_value_remove(recipe, common[i]);
     return recipe;
 }
@@ -89,5 +89,6 @@ const ct_verb ct_verb_train = {
     .tables = {ct_train_table, flags_table},
     .least = 1,
     .most = 1,
+    .methods = true,
     .examples = examples,
     .run = run};

@@ -1,9 +1,10 @@
 /* gpt2.c - GPT-2 (Radford et al., "Language models are unsupervised multitask learners", 2019): learned
- * positions, layer norm before each sublayer, tied head. Names and options as Hugging Face's GPT2LMHeadModel
- * has them.
+ * positions, layer norm before each sublayer (or another norm elsewhere: the key "norm"), tied head. Names
+ * and options as Hugging Face's GPT2LMHeadModel has them.
  *
  * ids [batch, time] -> logits [batch, time, vocab_size]. */
 #include "model/model.h"
+#include "nn/block.h"
 #include "nn/layers.h"
 #include "nn/run.h"
 #include <math.h>
@@ -18,6 +19,7 @@ typedef struct gpt2_options {
     int activation_function;
     double resid_pdrop, embd_pdrop, attn_pdrop, layer_norm_epsilon, initializer_range;
     bool tie_word_embeddings, scale_attn_weights;
+    const ct_value *norm;
 } gpt2_options;
 
 static const ct_option gpt2_table[] = {
@@ -39,6 +41,9 @@ static const ct_option gpt2_table[] = {
     CT_OPTION_BOOL("tie_word_embeddings", gpt2_options, tie_word_embeddings, true, "the head shares wte"),
     CT_OPTION_BOOL("scale_attn_weights", gpt2_options, scale_attn_weights, true,
                    "scores by 1/sqrt(channels)"),
+    CT_OPTION_VALUE(
+        "norm", gpt2_options, norm,
+        "a norm's name, or {name, place: pre|post|mix|peri|deepnorm, alpha, peri, and its options}"),
     CT_OPTION_INT("bos_token_id", gpt2_options, bos_token_id, -1, -1, 1e8, "begins a text; -1: none"),
     CT_OPTION_INT("eos_token_id", gpt2_options, eos_token_id, -1, -1, 1e8, "ends a text; -1: none"),
     CT_OPTION_END};
@@ -47,7 +52,7 @@ static const ct_option gpt2_table[] = {
 
 typedef struct attention_options {
     int64_t width, heads, layer;
-    double attn_pdrop, resid_pdrop, init_scale, proj_scale;
+    double attn_pdrop, resid_pdrop, init_scale, value_scale, proj_scale;
     bool scaled;
 } attention_options;
 
@@ -58,6 +63,8 @@ static const ct_option attention_table[] = {
     CT_OPTION_REAL("attn_pdrop", attention_options, attn_pdrop, 0, 0, 0.999, "dropout on probabilities"),
     CT_OPTION_REAL("resid_pdrop", attention_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
     CT_OPTION_REAL("init_scale", attention_options, init_scale, 0.02, 0, 10, "deviation of initial weights"),
+    CT_OPTION_REAL("value_scale", attention_options, value_scale, 0, 0, 10,
+                   "deviation of the initial weights of values; 0: init_scale"),
     CT_OPTION_REAL("proj_scale", attention_options, proj_scale, 0.02, 0, 10,
                    "deviation of the initial c_proj"),
     CT_OPTION_BOOL("scaled", attention_options, scaled, true, "scores by 1/sqrt(channels)"),
@@ -75,8 +82,12 @@ static ct_status attention_build(ct_module *module) {
         return ct_fail(module->context, CT_ERROR_ARGUMENT,
                        "gpt2: n_embd %lld is not a multiple of n_head %lld", (long long)o->width,
                        (long long)o->heads);
-    ct_module_child_of_kind(module, "c_attn", "conv1d",
-                            linear_options(module->context, o->width, 3 * o->width, o->init_scale));
+    ct_value *qkv = linear_options(module->context, o->width, 3 * o->width, o->init_scale);
+    if (qkv && o->value_scale > 0) {
+        ct_value_set(qkv, "tail", ct_value_int(module->context, o->width));
+        ct_value_set(qkv, "tail_scale", ct_value_real(module->context, o->value_scale / o->init_scale));
+    }
+    ct_module_child_of_kind(module, "c_attn", "conv1d", qkv);
     ct_module_child_of_kind(module, "c_proj", "conv1d",
                             linear_options(module->context, o->width, o->width, o->proj_scale));
     return ct_context_status(module->context);
@@ -182,78 +193,14 @@ static const ct_module_kind perceptron_kind = {.name = "gpt2.mlp",
 
 /* ------------------------------------------------------------------------------------------- blocks */
 
-/* x + sublayer(norm(x)) */
-static ct_tensor *residual(ct_run *run, ct_module *norm, ct_module *sublayer, ct_tensor *x) {
-    ct_scope scope = ct_scope_open(norm->context);
-    ct_tensor *added = ct_forward1(run, sublayer, ct_forward1(run, norm, x));
-    return ct_scope_return(norm->context, scope, ct_add(x, added));
-}
-
-/* Children ln_1, attn, ln_2, mlp; any of them may have been replaced. */
-static ct_tensor *block_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    (void)count;
-    ct_tensor *x = inputs[0];
-    for (int i = 0; i + 1 < module->child_count; i += 2)
-        x = residual(run, module->children[i], module->children[i + 1], x);
-    return ct_run_point(run, module, "output", x);
-}
-
-static const ct_module_kind block_kind = {
-    .name = "gpt2.block", .summary = "x + attn(ln_1(x)), then x + mlp(ln_2(x))", .forward = block_forward};
-
-/* Consecutive blocks as one segment that the backward pass computes again. */
-typedef struct block_segment {
-    ct_context *context;
-    ct_run *run;
-    ct_module *list;
-    int first, count;
-    ct_run_position position;
-} block_segment;
-
-static ct_tensor *segment_run(void *user, ct_tensor *const *inputs, int count) {
-    (void)count;
-    block_segment *s = user;
-    ct_run_position *present = ct_run_position_of(s->run), before = *present;
-    *present = s->position;
-    ct_tensor *x = ct_hold(inputs[0]);
-    for (int i = 0; i < s->count; i++)
-        ct_forward_into(s->run, s->list->children[s->first + i], &x);
-    ct_give_to_scope(s->context, x);
-    int64_t drawn = present->dropouts;
-    *present = before;
-    if (present->dropouts < drawn) present->dropouts = drawn;
-    return x;
-}
-
-static void segment_free(void *user) {
-    block_segment *s = user;
-    ct_free(s->context, s);
-}
-
-static ct_tensor *list_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    (void)count;
-    ct_context *context = module->context;
-    int64_t every = ct_run_options_of(run)->checkpoint_every;
-    if (every <= 0 || !ct_grad_mode(context)) {
-        ct_tensor *x = ct_hold(inputs[0]);
-        for (int i = 0; i < module->child_count; i++)
-            ct_forward_into(run, module->children[i], &x);
-        return ct_give_to_scope(context, x);
-    }
-    ct_tensor *x = inputs[0];
-    int step = (int)(every < module->child_count ? every : module->child_count);
-    for (int i = 0; i < module->child_count; i += step) {
-        block_segment *s = ct_alloc(context, sizeof(*s), CT_MEMORY_OTHER);
-        if (!s) return x;
-        int left = module->child_count - i;
-        *s = (block_segment){context, run, module, i, step < left ? step : left, *ct_run_position_of(run)};
-        x = ct_checkpoint(context, segment_run, s, segment_free, &x, 1);
-    }
-    return x;
-}
-
+/* Norms and sublayers ln_1, attn, ln_2, mlp; any of them may have been replaced. */
+static const ct_module_kind block_kind = {.name = "gpt2.block",
+                                          .summary = "attention and a perceptron on a residual stream",
+                                          .options = ct_block_table,
+                                          .options_size = sizeof(ct_block_options),
+                                          .forward = ct_block_forward};
 static const ct_module_kind list_kind = {
-    .name = "gpt2.blocks", .summary = "the blocks, one after the other", .forward = list_forward};
+    .name = "gpt2.blocks", .summary = "the blocks, one after the other", .forward = ct_block_list_forward};
 
 /* --------------------------------------------------------------------------------------------- root */
 
@@ -282,11 +229,13 @@ static ct_tensor *embed(ct_run *run, ct_module *module, ct_tensor *ids) {
     ct_scope scope = ct_scope_open(module->context);
     ct_tensor *x = ct_add(ct_forward1(run, module->children[0], ids),
                           ct_forward1(run, module->children[1], positions(run, ids, o->n_positions)));
+    ct_module *norm = ct_module_find(module, "ln_emb");
+    if (norm) x = ct_forward1(run, norm, x);
     x = ct_run_point(run, module, "embedded", ct_run_dropout(run, x, o->embd_pdrop));
     return ct_scope_return(module->context, scope, x);
 }
 
-/* Children: wte, wpe, h, ln_f, lm_head. */
+/* Children: wte, wpe, h, ln_f, lm_head, and ln_emb where there is a norm on the embeddings. */
 static ct_tensor *root_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
     ct_tensor *ids = inputs[0];
@@ -314,17 +263,26 @@ static const ct_module_kind root_kind = {.name = "gpt2",
                                          .options_size = sizeof(gpt2_options),
                                          .forward = root_forward};
 
-static void add_norm(ct_module *parent, const char *name, const gpt2_options *o) {
-    ct_value *map = ct_option_ints(parent->context, "width", o->n_embd, NULL);
-    if (map) ct_value_set(map, "epsilon", ct_value_real(parent->context, o->layer_norm_epsilon));
-    ct_module_child_of_kind(parent, name, "layer_norm", map);
+/* What blocks are made with. Residual projections start smaller by sqrt(2 n_layer), as GPT-2 does; where
+ * norms stand behind the sum, values, projections and perceptron by what the place asks. */
+typedef struct block_plan {
+    const gpt2_options *options;
+    ct_norm_choice norm;
+    double inner_scale, proj_scale;
+} block_plan;
+
+static void plan_scales(block_plan *plan) {
+    const gpt2_options *o = plan->options;
+    double shrink = ct_norm_choice_init(&plan->norm, o->n_layer);
+    bool deep = plan->norm.place == CT_PLACE_DEEPNORM;
+    plan->inner_scale = o->initializer_range * shrink;
+    plan->proj_scale = deep ? plan->inner_scale : o->initializer_range / sqrt(2.0 * (double)o->n_layer);
 }
 
-static void add_block(ct_module *list, int64_t layer, const gpt2_options *o) {
+static void add_block(ct_module *list, int64_t layer, const block_plan *plan) {
     ct_context *context = list->context;
-    char name[24];
-    snprintf(name, sizeof(name), "%lld", (long long)layer);
-    ct_module *block = ct_module_child_of_kind(list, name, "gpt2.block", NULL);
+    const gpt2_options *o = plan->options;
+    ct_module *block = ct_block_add(list, "gpt2.block", layer, o->n_layer, &plan->norm);
     ct_value *attention =
         ct_option_ints(context, "width", o->n_embd, "heads", o->n_head, "layer", layer, NULL);
     ct_value *mlp =
@@ -334,21 +292,20 @@ static void add_block(ct_module *list, int64_t layer, const gpt2_options *o) {
         ct_value_free(mlp);
         return;
     }
-    /* The residual projections start smaller by sqrt(2 n_layer), as GPT-2 does. */
-    double small = o->initializer_range / sqrt(2.0 * (double)o->n_layer);
     ct_value_set(attention, "attn_pdrop", ct_value_real(context, o->attn_pdrop));
     ct_value_set(attention, "resid_pdrop", ct_value_real(context, o->resid_pdrop));
     ct_value_set(attention, "init_scale", ct_value_real(context, o->initializer_range));
-    ct_value_set(attention, "proj_scale", ct_value_real(context, small));
+    if (plan->inner_scale != o->initializer_range)
+        ct_value_set(attention, "value_scale", ct_value_real(context, plan->inner_scale));
+    ct_value_set(attention, "proj_scale", ct_value_real(context, plan->proj_scale));
     ct_value_set(attention, "scaled", ct_value_bool(context, o->scale_attn_weights));
     ct_value_set(mlp, "activation", ct_value_string(context, activation_names[o->activation_function]));
     ct_value_set(mlp, "resid_pdrop", ct_value_real(context, o->resid_pdrop));
-    ct_value_set(mlp, "init_scale", ct_value_real(context, o->initializer_range));
-    ct_value_set(mlp, "proj_scale", ct_value_real(context, small));
-    add_norm(block, "ln_1", o);
-    ct_module_child_of_kind(block, "attn", "gpt2.attention", attention);
-    add_norm(block, "ln_2", o);
-    ct_module_child_of_kind(block, "mlp", "gpt2.mlp", mlp);
+    ct_value_set(mlp, "init_scale", ct_value_real(context, plan->inner_scale));
+    ct_value_set(mlp, "proj_scale", ct_value_real(context, plan->proj_scale));
+    ct_block_add_sublayer(block, &plan->norm, o->n_embd, "ln_1", "ln_1_out", "attn", "gpt2.attention",
+                          attention);
+    ct_block_add_sublayer(block, &plan->norm, o->n_embd, "ln_2", "ln_2_out", "mlp", "gpt2.mlp", mlp);
 }
 
 static void add_embedding(ct_module *root, const char *name, int64_t rows, const gpt2_options *o) {
@@ -357,24 +314,34 @@ static void add_embedding(ct_module *root, const char *name, int64_t rows, const
     ct_module_child_of_kind(root, name, "embedding", map);
 }
 
-static ct_module *gpt2_build(ct_context *context, const void *options, const ct_value *config) {
-    (void)config;
-    const gpt2_options *o = options;
-    ct_value *map = ct_option_ints(context, "n_positions", o->n_positions, NULL);
-    if (map) ct_value_set(map, "embd_pdrop", ct_value_real(context, o->embd_pdrop));
-    ct_module *root = ct_module_create(context, &root_kind, "", map);
-    ct_value_free(map);
-    if (!root) return NULL;
-    add_embedding(root, "wte", o->vocab_size, o);
-    add_embedding(root, "wpe", o->n_positions, o);
-    ct_module *list = ct_module_child_of_kind(root, "h", "gpt2.blocks", NULL);
-    for (int64_t i = 0; list && i < o->n_layer && !ct_failed(context); i++)
-        add_block(list, i, o);
-    add_norm(root, "ln_f", o);
+static void add_head(ct_module *root, const gpt2_options *o) {
+    ct_context *context = root->context;
     ct_value *head = linear_options(context, o->n_embd, o->vocab_size, o->initializer_range);
     if (head) ct_value_set(head, "bias", ct_value_bool(context, false));
     if (head && o->tie_word_embeddings) ct_value_set(head, "tied_to", ct_value_string(context, "wte.weight"));
     ct_module_child_of_kind(root, "lm_head", "linear", head);
+}
+
+static ct_module *gpt2_build(ct_context *context, const void *options, const ct_value *config) {
+    (void)config;
+    const gpt2_options *o = options;
+    block_plan plan = {.options = o};
+    if (ct_norm_choice_read(context, o->norm, o->layer_norm_epsilon, &plan.norm) == CT_OK) plan_scales(&plan);
+    ct_value *map = ct_option_ints(context, "n_positions", o->n_positions, NULL);
+    if (map) ct_value_set(map, "embd_pdrop", ct_value_real(context, o->embd_pdrop));
+    ct_module *root = ct_module_create(context, &root_kind, "", map);
+    ct_value_free(map);
+    if (root) {
+        add_embedding(root, "wte", o->vocab_size, o);
+        add_embedding(root, "wpe", o->n_positions, o);
+        ct_module *list = ct_module_child_of_kind(root, "h", "gpt2.blocks", NULL);
+        for (int64_t i = 0; list && i < o->n_layer && !ct_failed(context); i++)
+            add_block(list, i, &plan);
+        ct_norm_choice_add(root, "ln_f", o->n_embd, &plan.norm);
+        add_head(root, o);
+        if (plan.norm.emb) ct_norm_choice_add(root, "ln_emb", o->n_embd, &plan.norm);
+    }
+    ct_norm_choice_free(&plan.norm);
     if (!ct_failed(context)) return root;
     ct_module_destroy(root);
     return NULL;

@@ -26,6 +26,21 @@ static const char *list_end(name_list *list) {
     return list->text;
 }
 
+/* The name under which a file has what it does not have as `name` ("ln.gamma" for "ln.weight"); `name`, taken
+ * over, if there is none. */
+static char *other_name(ct_context *context, ct_safetensors *file, const ct_slot *slot, char *name) {
+    int stem = (int)(strlen(name) - strlen(slot->name));
+    for (const char *const *alias = slot->options.aliases; alias && *alias; alias++) {
+        char *other = ct_format(context, "%.*s%s", stem, name, *alias);
+        if (!other || ct_safetensors_find(file, other)) {
+            ct_free(context, name);
+            return other;
+        }
+        ct_free(context, other);
+    }
+    return name;
+}
+
 /* Some files leave the architecture's prefix out: the first parameter tells which naming a file has. */
 static ct_status choose_names(ct_model *model, ct_safetensors *file) {
     ct_context *context = model->context;
@@ -47,6 +62,7 @@ static ct_status choose_names(ct_model *model, ct_safetensors *file) {
     for (int64_t i = 0; i < model->count; i++) {
         ct_parameter *parameter = model->parameters[i];
         char *name = ct_model_file_name(model, parameter->slot, model->bare_names);
+        if (name && !ct_safetensors_find(file, name)) name = other_name(context, file, parameter->slot, name);
         if (!name) return ct_context_status(context);
         ct_free(context, parameter->name);
         parameter->name = name;
@@ -166,11 +182,12 @@ static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parame
     if (!entry || check_shape(model, file, entry, parameter->slot) != CT_OK ||
         ct_safetensors_loadable(file, entry, &stored) != CT_OK)
         return ct_context_status(context);
-    if (!ct_dtype_is_float(stored))
-        return ct_fail(context, CT_ERROR_TYPE, "%s: tensor \"%s\" is %s, expected F32, F64, BF16 or F16",
+    bool counts = !ct_dtype_is_float(parameter->slot->options.dtype); /* a buffer that counts steps */
+    if (counts ? stored != parameter->slot->options.dtype : !ct_dtype_is_float(stored))
+        return ct_fail(context, CT_ERROR_TYPE, "%s: tensor \"%s\" is %s, expected %s",
                        ct_safetensors_file_path(file, (size_t)entry->shard), entry->name,
-                       ct_file_dtype_name(entry->dtype));
-    if (dtype == CT_DTYPES) dtype = stored;
+                       ct_file_dtype_name(entry->dtype), counts ? "I64" : "F32, F64, BF16 or F16");
+    if (dtype == CT_DTYPES || counts) dtype = stored;
     ct_scope scope = ct_scope_open(context);
     if (dtype != ct_dtype_of(parameter->tensor)) {
         ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
@@ -179,7 +196,7 @@ static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parame
         ct_context_set_memory_class(context, before);
     }
     if (ct_device_of(parameter->tensor) == CT_CPU &&
-        read_tensor(model, file, entry, stored, parameter->tensor) == CT_OK)
+        read_tensor(model, file, entry, stored, parameter->tensor) == CT_OK && !counts)
         check_finite(model, file, entry, parameter->tensor);
     ct_scope_close(context, scope);
     return ct_context_status(context);
@@ -232,7 +249,11 @@ ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (model) model->folder = ct_strdup(context, folder->path);
     ct_model_folder_close(context, folder);
     ct_safetensors *file = model ? ct_safetensors_open(context, model->folder) : NULL;
-    if (file && choose_names(model, file) == CT_OK && check_names(model, file) == CT_OK)
+    const ct_value *place = file ? ct_value_get(ct_safetensors_metadata(file), CT_NORM_PLACE_KEY) : NULL;
+    if (place)
+        ct_model_check_place(model, ct_value_as_string(place, NULL), ct_safetensors_file_path(file, 0));
+    if (file && !ct_failed(context) && choose_names(model, file) == CT_OK &&
+        check_names(model, file) == CT_OK)
         load_weights(model, file, dtype);
     ct_safetensors_close(file);
     if (!ct_failed(context)) return model;

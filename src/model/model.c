@@ -36,23 +36,40 @@ ct_status ct_model_register_kinds(ct_context *context) {
 
 /* ------------------------------------------------------------------------------------------ building */
 
+/* "rmsnorm" is short for {"name": "rmsnorm"} where a method and its options are expected. */
+ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *architecture,
+                                    const ct_value *config) {
+    ct_value *result = ct_value_map(context);
+    for (size_t i = 0; result && i < ct_value_count(config); i++) {
+        const char *key = ct_value_key(config, i);
+        const ct_value *value = ct_value_at(config, i);
+        const ct_option *option = ct_options_find(architecture->options, key);
+        bool is_short = option && option->type == CT_TYPE_VALUE && ct_value_kind_of(value) == CT_VALUE_STRING;
+        ct_value *map = is_short ? ct_value_map(context) : NULL;
+        if (map) ct_value_set(map, "name", ct_value_copy(value));
+        ct_value_set(result, key, is_short ? map : ct_value_copy(value));
+    }
+    return result;
+}
+
 /* Keys of config.json that every file has or that belong to other programs are kept without being looked at:
  * only the architecture's own options are checked. */
 static ct_status read_options(ct_model *model) {
     ct_context *context = model->context;
     const ct_option *table = model->architecture->options;
     ct_options_default(table, model->options);
+    ct_value *all = ct_architecture_spell_out(context, model->architecture, model->config);
     ct_value *known = ct_value_map(context);
-    for (size_t i = 0; known && i < ct_value_count(model->config); i++) {
-        const char *key = ct_value_key(model->config, i);
-        const ct_value *value = ct_value_at(model->config, i);
+    for (size_t i = 0; known && i < ct_value_count(all); i++) {
+        const char *key = ct_value_key(all, i);
+        const ct_value *value = ct_value_at(all, i);
         bool absent = ct_value_kind_of(value) == CT_VALUE_NULL;
         if (ct_options_find(table, key) && !absent) ct_value_set(known, key, ct_value_copy(value));
     }
-    ct_status status = known ? ct_options_apply(context, table, model->options, known, "config", NULL)
-                             : ct_context_status(context);
+    ct_value_free(all);
     model->known = known;
-    return status;
+    if (!known || ct_failed(context)) return ct_context_status(context);
+    return ct_options_apply(context, table, model->options, known, "config", NULL);
 }
 
 /* Modules with an option "layer" keep keys and values: it is their place in the cache, 0, 1, ... in the order
@@ -101,7 +118,7 @@ ct_model *ct_model_create(ct_context *context, const ct_value *config) {
     model->config = ct_value_copy(config);
     model->options = ct_alloc_zero(context, architecture->options_size, CT_MEMORY_OTHER);
     if (model->config && model->options && read_options(model) == CT_OK) {
-        model->root = build_tree(model);
+        if (ct_model_check_place(model, NULL, "config") == CT_OK) model->root = build_tree(model);
         if (model->root && number_layers(model) == CT_OK) ct_model_collect(model);
     }
     if (!ct_failed(context)) return model;
@@ -178,7 +195,7 @@ static ct_status slot_parameter(ct_model *model, ct_slot *slot) {
     ct_context *context = model->context;
     ct_scope scope = ct_scope_open(context);
     ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_WEIGHTS);
-    ct_tensor *tensor = ct_empty(context, CT_F32, slot->ndim, slot->shape);
+    ct_tensor *tensor = ct_empty(context, slot->options.dtype, slot->ndim, slot->shape);
     ct_context_set_memory_class(context, before);
     ct_parameter *parameter =
         ct_failed(context)
@@ -188,6 +205,8 @@ static ct_status slot_parameter(ct_model *model, ct_slot *slot) {
     if (!parameter) return ct_context_status(context);
     parameter->slot = slot;
     parameter->no_decay = slot->options.no_decay;
+    parameter->buffer = slot->options.buffer;
+    parameter->trainable = !slot->options.buffer;
     ct_status status = parameter_append(model, parameter);
     if (status == CT_OK) slot->parameter = parameter;
     return status;
@@ -301,20 +320,33 @@ ct_status ct_model_sync(ct_model *model, uint64_t seed) {
     return ct_context_status(context);
 }
 
+static ct_status fill(ct_tensor *tensor, const ct_slot_options *o, ct_random *random) {
+    switch (o->fill) {
+    case CT_FILL_ZEROS:
+        return ct_fill(tensor, 0);
+    case CT_FILL_ONES:
+        return ct_fill(tensor, 1);
+    case CT_FILL_NORMAL:
+        return ct_fill_normal(tensor, 0, o->scale, random);
+    case CT_FILL_UNIFORM:
+        return ct_fill_uniform(tensor, -o->scale, o->scale, random);
+    }
+    return CT_ERROR_ARGUMENT;
+}
+
 ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed) {
     ct_random random = ct_random_make(seed, ct_random_stream(parameter->name));
     const ct_slot_options *o = &parameter->slot->options;
-    switch (o->fill) {
-    case CT_FILL_ZEROS:
-        return ct_fill(parameter->tensor, 0);
-    case CT_FILL_ONES:
-        return ct_fill(parameter->tensor, 1);
-    case CT_FILL_NORMAL:
-        return ct_fill_normal(parameter->tensor, 0, o->scale, &random);
-    case CT_FILL_UNIFORM:
-        return ct_fill_uniform(parameter->tensor, -o->scale, o->scale, &random);
-    }
-    return CT_ERROR_ARGUMENT;
+    ct_tensor *tensor = parameter->tensor;
+    if (fill(tensor, o, &random) != CT_OK || o->tail == 0) return ct_context_status(ct_context_of(tensor));
+    ct_scope scope = ct_scope_open(ct_context_of(tensor));
+    int64_t shape[CT_MAX_DIMS], first = ct_dim(tensor, o->tail_axis) - o->tail;
+    for (int i = 0; i < ct_ndim(tensor); i++) shape[i] = i == o->tail_axis ? o->tail : ct_dim(tensor, i);
+    ct_scale_into(ct_view_strided(tensor, ct_ndim(tensor), shape, ct_strides(tensor),
+                                  first * ct_strides(tensor)[o->tail_axis]),
+                  o->tail_scale);
+    ct_scope_close(ct_context_of(tensor), scope);
+    return ct_context_status(ct_context_of(tensor));
 }
 
 ct_status ct_model_initialize(ct_model *model, uint64_t seed) {
@@ -409,7 +441,7 @@ ct_parameter *ct_model_find(ct_model *model, const char *name) {
 int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
     int64_t total = 0;
     for (int64_t i = 0; i < model->count; i++)
-        if (model->parameters[i]->trainable || !trainable_only)
+        if (model->parameters[i]->trainable || (!trainable_only && !model->parameters[i]->buffer))
             total += ct_count(model->parameters[i]->tensor);
     return total;
 }

@@ -31,6 +31,11 @@ char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare);
 /* Makes or drops parameters so that there is one for every slot; tied slots share. New ones are not filled.
  */
 ct_status ct_model_collect(ct_model *model);
+/* Where the configuration places norms, against what `recorded` (NULL: what the configuration itself recorded) says; a
+ * difference is refused. Records it in the configuration where it has the key "norm". */
+ct_status ct_model_check_place(ct_model *model, const char *recorded, const char *where);
+/* The metadata and configuration key. */
+#define CT_NORM_PLACE_KEY "carat_norm_place"
 ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed);
 
 #endif

@@ -82,8 +82,11 @@ static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writ
                                ct_safetensors *source, ct_dtype dtype) {
     ct_context *context = model->context;
     for (size_t i = 0; i < ct_value_count(model->metadata); i++)
-        ct_safetensors_set_metadata(writer, ct_value_key(model->metadata, i),
+        if (strcmp(ct_value_key(model->metadata, i), CT_NORM_PLACE_KEY) != 0)
+            ct_safetensors_set_metadata(writer, ct_value_key(model->metadata, i),
                                     ct_value_as_string(ct_value_at(model->metadata, i), ""));
+    const char *place = ct_value_as_string(ct_value_get(model->config, CT_NORM_PLACE_KEY), NULL);
+    if (place) ct_safetensors_set_metadata(writer, CT_NORM_PLACE_KEY, place);
     for (int pass = 0; pass < 2; pass++) {
         bool declare = pass == 0;
         for (int64_t i = 0; i < model->count && !ct_failed(context); i++) {

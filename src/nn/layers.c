@@ -1,5 +1,4 @@
-/* layers.c - the basic module kinds: linear, conv1d, embedding, layer_norm, rms_norm, activation, dropout,
- * sequential. */
+/* layers.c - the basic module kinds: linear, conv1d, embedding, activation, dropout, sequential. */
 #include "nn/layers.h"
 #include <math.h>
 #include <string.h>
@@ -38,6 +37,8 @@ typedef struct linear_options {
     int64_t in, out;
     bool bias;
     double init_scale; /* deviation of the initial weight; 0: uniform in +-1/sqrt(in), as torch.nn.Linear */
+    int64_t tail;
+    double tail_scale;
     const char *tied_to;
 } linear_options;
 
@@ -47,12 +48,20 @@ static const ct_option linear_table[] = {
     CT_OPTION_BOOL("bias", linear_options, bias, true, "add a bias"),
     CT_OPTION_REAL("init_scale", linear_options, init_scale, 0, 0, 1e3,
                    "deviation of normal initial weights; 0: uniform in +-1/sqrt(in)"),
+    CT_OPTION_INT("tail", linear_options, tail, 0, 0, 1e9,
+                  "the last so many output channels start with other weights (the values of a fused q, k, v)"),
+    CT_OPTION_REAL("tail_scale", linear_options, tail_scale, 1, 0, 1e3, "what those are multiplied by"),
     CT_OPTION_STRING("tied_to", linear_options, tied_to, NULL, "path of the weight that this one shares"),
     CT_OPTION_END};
 
 static ct_status build_weights(ct_module *module, bool transposed) {
     const linear_options *o = ct_module_options(module);
-    ct_slot_options weight = {.fan_in = o->in, .fan_out = o->out, .tied_to = o->tied_to};
+    ct_slot_options weight = {.fan_in = o->in,
+                              .fan_out = o->out,
+                              .tied_to = o->tied_to,
+                              .tail = o->tail < o->out ? o->tail : o->out,
+                              .tail_scale = o->tail_scale,
+                              .tail_axis = transposed ? 1 : 0};
     double bound = 1 / sqrt((double)o->in);
     weight.fill = o->init_scale > 0 ? CT_FILL_NORMAL : CT_FILL_UNIFORM;
     weight.scale = o->init_scale > 0 ? o->init_scale : bound;
@@ -140,59 +149,6 @@ static const ct_module_kind embedding_kind = {.name = "embedding",
                                               .build = embedding_build,
                                               .forward = embedding_forward};
 
-/* --------------------------------------------------------------------------------------------- norms */
-
-typedef struct norm_options {
-    int64_t width;
-    double epsilon;
-    bool bias;
-} norm_options;
-
-static const ct_option norm_table[] = {
-    CT_OPTION_INT("width", norm_options, width, 1, 1, 1e9, "channels that are normalised together"),
-    CT_OPTION_REAL("epsilon", norm_options, epsilon, 1e-5, 0, 1, "added to the variance"),
-    CT_OPTION_BOOL("bias", norm_options, bias, true, "layer_norm: add a bias"), CT_OPTION_END};
-
-static ct_status norm_slots(ct_module *module, bool bias) {
-    const norm_options *o = ct_module_options(module);
-    ct_module_slot(module, "weight", 1, &o->width, (ct_slot_options){.fill = CT_FILL_ONES, .no_decay = true});
-    if (bias) ct_module_slot(module, "bias", 1, &o->width, (ct_slot_options){.no_decay = true});
-    return ct_context_status(module->context);
-}
-
-static ct_status layer_norm_build(ct_module *module) {
-    return norm_slots(module, ((const norm_options *)ct_module_options(module))->bias);
-}
-static ct_status rms_norm_build(ct_module *module) {
-    return norm_slots(module, false);
-}
-
-static ct_tensor *layer_norm_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    (void)count;
-    const norm_options *o = ct_module_options(module);
-    ct_tensor *bias = module->slot_count > 1 ? ct_run_weight(run, &module->slots[1]) : NULL;
-    return ct_layer_norm(inputs[0], ct_run_weight(run, &module->slots[0]), bias, o->epsilon);
-}
-
-static ct_tensor *rms_norm_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    (void)count;
-    const norm_options *o = ct_module_options(module);
-    return ct_rms_norm(inputs[0], ct_run_weight(run, &module->slots[0]), o->epsilon);
-}
-
-static const ct_module_kind layer_norm_kind = {.name = "layer_norm",
-                                               .summary = "Ba et al., arXiv:1607.06450",
-                                               .options = norm_table,
-                                               .options_size = sizeof(norm_options),
-                                               .build = layer_norm_build,
-                                               .forward = layer_norm_forward};
-static const ct_module_kind rms_norm_kind = {.name = "rms_norm",
-                                             .summary = "Zhang & Sennrich, arXiv:1910.07467",
-                                             .options = norm_table,
-                                             .options_size = sizeof(norm_options),
-                                             .build = rms_norm_build,
-                                             .forward = rms_norm_forward};
-
 /* -------------------------------------------------------------------- activation, dropout, sequential */
 
 typedef struct activation_options {
@@ -264,9 +220,16 @@ static ct_tensor *sequential_forward(ct_run *run, ct_module *module, ct_tensor *
 static const ct_module_kind sequential_kind = {
     .name = "sequential", .summary = "its children, one after the other", .forward = sequential_forward};
 
-const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,     &conv1d_kind,     &embedding_kind,
-                                             &layer_norm_kind, &rms_norm_kind,   &dropout_kind,
-                                             &activation_kind, &sequential_kind, NULL};
+const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,
+                                             &conv1d_kind,
+                                             &embedding_kind,
+                                             &ct_norm_kind,
+                                             &ct_layer_norm_kind,
+                                             &ct_rms_norm_kind,
+                                             &dropout_kind,
+                                             &activation_kind,
+                                             &sequential_kind,
+                                             NULL};
 
 /* ------------------------------------------------------------------------------- attention in sight */
 

@@ -103,6 +103,7 @@ ct_module *ct_module_create(ct_context *context, const ct_module_kind *kind, con
 void ct_module_destroy(ct_module *module) {
     if (!module) return;
     ct_context *context = module->context;
+    if (module->state_release) module->state_release(module);
     for (int i = 0; i < module->child_count; i++)
         ct_module_destroy(module->children[i]);
     ct_value_free(module->options_value);

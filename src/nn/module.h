@@ -17,6 +17,8 @@ struct ct_module {
     int child_count, child_capacity;
     ct_slot slots[CT_MAX_SLOTS];
     int slot_count;
+    void *state; /* of the kind's own; released with the module */
+    void (*state_release)(ct_module *module);
 };
 
 /* The kinds that nn itself offers, NULL-terminated. */

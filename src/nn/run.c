@@ -25,6 +25,7 @@ struct ct_run {
     int tap_count;
     ct_kv_cache *cache;
     ct_run_position position;
+    ct_tensor *padding; /* borrowed */
 };
 
 ct_run *ct_run_create(ct_context *context, const ct_run_options *options) {
@@ -57,6 +58,13 @@ ct_kv_cache *ct_run_cache(const ct_run *run) {
 }
 ct_run_position *ct_run_position_of(ct_run *run) {
     return &run->position;
+}
+
+void ct_run_set_padding(ct_run *run, ct_tensor *mask) {
+    run->padding = mask;
+}
+ct_tensor *ct_run_padding(const ct_run *run) {
+    return run->padding;
 }
 
 void ct_run_set_rows(ct_run *run, uint64_t step, int64_t first_row) {

@@ -9,6 +9,7 @@ typedef struct ct_run_position {
     uint64_t step;
     int64_t first_row; /* of this micro-batch in the whole batch */
     int64_t dropouts;  /* calls of dropout since the forward pass began */
+    bool again;        /* a segment is computed a second time: running statistics are left alone */
     bool last_only;    /* language models: only the last position's logits are wanted */
 } ct_run_position;
 

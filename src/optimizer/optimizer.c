@@ -1,80 +1,161 @@
-/* optimizer.c - what all optimizers share: state as the method declares it, the chain from gradient to weight in tiles
- * that stay in the first-level cache, the gradient norm, and names of states for checkpoints. */
-#include <carat/optimizer.h>
+/* optimizer.c - what all optimizers share: making one, its parameters and their states, the gradient norm, and names of
+ * states for checkpoints. A step is in step.c. */
+#include "optimizer/internal.h"
 #include "tensor/cpu/kernels.h"
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 2048, CHUNK = 1 << 16 }; /* elements a tile; elements a task */
+typedef struct shared_options {
+    int64_t state_bits, state_min_size;
+} shared_options;
 
-typedef struct entry {
-    ct_parameter *parameter;
-    ct_parameter_group group;
-    ct_tensor *state[CT_MAX_STATES]; /* held */
-    int64_t steps; /* steps that this parameter took part in */
-} entry;
+const ct_option ct_optimizer_shared_options[] = {
+    CT_OPTION_INT("state_bits", shared_options, state_bits, 0, 0, 32,
+                  "bits of stored states: 32, 16 (bf16) or 8 (blocks of 256 with a scale); 0: the method's default"),
+    CT_OPTION_INT("state_min_size", shared_options, state_min_size, 4096, 0, 1e15,
+                  "states of parameters with fewer elements keep 32 bits"),
+    CT_OPTION_END};
 
-struct ct_optimizer {
-    ct_context *context;
-    const ct_optimizer_method *method;
-    ct_value *options_value;
-    void *options;
-    entry *entries;
-    int64_t count, capacity, steps;
-};
+/* ------------------------------------------------------------------------------------- making one */
 
-ct_optimizer *ct_optimizer_create(ct_context *context, const char *method, const ct_value *options) {
-    const ct_method *found = ct_failed(context) ? NULL : ct_method_find(context, "optimizer", method);
-    ct_optimizer *optimizer = found ? ct_alloc_zero(context, sizeof(*optimizer), CT_MEMORY_OTHER) : NULL;
+/* Narrow states of a state that must be exact is an impossible combination. */
+static ct_status check_bits(ct_context *context, const ct_member *member, int64_t bits, const char *path) {
+    if (bits != 32 && bits != 16 && bits != 8)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s.state_bits: %lld is not 32, 16 or 8", path, (long long)bits);
+    for (int s = 0; s < member->states && bits < 32; s++)
+        if (member->state[s].shape == CT_LIKE_PARAMETER && member->state[s].values == CT_STATE_EXACT)
+            return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                           "%s.state_bits: the state \"%s\" of \"%s\" must be exact, it cannot be stored in %lld bits",
+                           path, member->state[s].name, member->method->name, (long long)bits);
+    return CT_OK;
+}
+
+static ct_status read_shared(ct_context *context, ct_optimizer *optimizer, const char *path) {
+    const ct_member *member = &optimizer->members[0];
+    shared_options given;
+    const char *skip[65];
+    size_t count = 0;
+    const ct_option *own = member->method->options;
+    for (; own && own[count].type != CT_TYPE_END && count < 64; count++) skip[count] = own[count].name;
+    skip[count] = NULL;
+    ct_options_default(ct_optimizer_shared_options, &given);
+    if (ct_options_apply(context, ct_optimizer_shared_options, &given, member->value, path, skip) != CT_OK)
+        return ct_context_status(context);
+    int64_t usual = member->optimizer->state_bits ? member->optimizer->state_bits : 32;
+    optimizer->state_bits = given.state_bits ? given.state_bits : usual;
+    optimizer->state_min_size = given.state_min_size;
+    return check_bits(context, member, optimizer->state_bits, path);
+}
+
+static ct_optimizer *create(ct_context *context, const char *method, const ct_value *options, const char *path) {
+    ct_optimizer *optimizer = ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*optimizer), CT_MEMORY_OTHER);
     if (!optimizer) return NULL;
     optimizer->context = context;
-    optimizer->method = (const ct_optimizer_method *)(const void *)found;
-    optimizer->options = ct_alloc_zero(context, found->options_size + 1, CT_MEMORY_OTHER);
-    optimizer->options_value = options ? ct_value_copy(options) : ct_value_map(context);
-    if (optimizer->options && optimizer->options_value) {
-        ct_options_default(found->options, optimizer->options);
-        ct_options_apply(context, found->options, optimizer->options, optimizer->options_value, "optimizer", NULL);
+    optimizer->member_count = 1;
+    if (ct_member_make(context, &optimizer->members[0], "optimizer", method, options, ct_optimizer_shared_options,
+                       path) == CT_OK &&
+        read_shared(context, optimizer, path) == CT_OK) {
+        optimizer->members[0].first_statistic = 2;
+        optimizer->statistic_count = 2 + optimizer->members[0].statistic_count;
+        return optimizer;
     }
-    if (!ct_failed(context)) return optimizer;
     ct_optimizer_destroy(optimizer);
     return NULL;
+}
+
+ct_optimizer *ct_optimizer_create(ct_context *context, const char *method, const ct_value *options) {
+    return create(context, method, options, "optimizer");
+}
+
+ct_status ct_optimizer_check(ct_context *context, const char *method, const ct_value *options, const char *path) {
+    ct_optimizer_destroy(create(context, method, options, path));
+    return ct_context_status(context);
+}
+
+static void entry_free(ct_optimizer *optimizer, ct_entry *e) {
+    for (int m = 0; e->state && m < optimizer->member_count; m++)
+        for (int s = 0; s < CT_MAX_STATES; s++) ct_stored_drop(&e->state[m][s]);
+    ct_free(optimizer->context, e->state);
+    ct_free(optimizer->context, e->statistics);
+    ct_drop(e->steps);
+    ct_drop(e->mask);
 }
 
 void ct_optimizer_destroy(ct_optimizer *optimizer) {
     if (!optimizer) return;
     ct_context *context = optimizer->context;
-    for (int64_t i = 0; i < optimizer->count; i++)
-        for (int s = 0; s < CT_MAX_STATES; s++) ct_drop(optimizer->entries[i].state[s]);
+    for (int64_t i = 0; i < optimizer->count; i++) entry_free(optimizer, &optimizer->entries[i]);
+    for (int m = 0; m < optimizer->member_count; m++) ct_member_free(context, &optimizer->members[m]);
     ct_free(context, optimizer->entries);
-    ct_free(context, optimizer->options);
-    ct_value_free(optimizer->options_value);
     ct_free(context, optimizer);
 }
 
-const ct_optimizer_method *ct_optimizer_method_of(const ct_optimizer *optimizer) { return optimizer->method; }
-int64_t ct_optimizer_steps(const ct_optimizer *optimizer) { return optimizer->steps; }
-
-void ct_optimizer_set_steps(ct_optimizer *optimizer, int64_t steps) {
-    optimizer->steps = steps;
-    for (int64_t i = 0; i < optimizer->count; i++) optimizer->entries[i].steps = steps;
+const ct_optimizer_method *ct_optimizer_method_of(const ct_optimizer *optimizer) {
+    return optimizer->members[0].optimizer;
 }
+int64_t ct_optimizer_steps(const ct_optimizer *optimizer) { return optimizer->steps; }
+void ct_optimizer_set_steps(ct_optimizer *optimizer, int64_t steps) { optimizer->steps = steps; }
 
-static ct_status make_states(ct_optimizer *optimizer, entry *e) {
+/* -------------------------------------------------------------------------------------- parameters */
+
+static ct_status make_states(ct_optimizer *optimizer, ct_entry *e) {
     ct_context *context = optimizer->context;
-    const ct_state_decl *decl = optimizer->method->state;
     ct_scope scope = ct_scope_open(context);
     ct_memory_class before = ct_context_set_memory_class(context, CT_MEMORY_STATES);
-    ct_tensor *weight = e->parameter->tensor;
-    for (int s = 0; s < CT_MAX_STATES && decl[s].name; s++) {
-        bool like = decl[s].shape == CT_LIKE_PARAMETER;
-        e->state[s] = ct_hold(ct_zeros(context, decl[s].dtype, like ? ct_ndim(weight) : 0, ct_shape(weight)));
+    e->steps = ct_hold(ct_zeros(context, CT_I64, 0, NULL));
+    for (int m = 0; m < optimizer->member_count; m++) {
+        const ct_member *member = &optimizer->members[m];
+        bool whole = member->link && (member->link->begin || member->link->after); /* these see f32 */
+        for (int s = 0; s < member->states && !ct_failed(context); s++) {
+            const ct_state_decl *decl = &member->state[s];
+            bool narrow = !whole && decl->values != CT_STATE_EXACT && e->tensor.count >= optimizer->state_min_size;
+            if (!member->keeps || member->keeps(member->options, &e->tensor, s))
+                ct_stored_make(context, &e->state[m][s], decl, e->parameter->tensor,
+                               narrow ? optimizer->state_bits : 32);
+        }
     }
     ct_context_set_memory_class(context, before);
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }
 
+static ct_status accept(ct_optimizer *optimizer, const ct_entry *e) {
+    for (int m = 1; m < optimizer->member_count; m++) {
+        const ct_member *link = &optimizer->members[m];
+        if (link->link->accept) link->link->accept(optimizer->context, link->options, &e->tensor);
+        if (link->link->update && link->link->scope == CT_WHOLE_TENSOR && e->tensor.transposed &&
+            optimizer->members[0].optimizer->scope == CT_ROW_RANGES)
+            return ct_fail(optimizer->context, CT_ERROR_UNSUPPORTED,
+                           "optimizer: \"%s\" is stored [in, out]: \"%s\" needs its rows put together and \"%s\" the "
+                           "whole as it is stored, so they cannot be used together on it",
+                           e->tensor.name, optimizer->members[0].method->name, link->method->name);
+    }
+    return ct_context_status(optimizer->context);
+}
+
+static ct_entry *new_entry(ct_optimizer *optimizer) {
+    ct_context *context = optimizer->context;
+    if (optimizer->count == optimizer->capacity) {
+        int64_t capacity = optimizer->capacity ? 2 * optimizer->capacity : 64;
+        void *entries = ct_realloc(context, optimizer->entries, (size_t)capacity * sizeof(ct_entry), CT_MEMORY_OTHER);
+        if (!entries) return NULL;
+        optimizer->entries = entries;
+        optimizer->capacity = capacity;
+    }
+    ct_entry *e = &optimizer->entries[optimizer->count];
+    *e = (ct_entry){.rate_scale = 1, .decay_scale = 1};
+    e->state = ct_alloc_zero(context, (size_t)optimizer->member_count * sizeof(*e->state), CT_MEMORY_OTHER);
+    if (!e->state) return NULL;
+    optimizer->count++;
+    return e;
+}
+
 ct_status ct_optimizer_add(ct_optimizer *optimizer, ct_parameter *parameter, const ct_parameter_group *group) {
+    return ct_optimizer_add_as(optimizer, parameter, group, CT_ROLE_AUTO);
+}
+
+ct_status ct_optimizer_add_as(ct_optimizer *optimizer, ct_parameter *parameter, const ct_parameter_group *group,
+                              ct_role role) {
     ct_context *context = optimizer->context;
     ct_tensor *weight = parameter->tensor;
     if (ct_failed(context)) return ct_context_status(context);
@@ -83,18 +164,65 @@ ct_status ct_optimizer_add(ct_optimizer *optimizer, ct_parameter *parameter, con
         return ct_fail(context, CT_ERROR_TYPE, "optimizer: parameter \"%s\" is %s, expected contiguous f32",
                        parameter->name, ct_describe(weight, text, sizeof(text)));
     }
-    if (optimizer->count == optimizer->capacity) {
-        int64_t capacity = optimizer->capacity ? 2 * optimizer->capacity : 64;
-        void *entries =
-            ct_realloc(context, optimizer->entries, (size_t)capacity * sizeof(entry), CT_MEMORY_OTHER);
-        if (!entries) return CT_ERROR_MEMORY;
-        optimizer->entries = entries;
-        optimizer->capacity = capacity;
-    }
-    entry *e = &optimizer->entries[optimizer->count++];
-    *e = (entry){.parameter = parameter, .group = *group};
-    return make_states(optimizer, e);
+    ct_entry *e = new_entry(optimizer);
+    if (!e) return CT_ERROR_MEMORY;
+    e->parameter = parameter;
+    e->group = *group;
+    ct_optimizer_describe(parameter, role, &e->tensor);
+    if (accept(optimizer, e) == CT_OK) make_states(optimizer, e);
+    if (optimizer->record && !ct_failed(context)) ct_optimizer_record(optimizer, true);
+    return ct_context_status(context);
 }
+
+static ct_entry *find(ct_optimizer *optimizer, const ct_parameter *parameter) {
+    for (int64_t i = 0; i < optimizer->count; i++)
+        if (optimizer->entries[i].parameter == parameter) return &optimizer->entries[i];
+    ct_fail(optimizer->context, CT_ERROR_NOT_FOUND, "optimizer: it does not have the parameter \"%s\"", parameter->name);
+    return NULL;
+}
+
+ct_status ct_optimizer_scale(ct_optimizer *optimizer, const ct_parameter *parameter, double learning_rate,
+                             double weight_decay) {
+    ct_entry *e = find(optimizer, parameter);
+    if (!e) return CT_ERROR_NOT_FOUND;
+    if (!(learning_rate >= 0 && weight_decay >= 0 && isfinite(learning_rate) && isfinite(weight_decay)))
+        return ct_fail(optimizer->context, CT_ERROR_ARGUMENT,
+                       "optimizer: factors %g (rate) and %g (decay) of \"%s\": expected finite, not negative",
+                       learning_rate, weight_decay, parameter->name);
+    e->rate_scale = learning_rate;
+    e->decay_scale = weight_decay;
+    return CT_OK;
+}
+
+ct_status ct_optimizer_set_mask(ct_optimizer *optimizer, const ct_parameter *parameter, ct_tensor *mask) {
+    ct_entry *e = find(optimizer, parameter);
+    char text[160];
+    if (!e) return CT_ERROR_NOT_FOUND;
+    if (mask && (ct_dtype_of(mask) != CT_U8 || !ct_same_shape(mask, parameter->tensor) || !ct_is_contiguous(mask)))
+        return ct_fail(optimizer->context, CT_ERROR_SHAPE,
+                       "optimizer: the mask of \"%s\" is %s, expected contiguous u8 of the parameter's shape",
+                       parameter->name, ct_describe(mask, text, sizeof(text)));
+    ct_drop(e->mask);
+    e->mask = mask ? ct_hold(mask) : NULL;
+    return ct_context_status(optimizer->context);
+}
+
+int64_t ct_optimizer_parameter_count(const ct_optimizer *optimizer) { return optimizer->count; }
+
+const ct_parameter *ct_optimizer_parameter(const ct_optimizer *optimizer, int64_t index) {
+    return index >= 0 && index < optimizer->count ? optimizer->entries[index].parameter : NULL;
+}
+
+int64_t ct_entry_steps(const ct_entry *e) {
+    const int64_t *steps = ct_data(e->steps);
+    return steps ? *steps : 0;
+}
+double ct_entry_rate(const ct_entry *e, double learning_rate) {
+    return learning_rate * e->group.learning_rate_scale * e->rate_scale;
+}
+double ct_entry_decay(const ct_entry *e) { return e->group.weight_decay * e->decay_scale; }
+
+/* --------------------------------------------------------------------------------------- gradients */
 
 ct_status ct_optimizer_clear_gradients(ct_optimizer *optimizer) {
     for (int64_t i = 0; i < optimizer->count; i++) {
@@ -104,7 +232,7 @@ ct_status ct_optimizer_clear_gradients(ct_optimizer *optimizer) {
     return ct_context_status(optimizer->context);
 }
 
-/* ---------------------------------------------------------------------------------------------- norm */
+bool ct_entry_takes_part(const ct_entry *e) { return e->parameter->trainable && ct_gradient(e->parameter->tensor); }
 
 typedef struct norm_work {
     const float *gradient;
@@ -115,7 +243,8 @@ typedef struct norm_work {
 static void norm_task(void *user, int64_t index, int worker) {
     (void)worker;
     norm_work *work = user;
-    int64_t first = index * CHUNK, n = work->count - first < CHUNK ? work->count - first : CHUNK;
+    int64_t first = index * CT_OPTIMIZER_CHUNK, left = work->count - first;
+    int64_t n = left < CT_OPTIMIZER_CHUNK ? left : CT_OPTIMIZER_CHUNK;
     work->partial[index] = ct_cpu_kernels()->f32.reduce(CT_REDUCE_SUM_SQUARES, n, work->gradient + first, 0);
 }
 
@@ -123,9 +252,10 @@ ct_status ct_optimizer_gradient_norm(ct_optimizer *optimizer, double *norm) {
     ct_context *context = optimizer->context;
     double total = 0;
     for (int64_t i = 0; i < optimizer->count && !ct_failed(context); i++) {
+        if (!ct_entry_takes_part(&optimizer->entries[i])) continue;
         ct_tensor *gradient = ct_gradient(optimizer->entries[i].parameter->tensor);
-        if (!gradient || ct_device_of(gradient) == CT_META) continue;
-        int64_t count = ct_count(gradient), tasks = (count + CHUNK - 1) / CHUNK;
+        if (ct_device_of(gradient) == CT_META) continue;
+        int64_t count = ct_count(gradient), tasks = (count + CT_OPTIMIZER_CHUNK - 1) / CT_OPTIMIZER_CHUNK;
         double *partial = ct_alloc(context, (size_t)tasks * sizeof(double), CT_MEMORY_WORKSPACE);
         if (!partial) break;
         norm_work work = {ct_data(gradient), count, partial};
@@ -137,120 +267,58 @@ ct_status ct_optimizer_gradient_norm(ct_optimizer *optimizer, double *norm) {
     return ct_context_status(context);
 }
 
-/* ---------------------------------------------------------------------------------------------- step */
-
-typedef struct step_work {
-    const ct_optimizer *optimizer;
-    const entry *e;
-    float *weight;
-    const float *gradient;
-    int64_t count, chunk;
-    double learning_rate;
-    float gradient_scale;
-    float *whole; /* scaled gradient and update of a whole tensor; NULL when tiles are used */
-} step_work;
-
-static ct_optimizer_range range_at(const step_work *work, int64_t offset, int64_t count) {
-    const ct_optimizer *o = work->optimizer;
-    ct_optimizer_range range = {.options = o->options,
-                                .step = work->e->steps,
-                                .learning_rate = work->learning_rate,
-                                .weight_decay = work->e->group.weight_decay,
-                                .count = count,
-                                .offset = offset,
-                                .weight = work->weight + offset,
-                                .weight_out = work->weight + offset,
-                                .gradient = work->gradient + offset,
-                                .gradient_scale = work->gradient_scale};
-    for (int s = 0; s < CT_MAX_STATES && o->method->state[s].name; s++) {
-        float *state = (float *)(void *)(uintptr_t)ct_data(work->e->state[s]);
-        range.state[s] = o->method->state[s].shape == CT_LIKE_PARAMETER ? state + offset : state;
-    }
-    return range;
-}
-
-/* Gradient scaling, direction, decay, apply: the links of the chain over one range. */
-static void run_chain(const step_work *work, int64_t offset, int64_t count, float *gradient, float *update) {
-    const ct_optimizer_method *method = work->optimizer->method;
-    ct_optimizer_range range = range_at(work, offset, count);
-    float decay = (float)range.weight_decay, rate = (float)range.learning_rate;
-    for (int64_t i = 0; i < count; i++) gradient[i] = range.gradient[i] * work->gradient_scale;
-    if (method->coupled_decay && decay != 0)
-        for (int64_t i = 0; i < count; i++) gradient[i] += decay * range.weight[i];
-    range.gradient = gradient;
-    range.update = update;
-    method->direction(&range);
-    float keep = method->coupled_decay ? 1.0f : (float)(1 - range.learning_rate * range.weight_decay);
-    float *weight = work->weight + offset;
-    for (int64_t i = 0; i < count; i++) weight[i] = weight[i] * keep - rate * update[i];
-}
-
-static void step_task(void *user, int64_t index, int worker) {
-    (void)worker;
-    const step_work *work = user;
-    int64_t first = index * work->chunk;
-    int64_t n = work->count - first < work->chunk ? work->count - first : work->chunk;
-    if (work->whole) {
-        run_chain(work, 0, work->count, work->whole, work->whole + work->count);
-        return;
-    }
-    if (work->optimizer->method->fused) {
-        ct_optimizer_range range = range_at(work, first, n);
-        work->optimizer->method->fused(&range);
-        return;
-    }
-    float gradient[TILE], update[TILE];
-    for (int64_t at = 0; at < n; at += TILE)
-        run_chain(work, first + at, n - at < TILE ? n - at : TILE, gradient, update);
-}
-
-static ct_status step_entry(ct_optimizer *optimizer, entry *e, double learning_rate, double gradient_scale) {
-    ct_context *context = optimizer->context;
-    ct_tensor *weight = e->parameter->tensor, *gradient = ct_gradient(weight);
-    if (!gradient || !e->parameter->trainable) return CT_OK;
-    e->steps++;
-    if (ct_device_of(weight) == CT_META) return CT_OK;
-    if (ct_dtype_of(gradient) != CT_F32 || !ct_is_contiguous(gradient))
-        return ct_fail(context, CT_ERROR_TYPE, "optimizer: the gradient of \"%s\" is not contiguous f32",
-                       e->parameter->name);
-    step_work work = {.optimizer = optimizer, .e = e, .count = ct_count(weight), .chunk = CHUNK};
-    work.gradient = ct_data(gradient);
-    work.weight = ct_data_mutable(weight);
-    work.learning_rate = learning_rate * e->group.learning_rate_scale;
-    work.gradient_scale = (float)gradient_scale;
-    if (optimizer->method->scope == CT_WHOLE_TENSOR) {
-        work.chunk = work.count;
-        work.whole = ct_alloc(context, 2 * (size_t)work.count * sizeof(float), CT_MEMORY_WORKSPACE);
-        if (!work.whole) return CT_ERROR_MEMORY;
-    }
-    if (work.count) ct_parallel_for(context, (work.count + work.chunk - 1) / work.chunk, step_task, &work);
-    ct_free(context, work.whole);
-    return ct_context_status(context);
-}
+/* -------------------------------------------------------------------------------------------- step */
 
 ct_status ct_optimizer_step(ct_optimizer *optimizer, double learning_rate, double gradient_scale) {
-    if (ct_failed(optimizer->context)) return ct_context_status(optimizer->context);
+    ct_context *context = optimizer->context;
+    if (ct_failed(context)) return ct_context_status(context);
+    bool recorded = ct_grad_mode_set(context, false);
+    ct_status status = ct_links_begin(optimizer);
     optimizer->steps++;
-    ct_status status = CT_OK;
     for (int64_t i = 0; i < optimizer->count && status == CT_OK; i++)
-        status = step_entry(optimizer, &optimizer->entries[i], learning_rate, gradient_scale);
+        if (ct_entry_takes_part(&optimizer->entries[i]))
+            status = ct_entry_step(optimizer, &optimizer->entries[i], learning_rate, gradient_scale);
+    if (status == CT_OK) status = ct_links_after(optimizer, learning_rate);
+    ct_grad_mode_set(context, recorded);
     return status;
 }
 
 /* -------------------------------------------------------------------------------------------- states */
 
-static int states_each(const ct_optimizer *optimizer) {
-    int count = 0;
-    while (count < CT_MAX_STATES && optimizer->method->state[count].name) count++;
+/* Every state of an entry in order: its count of steps, then values and scales of each member's states. With `index`
+ * negative counts them (returned); else finds number `index` of them. */
+static int64_t walk(const ct_optimizer *optimizer, const ct_entry *e, int64_t index, ct_tensor **found, char *name,
+                    size_t name_size) {
+    int64_t at = 0;
+    if (at++ == index) {
+        *found = e->steps;
+        snprintf(name, name_size, "step.%s", e->parameter->name);
+    }
+    for (int m = 0; m < optimizer->member_count; m++) {
+        const ct_member *member = &optimizer->members[m];
+        const char *owner = member->link ? member->method->name : "", *dot = member->link ? "." : "";
+        for (int s = 0; s < 2 * member->states; s++) {
+            const ct_stored *stored = &e->state[m][s / 2];
+            ct_tensor *tensor = s % 2 ? stored->absmax : stored->values;
+            if (!tensor || at++ != index) continue;
+            *found = tensor;
+            snprintf(name, name_size, "%s%s%s%s.%s", owner, dot, member->state[s / 2].name, s % 2 ? "_absmax" : "",
+                     e->parameter->name);
+        }
+    }
+    return at;
+}
+
+int64_t ct_optimizer_state_count(const ct_optimizer *optimizer) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < optimizer->count; i++)
+        count += walk(optimizer, &optimizer->entries[i], -1, NULL, NULL, 0);
     return count;
 }
 
-int64_t ct_optimizer_state_count(const ct_optimizer *optimizer) { return optimizer->count * states_each(optimizer); }
-
 ct_tensor *ct_optimizer_state_at(const ct_optimizer *optimizer, int64_t index, char *name, size_t name_size) {
-    int each = states_each(optimizer);
-    if (index < 0 || index >= optimizer->count * each) return NULL;
-    const entry *e = &optimizer->entries[index / each];
-    snprintf(name, name_size, "%s.%s", optimizer->method->state[index % each].name, e->parameter->name);
-    return e->state[index % each];
+    ct_tensor *found = NULL;
+    for (int64_t i = 0; i < optimizer->count && index >= 0 && !found; i++)
+        index -= walk(optimizer, &optimizer->entries[i], index, &found, name, name_size);
+    return found;
 }

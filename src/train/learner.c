@@ -168,7 +168,9 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
     learner->rows = ct_recipe_rows(o);
     learner->row_losses = ct_alloc(context, (size_t)learner->rows * sizeof(double), CT_MEMORY_OTHER);
     learner->optimizer = ct_optimizer_create(context, ct_recipe_optimizer(o), o->optimizer);
-    if (!learner->optimizer || !learner->row_losses || add_parameters(learner) != CT_OK)
+    if (!learner->optimizer || !learner->row_losses ||
+        ct_optimizer_add_links(context, learner->optimizer, o->optimizer_links, "optimizer_links") != CT_OK ||
+        add_parameters(learner) != CT_OK)
         return ct_context_status(context);
     if (o->ema_decay > 0 && make_average(learner) != CT_OK) return ct_context_status(context);
     return make_runs(learner);

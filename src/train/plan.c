@@ -7,6 +7,7 @@
 #include "train/plan.h"
 #include "train/learner.h"
 #include "train/recipe.h"
+#include <carat/norm.h>
 #include <string.h>
 
 enum {
@@ -21,6 +22,7 @@ typedef struct planner {
     ct_learner *learner;
     size_t base;
     int64_t layers;
+    ct_norm_needs norms;
 } planner;
 
 /* Predicted peak of one candidate. */
@@ -65,22 +67,31 @@ static bool fits(planner *p, candidate *c) {
     return p->options.memory == 0 || needed(p, c) <= (size_t)p->options.memory;
 }
 
+/* Norms that use the statistics of a batch keep so many rows in one micro-batch. */
+static int64_t rows_together(const planner *p) {
+    int64_t batch = p->options.per_device_train_batch_size, rows = p->norms.rows;
+    if (rows == CT_ROWS_ANY) return 1;
+    return rows == CT_ROWS_WHOLE || rows > batch ? batch : rows;
+}
+
 /* The most rows at a time that fit; the need grows with the rows. */
 static bool most_rows(planner *p, int64_t checkpoint_every, candidate *best) {
-    int64_t low = 0, high = p->options.per_device_train_batch_size;
-    *best = (candidate){high, checkpoint_every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
+    int64_t batch = p->options.per_device_train_batch_size, step = rows_together(p);
+    int64_t low = 0, high = (batch + step - 1) / step; /* in steps */
+    *best = (candidate){batch, checkpoint_every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
     if (fits(p, best)) return true;
     while (low + 1 < high && !ct_failed(p->context)) {
-        candidate middle = {low + (high - low) / 2, checkpoint_every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
+        candidate middle = {
+            (low + (high - low) / 2) * step, checkpoint_every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
         if (fits(p, &middle)) {
-            low = middle.micro_batch;
+            low = middle.micro_batch / step;
             *best = middle;
         } else {
-            high = middle.micro_batch;
+            high = middle.micro_batch / step;
         }
     }
     if (low > 0 || ct_failed(p->context)) return low > 0;
-    best->micro_batch = 1; /* `high` is 1 now */
+    best->micro_batch = step; /* `high` is 1 now */
     return fits(p, best);
 }
 
@@ -100,31 +111,43 @@ static bool with_recomputation(planner *p, candidate *best) {
 
 static ct_status refuse(planner *p, ct_context *context) {
     candidate smallest = {0};
+    int64_t step = rows_together(p);
     bool fixed = p->options.gradient_checkpointing > 0, known = false;
     int64_t first = fixed ? p->options.gradient_checkpointing : 0, last = fixed ? first : p->layers;
+    if (!p->norms.recompute) last = 0;
     for (int64_t every = first; every <= last; every++) {
-        candidate here = {1, every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
+        candidate here = {step, every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
         if (measure(p, &here) != CT_OK) return CT_ERROR_MEMORY;
         if (!known || needed(p, &here) < needed(p, &smallest)) smallest = here;
         known = true;
     }
-    char budget[32], how[64] = "every activation kept";
+    char budget[32], together[320] = "", how[64] = "every activation kept";
     int64_t mebibytes = (int64_t)((needed(p, &smallest) + PAGES - 1) / PAGES);
     if (smallest.checkpoint_every == 1)
         snprintf(how, sizeof(how), "every layer recomputed");
     else if (smallest.checkpoint_every > 1)
         snprintf(how, sizeof(how), "layers recomputed %lld at a time", (long long)smallest.checkpoint_every);
+    if (step > 1) snprintf(together, sizeof(together), ", which %s keeps together", p->norms.who);
     return ct_fail(
         context, CT_ERROR_MEMORY,
-        "memory: a budget of %s is too small: this recipe needs at least %lldM (micro-batch 1, %s)",
-        ct_format_bytes((uint64_t)p->options.memory, budget, sizeof(budget)), (long long)mebibytes, how);
+        "memory: a budget of %s is too small: this recipe needs at least %lldM (micro-batch %lld%s, %s)",
+        ct_format_bytes((uint64_t)p->options.memory, budget, sizeof(budget)), (long long)mebibytes,
+        (long long)step, together, how);
 }
 
 static void choose(planner *p, ct_context *context, ct_memory_plan *plan) {
     candidate best;
     int64_t fixed = p->options.gradient_checkpointing;
+    if (fixed && !p->norms.recompute) {
+        ct_fail(context, CT_ERROR_UNSUPPORTED,
+                "gradient_checkpointing: %s changes running statistics that its forward pass reads, so that "
+                "layers with it "
+                "cannot be computed a second time",
+                p->norms.who);
+        return;
+    }
     bool found = most_rows(p, fixed < p->layers ? fixed : p->layers, &best);
-    if (!found && !fixed) found = with_recomputation(p, &best);
+    if (!found && !fixed && p->norms.recompute) found = with_recomputation(p, &best);
     if (ct_failed(p->context)) return;
     if (!found) {
         refuse(p, context);
@@ -162,12 +185,13 @@ ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_val
     if (!p.context) return ct_fail(context, CT_ERROR_MEMORY, "out of memory for the memory plan");
     p.recipe = ct_value_move_to(p.context, recipe);
     p.config = ct_value_move_to(p.context, config);
-    if (ct_context_set_device(p.context, CT_META) == CT_OK &&
+    if (ct_methods_adopt(p.context, context) == CT_OK && ct_context_set_device(p.context, CT_META) == CT_OK &&
         ct_recipe_read(p.context, p.recipe, &p.options) == CT_OK)
         p.learner = ct_learner_create(p.context, &p.options, p.config);
     if (p.learner) {
         int64_t layers = ct_model_layers(p.learner->model);
         p.layers = layers > 0 ? layers : 1;
+        p.norms = ct_norm_needs_of(ct_model_root(p.learner->model));
         choose(&p, context, plan);
     }
     if (ct_failed(p.context))

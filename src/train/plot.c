@@ -410,3 +410,12 @@ ct_status ct_plot_write(const ct_plot *plot, const char *path) {
     ct_free(plot->context, layout.points);
     return status;
 }
+
+char *ct_plot_svg(const ct_plot *plot, const char *prefix) {
+    plot_layout layout;
+    if (make_layout(plot, plot->title ? plot->title : "plot", &layout)) return NULL;
+    char *text =
+        ct_plot_svg_text(plot->context, prefix, plot->width, plot->height, plot->title, draw_plot, &layout);
+    ct_free(plot->context, layout.points);
+    return text;
+}

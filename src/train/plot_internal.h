@@ -38,8 +38,11 @@ struct ct_plot_canvas {
     void (*unclip)(ct_plot_canvas *canvas);
 };
 
-/* Both call draw(user, canvas) once, between opening the file and replacing it. */
 typedef void (*ct_plot_draw)(const void *user, ct_plot_canvas *canvas);
+/* The <svg> element alone, with identifiers that begin with `prefix`. A new string. */
+char *ct_plot_svg_text(ct_context *context, const char *prefix, int width, int height, const char *title,
+                       ct_plot_draw draw, const void *user);
+/* Both call draw(user, canvas) once before they replace the file. */
 ct_status ct_plot_write_svg(ct_context *context, const char *path, int width, int height, const char *title,
                             ct_plot_draw draw, const void *user);
 ct_status ct_plot_write_png(ct_context *context, const char *path, int width, int height, ct_plot_draw draw,

@@ -17,7 +17,8 @@ static ct_status fail_at(ct_context *context, const ct_value *recipe, const char
 
 /* Names that Hugging Face gives to what is one method here. */
 static const char *const optimizer_aliases[][2] = {
-    {"adamw_torch", "adamw"}, {"adamw_torch_fused", "adamw"}, {"adamw_hf", "adamw"}};
+    {"adamw_torch", "adamw"}, {"adamw_torch_fused", "adamw"}, {"adamw_hf", "adamw"},
+    {"adamw_8bit", "adamw8bit"}, {"adamw_bnb_8bit", "adamw8bit"}};
 static const char *const schedule_aliases[][2] = {{"constant_with_warmup", "constant"}};
 
 static const char *alias_of(const char *name, const char *const (*aliases)[2], size_t count) {
@@ -78,7 +79,10 @@ static ct_status check_model(ct_context *context, const ct_train_options *option
     if (!scratch) return CT_ERROR_MEMORY;
     static const char *const skip[] = {"model_type", "architectures", "torch_dtype", "dtype", NULL};
     ct_options_default(architecture->options, scratch);
-    ct_status status = ct_options_apply(context, architecture->options, scratch, model, "model", skip);
+    ct_value *whole = ct_architecture_spell_out(context, architecture, model);
+    ct_status status = whole ? ct_options_apply(context, architecture->options, scratch, whole, "model", skip)
+                             : ct_context_status(context);
+    ct_value_free(whole);
     ct_free(context, scratch);
     return status;
 }
@@ -174,6 +178,25 @@ static ct_status check_together(ct_context *context, const ct_value *recipe, con
     return CT_OK;
 }
 
+/* "nap", or the name in {name: nap, every: 2}. */
+static const char *name_of(const ct_value *value) {
+    return ct_value_as_string(ct_value_kind_of(value) == CT_VALUE_MAP ? ct_value_get(value, "name") : value, NULL);
+}
+
+/* Methods that are there, each by itself, may still exclude each other. */
+static ct_status check_composition(ct_context *context, const ct_train_options *options) {
+    enum { MOST = 64 };
+    const ct_method *methods[MOST];
+    size_t count = 0;
+    methods[count++] = ct_method_find(context, "optimizer", ct_recipe_optimizer(options));
+    methods[count++] = ct_method_find(context, "schedule", ct_recipe_schedule(options));
+    const char *norm = name_of(ct_value_get(options->model, "norm"));
+    if (norm) methods[count++] = ct_method_find(context, "norm", norm);
+    for (size_t i = 0; i < ct_value_count(options->optimizer_links) && count < MOST; i++)
+        methods[count++] = ct_method_find(context, "link", name_of(ct_value_at(options->optimizer_links, i)));
+    return ct_methods_compose(context, methods, count);
+}
+
 ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options) {
     if (ct_failed(context)) return ct_context_status(context);
     if (ct_value_kind_of(recipe) != CT_VALUE_MAP)
@@ -183,11 +206,13 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
         check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
-        check_method(context, "optimizer", ct_recipe_optimizer(options), options->optimizer, "optimizer") !=
-            CT_OK)
+        ct_optimizer_check(context, ct_recipe_optimizer(options), options->optimizer, "optimizer") != CT_OK ||
+        ct_optimizer_add_links(context, NULL, options->optimizer_links, "optimizer_links") != CT_OK)
         return ct_context_status(context);
-    return check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
-                        "lr_scheduler_kwargs");
+    if (check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
+                     "lr_scheduler_kwargs") != CT_OK)
+        return ct_context_status(context);
+    return check_composition(context, options);
 }
 
 /* ------------------------------------------------------------------------------------------ comparing */
@@ -206,6 +231,7 @@ static const char *const free_keys[] = {"output_dir",
                                         "gradient_accumulation_steps",
                                         "gradient_checkpointing",
                                         "logging_steps",
+                                        "log_optimizer",
                                         "eval_steps",
                                         "save_steps",
                                         "save_total_limit",

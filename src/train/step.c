@@ -84,8 +84,13 @@ static ct_status update_average(ct_learner *learner, int64_t step) {
     double most = (1 + (double)step) / (10 + (double)step), decay = learner->options->ema_decay;
     if (decay > most) decay = most;
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++) {
+        const ct_parameter *parameter = ct_model_parameter(learner->model, i);
+        if (parameter->buffer) { /* running statistics are averages already */
+            ct_copy_into(learner->average[i], parameter->tensor);
+            continue;
+        }
         ct_scale_into(learner->average[i], decay);
-        ct_add_into(learner->average[i], ct_model_parameter(learner->model, i)->tensor, 1 - decay);
+        ct_add_into(learner->average[i], parameter->tensor, 1 - decay);
     }
     return ct_context_status(learner->context);
 }

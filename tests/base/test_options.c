@@ -219,7 +219,7 @@ static void help(void **state) {
     assert_string_equal(
         text, "  --packing true|false                several texts in a row (default true)\n"
               "  --max_steps INTEGER                 steps to run (default -1; range -1..1e9)\n"
-              "  --learning_rate NUMBER              step size (default 5e-5; range 0..1e6)\n"
+              "  --learning_rate NUMBER              step size (default 5e-5; range 0..1e6; also --lr)\n"
               "  --weight_decay NUMBER               decoupled decay (default 0)\n"
               "  --output TEXT                       folder to write (default \"out\")\n"
               "  --lr_scheduler_type linear|cosine|constant|4|none  shape of the schedule (default cosine)\n"

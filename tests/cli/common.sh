@@ -65,3 +65,19 @@ output_dir: $work/model
 YAML
     "$carat" train "$work/recipe.yaml" --json >"$work/out" 2>"$work/err" || fail "training the model for the test"
 }
+
+# An installed copy of the build below $dest, as `meson install --destdir` leaves it; pkg-config finds it. Ends the test as
+# skipped where that cannot be done.
+install_copy() {
+    [ -n "${CARAT_BUILD:-}" ] && command -v meson >/dev/null && command -v pkg-config >/dev/null ||
+        { echo "SKIPPED: meson, pkg-config or CARAT_BUILD is missing"; exit 77; }
+    dest=$work/dest
+    meson install -C "$CARAT_BUILD" --no-rebuild --quiet --destdir "$dest" >"$work/out" 2>"$work/err" || fail "meson install"
+    local pc
+    pc=$(find "$dest" -name carat.pc)
+    [ -n "$pc" ] || fail "there is no carat.pc in what was installed"
+    export PKG_CONFIG_PATH=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$dest
+    carat=$(find "$dest" -path '*/bin/carat')
+    [ -x "$carat" ] || fail "there is no command in what was installed"
+    library=$(find "$dest" -name 'libcarat.so')
+}

@@ -16,7 +16,7 @@ static const refusal refusals[] = {
     {"optimizer: {beta3: 0.5}", CT_ERROR_ARGUMENT, "optimizer.beta3"},
     {"lr_scheduler_kwargs: {min_ration: 0.5}", CT_ERROR_ARGUMENT,
      "did you mean \"lr_scheduler_kwargs.min_ratio\"?"},
-    {"optim: adamv", CT_ERROR_ARGUMENT, "did you mean \"adamw\"?"},
+    {"optim: adamww", CT_ERROR_ARGUMENT, "did you mean \"adamw\"?"},
     {"lr_scheduler_type: cosin", CT_ERROR_ARGUMENT, "did you mean \"cosine\"?"},
     {"model.model_type: gpt3", CT_ERROR_UNSUPPORTED, "gpt2"},
     {"learning_rate: fast", CT_ERROR_ARGUMENT, "learning_rate: expected"},
