@@ -11,6 +11,18 @@ extern "C" {
 
 typedef struct ct_model ct_model;
 
+/* What touches the residual stream of a transformer: paths of modules ("*" is the number of a block). */
+typedef enum ct_stream_role {
+    CT_STREAM_TABLE,  /* an embedding whose rows are added to the stream */
+    CT_STREAM_WRITER, /* linear or conv1d: its output is added */
+    CT_STREAM_READER  /* linear or conv1d: its input is the stream behind `norm` */
+} ct_stream_role;
+typedef struct ct_stream_part {
+    const char *module;
+    ct_stream_role role;
+    const char *norm; /* of readers */
+} ct_stream_part;
+
 /* How a family is described by config.json and named in files. One `const` value per architecture. */
 typedef struct ct_architecture {
     const char *model_type;  /* "gpt2", "mlp": config.json's model_type */
@@ -27,6 +39,7 @@ typedef struct ct_architecture {
     int64_t (*context_length)(const void *options); /* the most positions; 0: no limit */
     int64_t (*vocabulary)(const void *options);     /* 0: not a language model */
     int64_t (*layers)(const void *options);         /* attention modules, for caches */
+    const ct_stream_part *stream; /* all that touches the stream in an unchanged pre-norm model, ends with {NULL}; or NULL */
 } ct_architecture;
 const ct_architecture *ct_architecture_find(ct_context *context, const char *model_type);
 size_t ct_architecture_count(void);
@@ -77,6 +90,26 @@ ct_status ct_model_cast(ct_model *model, ct_dtype dtype);
 ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input);
 /* The same, logits only for the last position of each row: [batch, 1, vocabulary]. */
 ct_tensor *ct_model_forward_last(ct_model *model, ct_run *run, ct_tensor *ids);
+
+/* --------------------------------------------------------------------------------- the residual stream ----- */
+
+/* Calls visit for every part of the stream, `norm` being NULL but for readers. Refuses, with CT_ERROR_UNSUPPORTED, models
+ * without a description, with norms behind the residual sum, and those where another module could touch the stream. */
+typedef ct_status (*ct_stream_visitor)(void *user, ct_stream_role role, ct_module *module, ct_module *norm);
+ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user);
+
+/* A pre-norm model with LayerNorm, rewritten to RMSNorm or CRMSNorm, which computes the same (Jiang et al.,
+ * arXiv:2305.14858): what writes to the stream is projected so that the stream has mean 0, on which LayerNorm is RMSNorm.
+ * Returns a new model; `source` stays. */
+typedef struct ct_rms_options {
+    bool compress; /* to crmsnorm (padded: the width stays, the last channel is ignored); folds */
+    bool fold;     /* gains and biases of norms go into the layers behind them */
+    bool untie;    /* allows a tied head to become a matrix of its own, without which it cannot be done */
+} ct_rms_options;
+ct_model *ct_model_to_rms(ct_model *source, const ct_rms_options *options);
+/* From now on every writer and table of `model` resolves, in `run`, to itself less the mean over its outputs: training an
+ * RMSNorm model so keeps it equal to training the LayerNorm model. Until ct_run_pop_overlay. */
+ct_status ct_stream_centre(ct_model *model, ct_run *run);
 
 #ifdef __cplusplus
 }

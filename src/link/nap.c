@@ -1,9 +1,10 @@
-/* nap.c - NaP, Normalize-and-Project (Lyle et al.): after each step every weight matrix is put back to the norm it had at
- * the start. In layers that a norm follows the function stays the same and only the effective learning rate is held;
- * together with norms before the nonlinearities the rate that is set is the rate that the network sees.
+/* nap.c - NaP, Normalize-and-Project (Lyle et al.): after each step every weight matrix is put back to the
+ * norm it had at the start. In layers that a norm follows the function stays the same and only the effective
+ * learning rate is held; together with norms before the nonlinearities the rate that is set is the rate that
+ * the network sees.
  *
- * Gains and offsets of norms are projected jointly, (g, b) to its initial norm, or pulled to their initial values. The
- * coefficient of the pull in the paper is not known here. */
+ * Gains and offsets of norms are projected jointly, (g, b) to its initial norm, or pulled to their initial
+ * values. The coefficient of the pull in the paper is not known here. */
 #include "nn/run.h"
 #include "tensor/cpu/kernels.h"
 #include <carat/link.h>
@@ -20,10 +21,12 @@ typedef struct nap_options {
 enum { PROJECT, DECAY, DROP };
 static const char *const norm_modes[] = {"project", "decay", "drop", NULL};
 static const ct_option options[] = {
-    CT_OPTION_VALUE("exclude", nap_options, exclude,
-                    "list of patterns of parameters that are left alone: [\"lm_head.*\"]; * is any run of characters"),
+    CT_OPTION_VALUE(
+        "exclude", nap_options, exclude,
+        "list of patterns of parameters that are left alone: [\"lm_head.*\"]; * is any run of characters"),
     CT_OPTION_CHOICE("norm_params", nap_options, norm_params, "project", norm_modes,
-                     "gains and offsets of norms: project: (gain, offset) to its initial norm; decay: pulled to 1 and 0 by "
+                     "gains and offsets of norms: project: (gain, offset) to its initial norm; decay: pulled "
+                     "to 1 and 0 by "
                      "lambda; drop: the model must have none"),
     CT_OPTION_REAL("lambda", nap_options, lambda, 0.001, 0, 1e3, "strength of the pull, times the rate"),
     CT_OPTION_INT("every", nap_options, every, 1, 1, 1e12, "steps between projections"), CT_OPTION_END};
@@ -38,19 +41,24 @@ static bool is_excluded(const nap_options *o, const char *name) {
     return false;
 }
 
-static bool is_of_norm(ct_role role) { return role == CT_ROLE_GAIN || role == CT_ROLE_OFFSET; }
+static bool is_of_norm(ct_role role) {
+    return role == CT_ROLE_GAIN || role == CT_ROLE_OFFSET;
+}
 
 static bool is_weight(const ct_optimizer_tensor *t) {
-    return t->ndim >= 2 && (t->role == CT_ROLE_MATRIX || t->role == CT_ROLE_OUTPUT || t->role == CT_ROLE_EMBEDDING);
+    return t->ndim >= 2 &&
+           (t->role == CT_ROLE_MATRIX || t->role == CT_ROLE_OUTPUT || t->role == CT_ROLE_EMBEDDING);
 }
 
 static ct_status nap_check(ct_context *context, const void *given) {
     const nap_options *o = given;
     if (o->exclude && ct_value_kind_of(o->exclude) != CT_VALUE_LIST)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "nap.exclude: expected a list of patterns such as [\"lm_head.*\"]");
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "nap.exclude: expected a list of patterns such as [\"lm_head.*\"]");
     for (size_t i = 0; i < ct_value_count(o->exclude); i++)
         if (ct_value_kind_of(ct_value_at(o->exclude, i)) != CT_VALUE_STRING)
-            return ct_fail(context, CT_ERROR_ARGUMENT, "nap.exclude.%zu: expected a pattern such as \"lm_head.*\"", i);
+            return ct_fail(context, CT_ERROR_ARGUMENT,
+                           "nap.exclude.%zu: expected a pattern such as \"lm_head.*\"", i);
     return CT_OK;
 }
 
@@ -59,15 +67,17 @@ static ct_status nap_accept(ct_context *context, const void *given, const ct_opt
     if (is_excluded(o, t->name)) return CT_OK;
     if (t->role == CT_ROLE_ADAPTER)
         return ct_fail(context, CT_ERROR_UNSUPPORTED,
-                       "nap: \"%s\" is a low-rank or quantized parameter, whose norm is not that of the weight it makes; "
+                       "nap: \"%s\" is a low-rank or quantized parameter, whose norm is not that of the "
+                       "weight it makes; "
                        "exclude it or train the weight itself",
                        t->name);
     if (o->norm_params == DROP && is_of_norm(t->role))
-        return ct_fail(context, CT_ERROR_UNSUPPORTED,
-                       "nap.norm_params: drop asks for norms without gain and offset, but the model has \"%s\": which "
-                       "parameters there are is decided when a model is built. Build it without them, or choose project "
-                       "or decay",
-                       t->name);
+        return ct_fail(
+            context, CT_ERROR_UNSUPPORTED,
+            "nap.norm_params: drop asks for norms without gain and offset, but the model has \"%s\": which "
+            "parameters there are is decided when a model is built. Build it without them, or choose project "
+            "or decay",
+            t->name);
     return CT_OK;
 }
 
@@ -85,7 +95,8 @@ static double frozen_squares(const ct_link_parameter *p) {
 }
 
 static void scale(const ct_link_parameter *p, float factor) {
-    if (!p->mask) ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, p->tensor.count, p->weight, p->weight, factor, 0);
+    if (!p->mask)
+        ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, p->tensor.count, p->weight, p->weight, factor, 0);
     for (int64_t i = 0; p->mask && i < p->tensor.count; i++)
         if (p->mask[i]) p->weight[i] *= factor;
 }
@@ -93,7 +104,8 @@ static void scale(const ct_link_parameter *p, float factor) {
 /* The other vector of the same norm layer: its offset for a gain. */
 static ct_link_parameter *offset_of(ct_link_parameter *all, int64_t count, const ct_link_parameter *gain) {
     for (int64_t i = 0; i < count && gain->tensor.module; i++)
-        if (all[i].tensor.role == CT_ROLE_OFFSET && all[i].tensor.module == gain->tensor.module) return &all[i];
+        if (all[i].tensor.role == CT_ROLE_OFFSET && all[i].tensor.module == gain->tensor.module)
+            return &all[i];
     return NULL;
 }
 
@@ -110,9 +122,10 @@ static ct_status nap_begin(ct_context *context, const void *given, ct_link_param
         double norm = sqrt(squares(p) + (offset ? squares(offset) : 0));
         *p->state[0] = (float)norm;
         if (norm == 0)
-            ct_log_message(context, CT_LOG_WARNING,
-                           "nap: \"%s\" is all zero at the start; it would stay so and is therefore not projected",
-                           p->tensor.name);
+            ct_log_message(
+                context, CT_LOG_WARNING,
+                "nap: \"%s\" is all zero at the start; it would stay so and is therefore not projected",
+                p->tensor.name);
         decays |= norm > 0 && p->weight_decay > 0;
     }
     if (decays)
@@ -169,12 +182,23 @@ static ct_status nap_after(ct_context *context, const void *given, int64_t step,
 
 static const char *const statistics[] = {"norm_ratio", NULL};
 
-const ct_link_method ct_link_nap = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_link_method), .name = "nap", .title = "Normalize-and-Project",
-               .paper = {"arXiv:2407.01800", "Lyle et al., NeurIPS 2024"},
-               .summary = "After each step weights are put back to their initial norms, so that the effective learning rate "
-                          "does not decay as weights grow. For continual learning, reinforcement learning, very long runs.",
-               .options = options, .options_size = sizeof(nap_options), .task = "train, continual",
-               .uses = CT_HOOK_PROJECTION},
-    .state = state, .check = nap_check, .accept = nap_accept, .begin = nap_begin, .after = nap_after,
-    .statistics = statistics};
+const ct_link_method ct_link_nap = {.method = {.abi = CT_METHOD_ABI,
+                                               .size = sizeof(ct_link_method),
+                                               .name = "nap",
+                                               .title = "Normalize-and-Project",
+                                               .paper = {"arXiv:2407.01800", "Lyle et al., NeurIPS 2024"},
+                                               .summary =
+                                                   "After each step weights are put back to their initial "
+                                                   "norms, so that the effective learning rate "
+                                                   "does not decay as weights grow. For continual learning, "
+                                                   "reinforcement learning, very long runs.",
+                                               .options = options,
+                                               .options_size = sizeof(nap_options),
+                                               .task = "train, continual",
+                                               .uses = CT_HOOK_PROJECTION},
+                                    .state = state,
+                                    .check = nap_check,
+                                    .accept = nap_accept,
+                                    .begin = nap_begin,
+                                    .after = nap_after,
+                                    .statistics = statistics};

@@ -18,7 +18,7 @@ typedef struct gpt2_options {
     int64_t vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, bos_token_id, eos_token_id;
     int activation_function;
     double resid_pdrop, embd_pdrop, attn_pdrop, layer_norm_epsilon, initializer_range;
-    bool tie_word_embeddings, scale_attn_weights;
+    bool tie_word_embeddings, scale_attn_weights, lm_head_bias;
     const ct_value *norm;
 } gpt2_options;
 
@@ -41,6 +41,8 @@ static const ct_option gpt2_table[] = {
     CT_OPTION_BOOL("tie_word_embeddings", gpt2_options, tie_word_embeddings, true, "the head shares wte"),
     CT_OPTION_BOOL("scale_attn_weights", gpt2_options, scale_attn_weights, true,
                    "scores by 1/sqrt(channels)"),
+    CT_OPTION_BOOL("lm_head_bias", gpt2_options, lm_head_bias, false,
+                   "the head has a bias (a norm's, folded into it; no file of others has it)"),
     CT_OPTION_VALUE(
         "norm", gpt2_options, norm,
         "a norm's name, or {name, place: pre|post|mix|peri|deepnorm, alpha, peri, and its options}"),
@@ -317,7 +319,7 @@ static void add_embedding(ct_module *root, const char *name, int64_t rows, const
 static void add_head(ct_module *root, const gpt2_options *o) {
     ct_context *context = root->context;
     ct_value *head = linear_options(context, o->n_embd, o->vocab_size, o->initializer_range);
-    if (head) ct_value_set(head, "bias", ct_value_bool(context, false));
+    if (head) ct_value_set(head, "bias", ct_value_bool(context, o->lm_head_bias));
     if (head && o->tie_word_embeddings) ct_value_set(head, "tied_to", ct_value_string(context, "wte.weight"));
     ct_module_child_of_kind(root, "lm_head", "linear", head);
 }
@@ -380,6 +382,15 @@ static int64_t layers(const void *options) {
     return ((const gpt2_options *)options)->n_layer;
 }
 
+static const ct_stream_part stream[] = {{"wte", CT_STREAM_TABLE, NULL},
+                                        {"wpe", CT_STREAM_TABLE, NULL},
+                                        {"h.*.attn.c_attn", CT_STREAM_READER, "h.*.ln_1"},
+                                        {"h.*.attn.c_proj", CT_STREAM_WRITER, NULL},
+                                        {"h.*.mlp.c_fc", CT_STREAM_READER, "h.*.ln_2"},
+                                        {"h.*.mlp.c_proj", CT_STREAM_WRITER, NULL},
+                                        {"lm_head", CT_STREAM_READER, "ln_f"},
+                                        {NULL, CT_STREAM_TABLE, NULL}};
+
 const ct_architecture ct_architecture_gpt2 = {.model_type = "gpt2",
                                               .class_name = "GPT2LMHeadModel",
                                               .summary = "GPT-2",
@@ -391,4 +402,5 @@ const ct_architecture ct_architecture_gpt2 = {.model_type = "gpt2",
                                               .is_buffer = is_buffer,
                                               .context_length = context_length,
                                               .vocabulary = vocabulary,
-                                              .layers = layers};
+                                              .layers = layers,
+                                              .stream = stream};

@@ -1,5 +1,5 @@
-/* adafactor.c - Adafactor (Shazeer & Stern, algorithms 4 and 5, without momentum): the second moment of a matrix is kept
- * as its row and column means. Defaults and form as in torch.optim.Adafactor.
+/* adafactor.c - Adafactor (Shazeer & Stern, algorithms 4 and 5, without momentum): the second moment of a
+ * matrix is kept as its row and column means. Defaults and form as in torch.optim.Adafactor.
  *
  * A parameter with more than two axes is a batch of matrices over its last two. */
 #include "tensor/cpu/kernels.h"
@@ -14,11 +14,15 @@ typedef struct adafactor_options {
 } adafactor_options;
 
 static const ct_option options[] = {
-    CT_OPTION_REAL("beta2_decay", adafactor_options, beta2_decay, -0.8, -10, 0, "1 - beta2 is step to this power"),
-    CT_OPTION_REAL("epsilon1", adafactor_options, epsilon1, FLT_EPSILON, 0, 1, "least root mean of the second moment"),
+    CT_OPTION_REAL("beta2_decay", adafactor_options, beta2_decay, -0.8, -10, 0,
+                   "1 - beta2 is step to this power"),
+    CT_OPTION_REAL("epsilon1", adafactor_options, epsilon1, FLT_EPSILON, 0, 1,
+                   "least root mean of the second moment"),
     CT_OPTION_REAL("epsilon2", adafactor_options, epsilon2, 1e-3, 0, 1, "least scale of a parameter"),
-    CT_OPTION_REAL("clipping", adafactor_options, clipping, 1, 1e-6, 1e6, "root mean square an update is clipped to"),
-    CT_OPTION_BOOL("relative_step", adafactor_options, relative_step, true, "the rate is at most 1 / sqrt(step)"),
+    CT_OPTION_REAL("clipping", adafactor_options, clipping, 1, 1e-6, 1e6,
+                   "root mean square an update is clipped to"),
+    CT_OPTION_BOOL("relative_step", adafactor_options, relative_step, true,
+                   "the rate is at most 1 / sqrt(step)"),
     CT_OPTION_BOOL("scale_parameter", adafactor_options, scale_parameter, true,
                    "steps are relative to the root mean square of the weight"),
     CT_OPTION_END};
@@ -56,7 +60,8 @@ static double root_mean_square(ct_context *context, const float *values, int64_t
     double total = 0, *partial = ct_alloc(context, (size_t)pieces * sizeof(double), CT_MEMORY_WORKSPACE);
     if (!partial) return NAN;
     ct_parallel_for(context, pieces, sum_piece, &(sums){values, count, partial});
-    for (int64_t p = 0; p < pieces; p++) total += partial[p];
+    for (int64_t p = 0; p < pieces; p++)
+        total += partial[p];
     ct_free(context, partial);
     return sqrt(total / (double)count);
 }
@@ -67,7 +72,7 @@ typedef struct matrix {
     const float *g;
     float *update, *row, *column;
     int64_t rows, columns;
-    float rest; /* 1 - beta2 */
+    float rest;  /* 1 - beta2 */
     double mean; /* of the row means, at least epsilon1 */
     float least; /* of the second moment: epsilon1^2 */
 } matrix;
@@ -76,7 +81,8 @@ typedef struct matrix {
 static void row_task(void *user, int64_t r, int worker) {
     (void)worker;
     const matrix *m = user;
-    double squares = ct_cpu_kernels()->f32.reduce(CT_REDUCE_SUM_SQUARES, m->columns, m->g + r * m->columns, 0);
+    double squares =
+        ct_cpu_kernels()->f32.reduce(CT_REDUCE_SUM_SQUARES, m->columns, m->g + r * m->columns, 0);
     m->row[r] += m->rest * ((float)(squares / (double)m->columns) - m->row[r]);
 }
 
@@ -159,9 +165,18 @@ static void adafactor_direction(const ct_optimizer_range *r) {
 }
 
 const ct_optimizer_method ct_optimizer_adafactor = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "adafactor", .title = "Adafactor",
+    .method = {.abi = CT_METHOD_ABI,
+               .size = sizeof(ct_optimizer_method),
+               .name = "adafactor",
+               .title = "Adafactor",
                .paper = {"arXiv:1804.04235", "Shazeer & Stern, ICML 2018"},
-               .summary = "The second moment of a matrix kept as row and column means, and no first moment. For models whose "
+               .summary = "The second moment of a matrix kept as row and column means, and no first moment. "
+                          "For models whose "
                           "optimizer state would not fit.",
-               .options = options, .options_size = sizeof(adafactor_options), .uses = CT_HOOK_WHOLE_TENSOR},
-    .state = state, .scope = CT_WHOLE_TENSOR, .keeps = adafactor_keeps, .direction = adafactor_direction};
+               .options = options,
+               .options_size = sizeof(adafactor_options),
+               .uses = CT_HOOK_WHOLE_TENSOR},
+    .state = state,
+    .scope = CT_WHOLE_TENSOR,
+    .keeps = adafactor_keeps,
+    .direction = adafactor_direction};

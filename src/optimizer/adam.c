@@ -1,5 +1,5 @@
-/* adam.c - Adam (Kingma & Ba, algorithm 1) with L2 decay through the gradient, and its AMSGrad variant (Reddi et al.,
- * arXiv:1904.09237), in the form torch.optim.Adam has. */
+/* adam.c - Adam (Kingma & Ba, algorithm 1) with L2 decay through the gradient, and its AMSGrad variant (Reddi
+ * et al., arXiv:1904.09237), in the form torch.optim.Adam has. */
 #include "optimizer/moments.h"
 #include <math.h>
 
@@ -25,7 +25,9 @@ static bool adam_keeps(const void *given, const ct_optimizer_tensor *tensor, int
     return index < 2 || ((const adam_options *)given)->amsgrad;
 }
 
-static ct_moments moments(const adam_options *o) { return (ct_moments){o->beta1, o->beta2, o->epsilon, false}; }
+static ct_moments moments(const adam_options *o) {
+    return (ct_moments){o->beta1, o->beta2, o->epsilon, false};
+}
 
 /* update = m^ / (sqrt(max v) / sqrt(1 - beta2^t) + epsilon). */
 CT_ELEMENT_LOOPS static void amsgrad(const ct_optimizer_range *r, const adam_options *o) {
@@ -62,10 +64,20 @@ static void adam_fused(const ct_optimizer_range *r) {
 }
 
 const ct_optimizer_method ct_optimizer_adam = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "adam", .title = "Adam",
+    .method = {.abi = CT_METHOD_ABI,
+               .size = sizeof(ct_optimizer_method),
+               .name = "adam",
+               .title = "Adam",
                .paper = {"arXiv:1412.6980", "Kingma & Ba, ICLR 2015"},
-               .summary = "Steps of the first moment of the gradient over the root of the second. Weight decay is added to "
+               .summary = "Steps of the first moment of the gradient over the root of the second. Weight "
+                          "decay is added to "
                           "the gradient; use adamw for decay of the weights.",
-               .options = options, .options_size = sizeof(adam_options)},
-    .state = state, .scope = CT_ELEMENTWISE, .decay = CT_DECAY_COUPLED, .keeps = adam_keeps, .decide = adam_decide,
-    .direction = adam_direction, .fused = adam_fused};
+               .options = options,
+               .options_size = sizeof(adam_options)},
+    .state = state,
+    .scope = CT_ELEMENTWISE,
+    .decay = CT_DECAY_COUPLED,
+    .keeps = adam_keeps,
+    .decide = adam_decide,
+    .direction = adam_direction,
+    .fused = adam_fused};

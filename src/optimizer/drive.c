@@ -1,11 +1,15 @@
-/* drive.c - cuts a parameter into ranges by its shape and runs a function over them: tiles of elements, tiles of whole
- * rows, rows of transposed weights (put together in scratch and taken apart again), or the whole. */
+/* drive.c - cuts a parameter into ranges by its shape and runs a function over them: tiles of elements, tiles
+ * of whole rows, rows of transposed weights (put together in scratch and taken apart again), or the whole. */
 #include "optimizer/drive.h"
 #include "tensor/cpu/kernels.h"
 
-enum { PACKED_ROWS = 32 }; /* of a transposed weight at once: two lines of the cache from each of its columns */
+enum {
+    PACKED_ROWS = 32
+}; /* of a transposed weight at once: two lines of the cache from each of its columns */
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
 void ct_drive_plan(ct_drive *d) {
     const ct_optimizer_tensor *t = d->tensor;
@@ -14,7 +18,8 @@ void ct_drive_plan(ct_drive *d) {
     if (d->scope == CT_ELEMENTWISE) {
         d->tile = d->most;
         d->chunk = CT_OPTIMIZER_CHUNK;
-        for (int p = 0; p < d->plane_count; p++) buffers += d->planes[p].narrow != NULL;
+        for (int p = 0; p < d->plane_count; p++)
+            buffers += d->planes[p].narrow != NULL;
     } else if (d->scope == CT_ROW_RANGES) {
         int64_t columns = t->columns > 0 ? t->columns : 1, fit = CT_OPTIMIZER_TILE / columns;
         d->tile = d->packed ? PACKED_ROWS : fit > 1 ? fit : 1;
@@ -48,8 +53,8 @@ static void load(const ct_drive *d, ct_tile *tile, float **scratch) {
             ct_stored_read(plane->narrow, plane->decl, tile->offset, tile->count, tile->plane[p]);
         } else if (plane->values && d->packed) {
             tile->plane[p] = take(scratch, tile->count);
-            ct_cpu_kernels()->transpose(sizeof(float), t->columns, tile->rows, plane->values + tile->row, t->rows,
-                                        tile->plane[p], t->columns);
+            ct_cpu_kernels()->transpose(sizeof(float), t->columns, tile->rows, plane->values + tile->row,
+                                        t->rows, tile->plane[p], t->columns);
         }
     }
 }
@@ -71,13 +76,15 @@ static void task(void *user, int64_t index, int worker) {
     ct_drive *d = user;
     const ct_optimizer_tensor *t = d->tensor;
     bool by_rows = d->scope == CT_ROW_RANGES;
-    int64_t size = by_rows ? t->rows : t->count, first = index * d->chunk, end = smaller(first + d->chunk, size);
+    int64_t size = by_rows ? t->rows : t->count, first = index * d->chunk,
+            end = smaller(first + d->chunk, size);
     for (int64_t at = first; at < end; at += d->tile) {
         float *scratch = d->scratch ? ct_scratch(d->context, worker) : NULL;
         int64_t n = smaller(d->tile, end - at);
         ct_tile tile = {.offset = at, .count = n, .rows = t->rows, .task = index};
         if (by_rows)
-            tile = (ct_tile){.offset = at * t->columns, .count = n * t->columns, .row = at, .rows = n, .task = index};
+            tile = (ct_tile){
+                .offset = at * t->columns, .count = n * t->columns, .row = at, .rows = n, .task = index};
         tile.gradient = d->whole_gradient;
         tile.update = d->whole_update;
         if (d->buffers && d->scope != CT_WHOLE_TENSOR) {
@@ -92,7 +99,8 @@ static void task(void *user, int64_t index, int worker) {
 
 ct_status ct_drive_run(ct_drive *d, ct_tile_work work) {
     d->work = work;
-    if (d->scratch && ct_scratch_reserve(d->context, d->scratch) != CT_OK) return ct_context_status(d->context);
+    if (d->scratch && ct_scratch_reserve(d->context, d->scratch) != CT_OK)
+        return ct_context_status(d->context);
     if (d->scope != CT_WHOLE_TENSOR)
         ct_parallel_for(d->context, d->tasks, task, d);
     else if (d->tasks) /* on this thread, so that the method can run loops of its own */

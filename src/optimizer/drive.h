@@ -7,7 +7,8 @@
 enum { CT_MAX_PLANES = 3 + (1 + CT_MAX_LINKS) * CT_MAX_STATES };
 enum { CT_PLANE_WEIGHT, CT_PLANE_RAW, CT_PLANE_GRADIENT, CT_PLANES_FIXED };
 
-/* An array with an element for each of the parameter: f32 values, or a narrow state that is expanded tile by tile. */
+/* An array with an element for each of the parameter: f32 values, or a narrow state that is expanded tile by
+ * tile. */
 typedef struct ct_plane {
     float *values;
     const ct_stored *narrow;
@@ -30,8 +31,8 @@ struct ct_drive {
     ct_optimizer_scope scope;
     ct_plane planes[CT_MAX_PLANES];
     int plane_count;
-    int64_t most;  /* elements a tile in scope CT_ELEMENTWISE */
-    bool buffers;  /* tiles need `gradient` and `update` */
+    int64_t most;                         /* elements a tile in scope CT_ELEMENTWISE */
+    bool buffers;                         /* tiles need `gradient` and `update` */
     float *whole_gradient, *whole_update; /* those of CT_WHOLE_TENSOR */
     /* Set by ct_drive_plan: elements a tile and a task (rows for CT_ROW_RANGES), tasks. */
     int64_t tile, chunk, tasks;

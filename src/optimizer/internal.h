@@ -35,10 +35,10 @@ typedef struct ct_entry {
     ct_parameter_group group;
     double rate_scale, decay_scale; /* ct_optimizer_scale */
     ct_optimizer_tensor tensor;
-    ct_tensor *steps;                 /* held, i64 []: steps that this parameter took part in */
-    ct_tensor *mask;                  /* held, or NULL */
+    ct_tensor *steps;                  /* held, i64 []: steps that this parameter took part in */
+    ct_tensor *mask;                   /* held, or NULL */
     ct_stored (*state)[CT_MAX_STATES]; /* [member][state] */
-    double *statistics;               /* of the last step; NULL unless recorded */
+    double *statistics;                /* of the last step; NULL unless recorded */
 } ct_entry;
 
 struct ct_optimizer {
@@ -55,26 +55,29 @@ struct ct_optimizer {
 /* role.c: name, shape, role and the view as a matrix. */
 void ct_optimizer_describe(const ct_parameter *parameter, ct_role role, ct_optimizer_tensor *tensor);
 
-/* member.c: finds the method and reads its options. `shared` is the table of further keys of the map, or NULL. */
+/* member.c: finds the method and reads its options. `shared` is the table of further keys of the map, or
+ * NULL. */
 ct_status ct_member_make(ct_context *context, ct_member *member, const char *kind, const char *name,
                          const ct_value *options, const ct_option *shared, const char *path);
 void ct_member_free(ct_context *context, ct_member *member);
 
-/* stored.c: one of the ways to store a state, and elements [offset, offset + count) of it as f32. Offsets are multiples
- * of CT_STATE_BLOCK for narrow states. */
+/* stored.c: one of the ways to store a state, and elements [offset, offset + count) of it as f32. Offsets are
+ * multiples of CT_STATE_BLOCK for narrow states. */
 enum { CT_STATE_BLOCK = 256 };
-ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_decl *decl, const ct_tensor *weight,
-                         int64_t bits);
+ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_decl *decl,
+                         const ct_tensor *weight, int64_t bits);
 void ct_stored_drop(ct_stored *stored);
 bool ct_stored_narrow(const ct_stored *stored);
-void ct_stored_read(const ct_stored *stored, const ct_state_decl *decl, int64_t offset, int64_t count, float *values);
+void ct_stored_read(const ct_stored *stored, const ct_state_decl *decl, int64_t offset, int64_t count,
+                    float *values);
 void ct_stored_write(const ct_stored *stored, const ct_state_decl *decl, int64_t offset, int64_t count,
                      const float *values);
 /* The f32 values themselves; NULL if narrow, not kept, or on meta. */
 float *ct_stored_values(const ct_stored *stored);
 
 /* step.c */
-ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *entry, double learning_rate, double gradient_scale);
+ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *entry, double learning_rate,
+                        double gradient_scale);
 int64_t ct_entry_steps(const ct_entry *entry);
 /* links.c: `begin` of all links for parameters that have not made a step, `after` for all. */
 ct_status ct_links_begin(ct_optimizer *optimizer);

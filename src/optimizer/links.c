@@ -7,7 +7,8 @@
 
 static ct_status compose(ct_optimizer *optimizer) {
     const ct_method *methods[1 + CT_MAX_LINKS];
-    for (int m = 0; m < optimizer->member_count; m++) methods[m] = optimizer->members[m].method;
+    for (int m = 0; m < optimizer->member_count; m++)
+        methods[m] = optimizer->members[m].method;
     return ct_methods_compose(optimizer->context, methods, (size_t)optimizer->member_count);
 }
 
@@ -21,8 +22,10 @@ static ct_status add(ct_optimizer *optimizer, const char *link, const ct_value *
     for (int m = 1; m < optimizer->member_count; m++)
         if (strcmp(optimizer->members[m].method->name, link) == 0)
             return ct_fail(context, CT_ERROR_ARGUMENT, "%s: \"%s\" is in the list twice", path, link);
-    ct_member *member = &optimizer->members[optimizer->member_count++]; /* freed with the optimizer, also on failure */
-    if (ct_member_make(context, member, "link", link, options, NULL, path) != CT_OK) return ct_context_status(context);
+    ct_member *member =
+        &optimizer->members[optimizer->member_count++]; /* freed with the optimizer, also on failure */
+    if (ct_member_make(context, member, "link", link, options, NULL, path) != CT_OK)
+        return ct_context_status(context);
     member->first_statistic = optimizer->statistic_count;
     optimizer->statistic_count += member->statistic_count;
     return compose(optimizer);
@@ -32,11 +35,13 @@ ct_status ct_optimizer_add_link(ct_optimizer *optimizer, const char *link, const
     return add(optimizer, link, options, link);
 }
 
-static ct_status add_listed(ct_context *context, ct_optimizer *optimizer, const ct_value *item, const char *path) {
+static ct_status add_listed(ct_context *context, ct_optimizer *optimizer, const ct_value *item,
+                            const char *path) {
     bool map = ct_value_kind_of(item) == CT_VALUE_MAP;
     const char *name = ct_value_as_string(map ? ct_value_get(item, "name") : item, NULL);
     if (!name)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected the name of a link, or {name: ..., its options}", path);
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "%s: expected the name of a link, or {name: ..., its options}", path);
     ct_value *options = map ? ct_value_copy(item) : NULL;
     if (map && !options) return CT_ERROR_MEMORY;
     if (map) ct_value_remove(options, "name");
@@ -51,7 +56,8 @@ static ct_status add_listed(ct_context *context, ct_optimizer *optimizer, const 
     return ct_context_status(context);
 }
 
-ct_status ct_optimizer_add_links(ct_context *context, ct_optimizer *optimizer, const ct_value *list, const char *path) {
+ct_status ct_optimizer_add_links(ct_context *context, ct_optimizer *optimizer, const ct_value *list,
+                                 const char *path) {
     if (list && ct_value_kind_of(list) != CT_VALUE_NULL && ct_value_kind_of(list) != CT_VALUE_LIST)
         return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected a list of links", path);
     for (size_t i = 0; i < ct_value_count(list); i++) {
@@ -64,8 +70,8 @@ ct_status ct_optimizer_add_links(ct_context *context, ct_optimizer *optimizer, c
 
 /* ----------------------------------------------------------------------------------- between steps */
 
-static void describe(const ct_optimizer *optimizer, const ct_entry *e, int m, bool started, double learning_rate,
-                     ct_link_parameter *p) {
+static void describe(const ct_optimizer *optimizer, const ct_entry *e, int m, bool started,
+                     double learning_rate, ct_link_parameter *p) {
     *p = (ct_link_parameter){.tensor = e->tensor,
                              .stepped = started && ct_entry_takes_part(e),
                              .step = ct_entry_steps(e),
@@ -73,7 +79,8 @@ static void describe(const ct_optimizer *optimizer, const ct_entry *e, int m, bo
                              .weight_decay = ct_entry_decay(e),
                              .weight = ct_data_mutable(e->parameter->tensor),
                              .mask = e->mask ? ct_data(e->mask) : NULL};
-    for (int s = 0; s < optimizer->members[m].states; s++) p->state[s] = ct_stored_values(&e->state[m][s]);
+    for (int s = 0; s < optimizer->members[m].states; s++)
+        p->state[s] = ct_stored_values(&e->state[m][s]);
     if (started && optimizer->record && e->statistics)
         p->statistics = e->statistics + optimizer->members[m].first_statistic;
 }

@@ -6,7 +6,8 @@ typedef struct lion_options {
 } lion_options;
 
 static const ct_option options[] = {
-    CT_OPTION_REAL("beta1", lion_options, beta1, 0.9, 0, 0.999999, "share of momentum in the sign that is taken"),
+    CT_OPTION_REAL("beta1", lion_options, beta1, 0.9, 0, 0.999999,
+                   "share of momentum in the sign that is taken"),
     CT_OPTION_REAL("beta2", lion_options, beta2, 0.99, 0, 0.9999999, "decay of the momentum"), CT_OPTION_END};
 
 static const ct_state_decl state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
@@ -27,9 +28,17 @@ CT_ELEMENT_LOOPS static void lion_direction(const ct_optimizer_range *r) {
 }
 
 const ct_optimizer_method ct_optimizer_lion = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "lion", .title = "Lion",
-               .paper = {"arXiv:2302.06675", "Chen et al., NeurIPS 2023"},
-               .summary = "Steps of one size, the sign of an interpolation between momentum and gradient. Half of Adam's "
-                          "state; takes rates 3 to 10 times smaller than AdamW and as much more decay.",
-               .options = options, .options_size = sizeof(lion_options)},
-    .state = state, .scope = CT_ELEMENTWISE, .direction = lion_direction};
+    .method =
+        {.abi = CT_METHOD_ABI,
+         .size = sizeof(ct_optimizer_method),
+         .name = "lion",
+         .title = "Lion",
+         .paper = {"arXiv:2302.06675", "Chen et al., NeurIPS 2023"},
+         .summary =
+             "Steps of one size, the sign of an interpolation between momentum and gradient. Half of Adam's "
+             "state; takes rates 3 to 10 times smaller than AdamW and as much more decay.",
+         .options = options,
+         .options_size = sizeof(lion_options)},
+    .state = state,
+    .scope = CT_ELEMENTWISE,
+    .direction = lion_direction};

@@ -1,4 +1,5 @@
-/* member.c - the methods that an optimizer is made of: found by name, their options read beside those that all share. */
+/* member.c - the methods that an optimizer is made of: found by name, their options read beside those that
+ * all share. */
 #include "optimizer/internal.h"
 #include <string.h>
 
@@ -9,14 +10,16 @@ static ct_status read_part(ct_context *context, const ct_option *table, const ct
                            const ct_value *map, const char *path) {
     const char *skip[65];
     size_t count = 0;
-    for (; other && other[count].type != CT_TYPE_END && count < 64; count++) skip[count] = other[count].name;
+    for (; other && other[count].type != CT_TYPE_END && count < 64; count++)
+        skip[count] = other[count].name;
     skip[count] = NULL;
     return ct_options_apply(context, table, target, map, path, skip);
 }
 
 static const ct_option none[] = {CT_OPTION_END};
 
-static ct_status read_options(ct_context *context, ct_member *member, const ct_option *shared, const char *path) {
+static ct_status read_options(ct_context *context, ct_member *member, const ct_option *shared,
+                              const char *path) {
     const ct_method *method = member->method;
     const ct_option *table = method->options ? method->options : none;
     member->options = ct_alloc_zero(context, method->options_size + 1, CT_MEMORY_OTHER);
@@ -24,7 +27,8 @@ static ct_status read_options(ct_context *context, ct_member *member, const ct_o
     ct_options_default(table, member->options);
     if (read_part(context, table, shared, member->options, member->value, path) != CT_OK)
         return ct_context_status(context);
-    ct_status (*check)(ct_context *, const void *) = member->link ? member->link->check : member->optimizer->check;
+    ct_status (*check)(ct_context *, const void *) =
+        member->link ? member->link->check : member->optimizer->check;
     return check ? check(context, member->options) : CT_OK;
 }
 
@@ -33,7 +37,8 @@ ct_status ct_member_make(ct_context *context, ct_member *member, const char *kin
     *member = (ct_member){.method = ct_failed(context) ? NULL : ct_method_find(context, kind, name)};
     if (!member->method) return ct_context_status(context);
     if (options && ct_value_kind_of(options) != CT_VALUE_MAP)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected a map of the options of %s \"%s\"", path, kind, name);
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected a map of the options of %s \"%s\"", path,
+                       kind, name);
     const void *whole = member->method;
     if (strcmp(kind, "link") == 0) {
         member->link = whole;
@@ -47,8 +52,10 @@ ct_status ct_member_make(ct_context *context, ct_member *member, const char *kin
         member->statistics = member->optimizer->statistics;
     }
     if (!member->state) member->state = no_state;
-    while (member->states < CT_MAX_STATES && member->state[member->states].name) member->states++;
-    while (member->statistics && member->statistics[member->statistic_count]) member->statistic_count++;
+    while (member->states < CT_MAX_STATES && member->state[member->states].name)
+        member->states++;
+    while (member->statistics && member->statistics[member->statistic_count])
+        member->statistic_count++;
     member->value = options ? ct_value_copy(options) : ct_value_map(context);
     return read_options(context, member, shared, path);
 }

@@ -22,7 +22,8 @@ static float second_correction(const ct_optimizer_range *r, const ct_moments *wi
 }
 
 CT_ELEMENT_LOOPS void ct_moments_quotient(const ct_optimizer_range *r, const ct_moments *with) {
-    float first = first_correction(r, with), second = second_correction(r, with), epsilon = (float)with->epsilon;
+    float first = first_correction(r, with), second = second_correction(r, with),
+          epsilon = (float)with->epsilon;
     float ahead = with->nesterov ? first * (float)with->beta1 : first;
     float now = with->nesterov ? first * (float)(1 - with->beta1) : 0;
     const float *restrict m = r->state[0], *restrict v = r->state[1], *restrict gradient = r->gradient;
@@ -31,7 +32,8 @@ CT_ELEMENT_LOOPS void ct_moments_quotient(const ct_optimizer_range *r, const ct_
         for (int64_t i = 0; i < r->count; i++)
             update[i] = (ahead * m[i] + now * gradient[i]) / (sqrtf(v[i]) * second + epsilon);
     else
-        for (int64_t i = 0; i < r->count; i++) update[i] = first * m[i] / (sqrtf(v[i]) * second + epsilon);
+        for (int64_t i = 0; i < r->count; i++)
+            update[i] = first * m[i] / (sqrtf(v[i]) * second + epsilon);
 }
 
 CT_ELEMENT_LOOPS void ct_moments_direction(const ct_optimizer_range *r, const ct_moments *with) {
@@ -41,7 +43,8 @@ CT_ELEMENT_LOOPS void ct_moments_direction(const ct_optimizer_range *r, const ct
         return;
     }
     float rest1 = (float)(1 - with->beta1), beta2 = (float)with->beta2, rest2 = (float)(1 - with->beta2);
-    float first = first_correction(r, with), second = second_correction(r, with), epsilon = (float)with->epsilon;
+    float first = first_correction(r, with), second = second_correction(r, with),
+          epsilon = (float)with->epsilon;
     float *restrict m = r->state[0], *restrict v = r->state[1], *restrict update = r->update;
     const float *restrict gradient = r->gradient;
     for (int64_t i = 0; i < r->count; i++) {

@@ -13,8 +13,8 @@ typedef struct ct_moments {
 /* State 0 is the first moment, state 1 the second:
  *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2. */
 void ct_moments_advance(const ct_optimizer_range *range, const ct_moments *with);
-/* update = m^ / (sqrt(v^) + epsilon), with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t); with nesterov m^ is
- * (beta1 m + (1 - beta1) g) / (1 - beta1^t). */
+/* update = m^ / (sqrt(v^) + epsilon), with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t); with nesterov m^
+ * is (beta1 m + (1 - beta1) g) / (1 - beta1^t). */
 void ct_moments_quotient(const ct_optimizer_range *range, const ct_moments *with);
 /* Both in one pass. */
 void ct_moments_direction(const ct_optimizer_range *range, const ct_moments *with);

@@ -1,5 +1,6 @@
-/* muon.c - Muon (Keller Jordan et al., 2024): momentum whose update for hidden matrices is made orthogonal by five steps
- * of a Newton-Schulz iteration. Everything else (embeddings, output layer, vectors) is stepped by AdamW. */
+/* muon.c - Muon (Keller Jordan et al., 2024): momentum whose update for hidden matrices is made orthogonal by
+ * five steps of a Newton-Schulz iteration. Everything else (embeddings, output layer, vectors) is stepped by
+ * AdamW. */
 #include "optimizer/moments.h"
 #include "tensor/cpu/kernels.h"
 #include <carat/ops.h>
@@ -22,16 +23,19 @@ static const ct_option options[] = {
     CT_OPTION_BOOL("nesterov", muon_options, nesterov, true, "look ahead by one momentum step"),
     CT_OPTION_INT("ns_steps", muon_options, ns_steps, 5, 1, 100, "steps of the Newton-Schulz iteration"),
     CT_OPTION_REAL("epsilon", muon_options, epsilon, 1e-7, 0, 1, "added to the norm of a matrix"),
-    CT_OPTION_CHOICE("adjust", muon_options, adjust, "original", adjustments,
-                     "factor of the rate of a matrix [out, in]: original: sqrt(max(1, out / in)); match_rms_adamw: "
-                     "0.2 sqrt(max(out, in)), with which rates of AdamW can be kept (set adamw_rate to 1)"),
+    CT_OPTION_CHOICE(
+        "adjust", muon_options, adjust, "original", adjustments,
+        "factor of the rate of a matrix [out, in]: original: sqrt(max(1, out / in)); match_rms_adamw: "
+        "0.2 sqrt(max(out, in)), with which rates of AdamW can be kept (set adamw_rate to 1)"),
     CT_OPTION_CHOICE("precision", muon_options, precision, "auto", precisions,
                      "of the iteration's products; auto: bf16 where the processor is faster at it"),
-    CT_OPTION_REAL("adamw_rate", muon_options, adamw_rate, 0.015, 0, 1e6,
-                   "rate of AdamW's parameters as a multiple of learning_rate (the reference has 3e-4 beside 0.02)"),
+    CT_OPTION_REAL(
+        "adamw_rate", muon_options, adamw_rate, 0.015, 0, 1e6,
+        "rate of AdamW's parameters as a multiple of learning_rate (the reference has 3e-4 beside 0.02)"),
     CT_OPTION_REAL("beta1", muon_options, beta1, 0.9, 0, 0.999999, "AdamW's, of the first moment"),
     CT_OPTION_REAL("beta2", muon_options, beta2, 0.95, 0, 0.9999999, "AdamW's, of the second moment"),
-    CT_OPTION_REAL("adamw_epsilon", muon_options, adamw_epsilon, 1e-10, 0, 1, "AdamW's"), CT_OPTION_END};
+    CT_OPTION_REAL("adamw_epsilon", muon_options, adamw_epsilon, 1e-10, 0, 1, "AdamW's"),
+    CT_OPTION_END};
 
 enum { FIRST, SECOND, BUFFER };
 static const ct_state_decl state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
@@ -39,7 +43,9 @@ static const ct_state_decl state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, CT_
                                       {"momentum_buffer", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};
 
-static bool is_hidden_matrix(const ct_optimizer_tensor *t) { return t->role == CT_ROLE_MATRIX && t->ndim >= 2; }
+static bool is_hidden_matrix(const ct_optimizer_tensor *t) {
+    return t->role == CT_ROLE_MATRIX && t->ndim >= 2;
+}
 
 static bool muon_keeps(const void *given, const ct_optimizer_tensor *tensor, int index) {
     (void)given;
@@ -84,8 +90,8 @@ static void adamw_task(void *user, int64_t index, int worker) {
     ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, count, r.update, r.update, (float)o->adamw_rate, 0);
 }
 
-/* X = a X + (b A + c A A) X with A = X X': singular values between 0 and 1 go to about 1. The coefficients are those of
- * the reference, chosen for a steep slope at 0. x [rows <= columns]. */
+/* X = a X + (b A + c A A) X with A = X X': singular values between 0 and 1 go to about 1. The coefficients
+ * are those of the reference, chosen for a steep slope at 0. x [rows <= columns]. */
 static ct_tensor *newton_schulz(ct_tensor *x, int64_t steps) {
     static const double a = 3.4445, b = -4.7750, c = 2.0315;
     ct_context *context = ct_context_of(x);
@@ -102,12 +108,14 @@ static ct_tensor *newton_schulz(ct_tensor *x, int64_t steps) {
     return x;
 }
 
-/* The matrix in the order of rows and columns in which the iteration is cheaper, of norm 1. On meta `values` is NULL. */
+/* The matrix in the order of rows and columns in which the iteration is cheaper, of norm 1. On meta `values`
+ * is NULL. */
 static ct_tensor *normalized(const ct_optimizer_range *r, int64_t rows, int64_t columns, ct_dtype dtype) {
     const muon_options *o = r->options;
     bool turned = rows > columns, meta = r->tensor->meta;
-    ct_tensor *view = meta ? ct_empty(r->context, CT_F32, CT_DIMS(rows, columns))
-                           : ct_from_memory(r->context, CT_F32, CT_DIMS(rows, columns), r->update, NULL, NULL);
+    ct_tensor *view = meta
+                          ? ct_empty(r->context, CT_F32, CT_DIMS(rows, columns))
+                          : ct_from_memory(r->context, CT_F32, CT_DIMS(rows, columns), r->update, NULL, NULL);
     double squares = meta ? 1 : ct_cpu_kernels()->f32.reduce(CT_REDUCE_SUM_SQUARES, r->count, r->update, 0);
     ct_tensor *x = ct_clone(turned ? ct_transpose(view, 0, 1) : view);
     ct_scale_into(x, 1 / (sqrt(squares) + o->epsilon));
@@ -138,7 +146,8 @@ static void orthogonalize(const ct_optimizer_range *r) {
     if (rows > columns) x = ct_transpose(x, 0, 1);
     if (!t->meta && !ct_failed(r->context)) {
         ct_read(x, CT_F32, r->update);
-        ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, r->count, r->update, r->update, (float)adjustment(o, t), 0);
+        ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, r->count, r->update, r->update, (float)adjustment(o, t),
+                                    0);
     }
     ct_context_set_memory_class(r->context, before);
     ct_scope_close(r->context, scope);
@@ -161,10 +170,20 @@ static bool muon_decide(const ct_optimizer_range *whole, int pass, ct_measures *
 }
 
 const ct_optimizer_method ct_optimizer_muon = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "muon", .title = "Muon",
+    .method = {.abi = CT_METHOD_ABI,
+               .size = sizeof(ct_optimizer_method),
+               .name = "muon",
+               .title = "Muon",
                .paper = {"https://kellerjordan.github.io/posts/muon/", "Jordan et al., 2024"},
-               .summary = "Momentum made orthogonal, so that a step moves all directions of a hidden matrix alike; AdamW for "
+               .summary = "Momentum made orthogonal, so that a step moves all directions of a hidden matrix "
+                          "alike; AdamW for "
                           "embeddings, output layer and vectors. Learns faster per step than AdamW.",
-               .options = options, .options_size = sizeof(muon_options), .uses = CT_HOOK_WHOLE_TENSOR},
-    .state = state, .scope = CT_WHOLE_TENSOR, .on_meta = true, .keeps = muon_keeps, .decide = muon_decide,
+               .options = options,
+               .options_size = sizeof(muon_options),
+               .uses = CT_HOOK_WHOLE_TENSOR},
+    .state = state,
+    .scope = CT_WHOLE_TENSOR,
+    .on_meta = true,
+    .keeps = muon_keeps,
+    .decide = muon_decide,
     .direction = muon_direction};

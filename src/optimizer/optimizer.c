@@ -1,5 +1,5 @@
-/* optimizer.c - what all optimizers share: making one, its parameters and their states, the gradient norm, and names of
- * states for checkpoints. A step is in step.c. */
+/* optimizer.c - what all optimizers share: making one, its parameters and their states, the gradient norm,
+ * and names of states for checkpoints. A step is in step.c. */
 #include "optimizer/internal.h"
 #include "tensor/cpu/kernels.h"
 #include <math.h>
@@ -10,8 +10,9 @@ typedef struct shared_options {
 } shared_options;
 
 const ct_option ct_optimizer_shared_options[] = {
-    CT_OPTION_INT("state_bits", shared_options, state_bits, 0, 0, 32,
-                  "bits of stored states: 32, 16 (bf16) or 8 (blocks of 256 with a scale); 0: the method's default"),
+    CT_OPTION_INT(
+        "state_bits", shared_options, state_bits, 0, 0, 32,
+        "bits of stored states: 32, 16 (bf16) or 8 (blocks of 256 with a scale); 0: the method's default"),
     CT_OPTION_INT("state_min_size", shared_options, state_min_size, 4096, 0, 1e15,
                   "states of parameters with fewer elements keep 32 bits"),
     CT_OPTION_END};
@@ -21,12 +22,14 @@ const ct_option ct_optimizer_shared_options[] = {
 /* Narrow states of a state that must be exact is an impossible combination. */
 static ct_status check_bits(ct_context *context, const ct_member *member, int64_t bits, const char *path) {
     if (bits != 32 && bits != 16 && bits != 8)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "%s.state_bits: %lld is not 32, 16 or 8", path, (long long)bits);
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s.state_bits: %lld is not 32, 16 or 8", path,
+                       (long long)bits);
     for (int s = 0; s < member->states && bits < 32; s++)
         if (member->state[s].shape == CT_LIKE_PARAMETER && member->state[s].values == CT_STATE_EXACT)
-            return ct_fail(context, CT_ERROR_UNSUPPORTED,
-                           "%s.state_bits: the state \"%s\" of \"%s\" must be exact, it cannot be stored in %lld bits",
-                           path, member->state[s].name, member->method->name, (long long)bits);
+            return ct_fail(
+                context, CT_ERROR_UNSUPPORTED,
+                "%s.state_bits: the state \"%s\" of \"%s\" must be exact, it cannot be stored in %lld bits",
+                path, member->state[s].name, member->method->name, (long long)bits);
     return CT_OK;
 }
 
@@ -36,7 +39,8 @@ static ct_status read_shared(ct_context *context, ct_optimizer *optimizer, const
     const char *skip[65];
     size_t count = 0;
     const ct_option *own = member->method->options;
-    for (; own && own[count].type != CT_TYPE_END && count < 64; count++) skip[count] = own[count].name;
+    for (; own && own[count].type != CT_TYPE_END && count < 64; count++)
+        skip[count] = own[count].name;
     skip[count] = NULL;
     ct_options_default(ct_optimizer_shared_options, &given);
     if (ct_options_apply(context, ct_optimizer_shared_options, &given, member->value, path, skip) != CT_OK)
@@ -47,13 +51,15 @@ static ct_status read_shared(ct_context *context, ct_optimizer *optimizer, const
     return check_bits(context, member, optimizer->state_bits, path);
 }
 
-static ct_optimizer *create(ct_context *context, const char *method, const ct_value *options, const char *path) {
-    ct_optimizer *optimizer = ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*optimizer), CT_MEMORY_OTHER);
+static ct_optimizer *create(ct_context *context, const char *method, const ct_value *options,
+                            const char *path) {
+    ct_optimizer *optimizer =
+        ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*optimizer), CT_MEMORY_OTHER);
     if (!optimizer) return NULL;
     optimizer->context = context;
     optimizer->member_count = 1;
-    if (ct_member_make(context, &optimizer->members[0], "optimizer", method, options, ct_optimizer_shared_options,
-                       path) == CT_OK &&
+    if (ct_member_make(context, &optimizer->members[0], "optimizer", method, options,
+                       ct_optimizer_shared_options, path) == CT_OK &&
         read_shared(context, optimizer, path) == CT_OK) {
         optimizer->members[0].first_statistic = 2;
         optimizer->statistic_count = 2 + optimizer->members[0].statistic_count;
@@ -67,14 +73,16 @@ ct_optimizer *ct_optimizer_create(ct_context *context, const char *method, const
     return create(context, method, options, "optimizer");
 }
 
-ct_status ct_optimizer_check(ct_context *context, const char *method, const ct_value *options, const char *path) {
+ct_status ct_optimizer_check(ct_context *context, const char *method, const ct_value *options,
+                             const char *path) {
     ct_optimizer_destroy(create(context, method, options, path));
     return ct_context_status(context);
 }
 
 static void entry_free(ct_optimizer *optimizer, ct_entry *e) {
     for (int m = 0; e->state && m < optimizer->member_count; m++)
-        for (int s = 0; s < CT_MAX_STATES; s++) ct_stored_drop(&e->state[m][s]);
+        for (int s = 0; s < CT_MAX_STATES; s++)
+            ct_stored_drop(&e->state[m][s]);
     ct_free(optimizer->context, e->state);
     ct_free(optimizer->context, e->statistics);
     ct_drop(e->steps);
@@ -84,8 +92,10 @@ static void entry_free(ct_optimizer *optimizer, ct_entry *e) {
 void ct_optimizer_destroy(ct_optimizer *optimizer) {
     if (!optimizer) return;
     ct_context *context = optimizer->context;
-    for (int64_t i = 0; i < optimizer->count; i++) entry_free(optimizer, &optimizer->entries[i]);
-    for (int m = 0; m < optimizer->member_count; m++) ct_member_free(context, &optimizer->members[m]);
+    for (int64_t i = 0; i < optimizer->count; i++)
+        entry_free(optimizer, &optimizer->entries[i]);
+    for (int m = 0; m < optimizer->member_count; m++)
+        ct_member_free(context, &optimizer->members[m]);
     ct_free(context, optimizer->entries);
     ct_free(context, optimizer);
 }
@@ -93,8 +103,12 @@ void ct_optimizer_destroy(ct_optimizer *optimizer) {
 const ct_optimizer_method *ct_optimizer_method_of(const ct_optimizer *optimizer) {
     return optimizer->members[0].optimizer;
 }
-int64_t ct_optimizer_steps(const ct_optimizer *optimizer) { return optimizer->steps; }
-void ct_optimizer_set_steps(ct_optimizer *optimizer, int64_t steps) { optimizer->steps = steps; }
+int64_t ct_optimizer_steps(const ct_optimizer *optimizer) {
+    return optimizer->steps;
+}
+void ct_optimizer_set_steps(ct_optimizer *optimizer, int64_t steps) {
+    optimizer->steps = steps;
+}
 
 /* -------------------------------------------------------------------------------------- parameters */
 
@@ -108,7 +122,8 @@ static ct_status make_states(ct_optimizer *optimizer, ct_entry *e) {
         bool whole = member->link && (member->link->begin || member->link->after); /* these see f32 */
         for (int s = 0; s < member->states && !ct_failed(context); s++) {
             const ct_state_decl *decl = &member->state[s];
-            bool narrow = !whole && decl->values != CT_STATE_EXACT && e->tensor.count >= optimizer->state_min_size;
+            bool narrow =
+                !whole && decl->values != CT_STATE_EXACT && e->tensor.count >= optimizer->state_min_size;
             if (!member->keeps || member->keeps(member->options, &e->tensor, s))
                 ct_stored_make(context, &e->state[m][s], decl, e->parameter->tensor,
                                narrow ? optimizer->state_bits : 32);
@@ -125,10 +140,11 @@ static ct_status accept(ct_optimizer *optimizer, const ct_entry *e) {
         if (link->link->accept) link->link->accept(optimizer->context, link->options, &e->tensor);
         if (link->link->update && link->link->scope == CT_WHOLE_TENSOR && e->tensor.transposed &&
             optimizer->members[0].optimizer->scope == CT_ROW_RANGES)
-            return ct_fail(optimizer->context, CT_ERROR_UNSUPPORTED,
-                           "optimizer: \"%s\" is stored [in, out]: \"%s\" needs its rows put together and \"%s\" the "
-                           "whole as it is stored, so they cannot be used together on it",
-                           e->tensor.name, optimizer->members[0].method->name, link->method->name);
+            return ct_fail(
+                optimizer->context, CT_ERROR_UNSUPPORTED,
+                "optimizer: \"%s\" is stored [in, out]: \"%s\" needs its rows put together and \"%s\" the "
+                "whole as it is stored, so they cannot be used together on it",
+                e->tensor.name, optimizer->members[0].method->name, link->method->name);
     }
     return ct_context_status(optimizer->context);
 }
@@ -137,7 +153,8 @@ static ct_entry *new_entry(ct_optimizer *optimizer) {
     ct_context *context = optimizer->context;
     if (optimizer->count == optimizer->capacity) {
         int64_t capacity = optimizer->capacity ? 2 * optimizer->capacity : 64;
-        void *entries = ct_realloc(context, optimizer->entries, (size_t)capacity * sizeof(ct_entry), CT_MEMORY_OTHER);
+        void *entries =
+            ct_realloc(context, optimizer->entries, (size_t)capacity * sizeof(ct_entry), CT_MEMORY_OTHER);
         if (!entries) return NULL;
         optimizer->entries = entries;
         optimizer->capacity = capacity;
@@ -150,12 +167,13 @@ static ct_entry *new_entry(ct_optimizer *optimizer) {
     return e;
 }
 
-ct_status ct_optimizer_add(ct_optimizer *optimizer, ct_parameter *parameter, const ct_parameter_group *group) {
+ct_status ct_optimizer_add(ct_optimizer *optimizer, ct_parameter *parameter,
+                           const ct_parameter_group *group) {
     return ct_optimizer_add_as(optimizer, parameter, group, CT_ROLE_AUTO);
 }
 
-ct_status ct_optimizer_add_as(ct_optimizer *optimizer, ct_parameter *parameter, const ct_parameter_group *group,
-                              ct_role role) {
+ct_status ct_optimizer_add_as(ct_optimizer *optimizer, ct_parameter *parameter,
+                              const ct_parameter_group *group, ct_role role) {
     ct_context *context = optimizer->context;
     ct_tensor *weight = parameter->tensor;
     if (ct_failed(context)) return ct_context_status(context);
@@ -177,7 +195,8 @@ ct_status ct_optimizer_add_as(ct_optimizer *optimizer, ct_parameter *parameter, 
 static ct_entry *find(ct_optimizer *optimizer, const ct_parameter *parameter) {
     for (int64_t i = 0; i < optimizer->count; i++)
         if (optimizer->entries[i].parameter == parameter) return &optimizer->entries[i];
-    ct_fail(optimizer->context, CT_ERROR_NOT_FOUND, "optimizer: it does not have the parameter \"%s\"", parameter->name);
+    ct_fail(optimizer->context, CT_ERROR_NOT_FOUND, "optimizer: it does not have the parameter \"%s\"",
+            parameter->name);
     return NULL;
 }
 
@@ -198,7 +217,8 @@ ct_status ct_optimizer_set_mask(ct_optimizer *optimizer, const ct_parameter *par
     ct_entry *e = find(optimizer, parameter);
     char text[160];
     if (!e) return CT_ERROR_NOT_FOUND;
-    if (mask && (ct_dtype_of(mask) != CT_U8 || !ct_same_shape(mask, parameter->tensor) || !ct_is_contiguous(mask)))
+    if (mask &&
+        (ct_dtype_of(mask) != CT_U8 || !ct_same_shape(mask, parameter->tensor) || !ct_is_contiguous(mask)))
         return ct_fail(optimizer->context, CT_ERROR_SHAPE,
                        "optimizer: the mask of \"%s\" is %s, expected contiguous u8 of the parameter's shape",
                        parameter->name, ct_describe(mask, text, sizeof(text)));
@@ -207,7 +227,9 @@ ct_status ct_optimizer_set_mask(ct_optimizer *optimizer, const ct_parameter *par
     return ct_context_status(optimizer->context);
 }
 
-int64_t ct_optimizer_parameter_count(const ct_optimizer *optimizer) { return optimizer->count; }
+int64_t ct_optimizer_parameter_count(const ct_optimizer *optimizer) {
+    return optimizer->count;
+}
 
 const ct_parameter *ct_optimizer_parameter(const ct_optimizer *optimizer, int64_t index) {
     return index >= 0 && index < optimizer->count ? optimizer->entries[index].parameter : NULL;
@@ -220,7 +242,9 @@ int64_t ct_entry_steps(const ct_entry *e) {
 double ct_entry_rate(const ct_entry *e, double learning_rate) {
     return learning_rate * e->group.learning_rate_scale * e->rate_scale;
 }
-double ct_entry_decay(const ct_entry *e) { return e->group.weight_decay * e->decay_scale; }
+double ct_entry_decay(const ct_entry *e) {
+    return e->group.weight_decay * e->decay_scale;
+}
 
 /* --------------------------------------------------------------------------------------- gradients */
 
@@ -232,7 +256,9 @@ ct_status ct_optimizer_clear_gradients(ct_optimizer *optimizer) {
     return ct_context_status(optimizer->context);
 }
 
-bool ct_entry_takes_part(const ct_entry *e) { return e->parameter->trainable && ct_gradient(e->parameter->tensor); }
+bool ct_entry_takes_part(const ct_entry *e) {
+    return e->parameter->trainable && ct_gradient(e->parameter->tensor);
+}
 
 typedef struct norm_work {
     const float *gradient;
@@ -260,7 +286,8 @@ ct_status ct_optimizer_gradient_norm(ct_optimizer *optimizer, double *norm) {
         if (!partial) break;
         norm_work work = {ct_data(gradient), count, partial};
         ct_parallel_for(context, tasks, norm_task, &work);
-        for (int64_t t = 0; t < tasks; t++) total += partial[t];
+        for (int64_t t = 0; t < tasks; t++)
+            total += partial[t];
         ct_free(context, partial);
     }
     *norm = sqrt(total);
@@ -285,10 +312,10 @@ ct_status ct_optimizer_step(ct_optimizer *optimizer, double learning_rate, doubl
 
 /* -------------------------------------------------------------------------------------------- states */
 
-/* Every state of an entry in order: its count of steps, then values and scales of each member's states. With `index`
- * negative counts them (returned); else finds number `index` of them. */
-static int64_t walk(const ct_optimizer *optimizer, const ct_entry *e, int64_t index, ct_tensor **found, char *name,
-                    size_t name_size) {
+/* Every state of an entry in order: its count of steps, then values and scales of each member's states. With
+ * `index` negative counts them (returned); else finds number `index` of them. */
+static int64_t walk(const ct_optimizer *optimizer, const ct_entry *e, int64_t index, ct_tensor **found,
+                    char *name, size_t name_size) {
     int64_t at = 0;
     if (at++ == index) {
         *found = e->steps;
@@ -302,8 +329,8 @@ static int64_t walk(const ct_optimizer *optimizer, const ct_entry *e, int64_t in
             ct_tensor *tensor = s % 2 ? stored->absmax : stored->values;
             if (!tensor || at++ != index) continue;
             *found = tensor;
-            snprintf(name, name_size, "%s%s%s%s.%s", owner, dot, member->state[s / 2].name, s % 2 ? "_absmax" : "",
-                     e->parameter->name);
+            snprintf(name, name_size, "%s%s%s%s.%s", owner, dot, member->state[s / 2].name,
+                     s % 2 ? "_absmax" : "", e->parameter->name);
         }
     }
     return at;

@@ -1,6 +1,6 @@
-/* radial.c - a weight w that a normalisation follows has f(cw) = f(w), so its gradient is at right angles to it. If the
- * angle says so, row by row or for the whole tensor, the update loses its part along w: the norm of w then grows no
- * faster than under plain gradient descent. */
+/* radial.c - a weight w that a normalisation follows has f(cw) = f(w), so its gradient is at right angles to
+ * it. If the angle says so, row by row or for the whole tensor, the update loses its part along w: the norm
+ * of w then grows no faster than under plain gradient descent. */
 #include "optimizer/radial.h"
 #include "tensor/cpu/kernels.h"
 #include <math.h>
@@ -27,19 +27,22 @@ static void set_mode(ct_measures *measured, ct_radial_mode mode, double cosine, 
 }
 
 /* Rows first, all of them below delta / sqrt(columns); then the whole, below delta / sqrt(elements). */
-static ct_radial_mode choose(const ct_optimizer_tensor *t, double delta, double epsilon, ct_measures *measured) {
+static ct_radial_mode choose(const ct_optimizer_tensor *t, double delta, double epsilon,
+                             ct_measures *measured) {
     double rows = delta / sqrt((double)t->columns), whole = delta / sqrt((double)t->count);
     double length = sqrt(measured->sum[1]) * sqrt(measured->sum[2]);
     double cosine = fabs(measured->sum[0]) / fmax(length, epsilon);
-    ct_radial_mode mode = measured->greatest[0] < rows ? CT_RADIAL_ROWS : cosine < whole ? CT_RADIAL_WHOLE : CT_RADIAL_NONE;
+    ct_radial_mode mode = measured->greatest[0] < rows ? CT_RADIAL_ROWS
+                          : cosine < whole             ? CT_RADIAL_WHOLE
+                                                       : CT_RADIAL_NONE;
     set_mode(measured, mode, mode == CT_RADIAL_WHOLE ? cosine : measured->greatest[0],
              mode == CT_RADIAL_WHOLE ? whole : rows);
     measured->value[CT_RADIAL_LENGTH] = sqrt(measured->sum[2]);
     return mode;
 }
 
-bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale, double epsilon,
-                      ct_measures *measured) {
+bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale,
+                      double epsilon, ct_measures *measured) {
     if (pass == 0) { /* vectors (biases, gains of norms) are never projected */
         set_mode(measured, CT_RADIAL_NONE, NAN, NAN);
         return whole->tensor->ndim > 1 && delta > 0;
@@ -59,7 +62,8 @@ void ct_radial_remove(const ct_optimizer_range *r, double epsilon) {
     const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
     ct_radial_mode mode = (ct_radial_mode)r->measured->value[CT_RADIAL_MODE];
     int64_t n = r->tensor->columns;
-    if (mode == CT_RADIAL_WHOLE) k->axpy(r->count, (float)-r->measured->value[CT_RADIAL_LENGTH], r->weight, r->update);
+    if (mode == CT_RADIAL_WHOLE)
+        k->axpy(r->count, (float)-r->measured->value[CT_RADIAL_LENGTH], r->weight, r->update);
     for (int64_t row = 0; mode == CT_RADIAL_ROWS && row < r->rows; row++) {
         const float *w = r->weight + row * n;
         float *q = r->update + row * n;
@@ -71,5 +75,6 @@ void ct_radial_remove(const ct_optimizer_range *r, double epsilon) {
 const char *const ct_radial_statistics[] = {"mode", "max_cos", "threshold", NULL};
 
 void ct_radial_report(const ct_optimizer_range *whole, double *values) {
-    for (int i = 0; i < 3; i++) values[i] = whole->measured->value[i];
+    for (int i = 0; i < 3; i++)
+        values[i] = whole->measured->value[i];
 }

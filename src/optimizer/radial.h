@@ -1,5 +1,5 @@
-/* radial.h - inside optimizer: finding weights whose scale does not matter, and taking the radial part out of an update
- * (Heo et al., arXiv:2006.08217, section 3.2). */
+/* radial.h - inside optimizer: finding weights whose scale does not matter, and taking the radial part out of
+ * an update (Heo et al., arXiv:2006.08217, section 3.2). */
 #ifndef CARAT_SRC_OPTIMIZER_RADIAL_H
 #define CARAT_SRC_OPTIMIZER_RADIAL_H
 
@@ -11,10 +11,10 @@ enum { CT_RADIAL_MODE, CT_RADIAL_COSINE, CT_RADIAL_THRESHOLD, CT_RADIAL_LENGTH }
 
 /* For `measure`, pass 0: <g, w>, |g|^2, |w|^2 and the greatest |cos| of a row. */
 void ct_radial_measure(const ct_optimizer_range *range, double epsilon);
-/* For `decide`: whether a further pass is needed. Sets mode and decay_scale (`decay_scale` where it projects). In mode
- * WHOLE pass 1 is to give <w, q> of the proposed update q in sum[0]. */
-bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale, double epsilon,
-                      ct_measures *measured);
+/* For `decide`: whether a further pass is needed. Sets mode and decay_scale (`decay_scale` where it
+ * projects). In mode WHOLE pass 1 is to give <w, q> of the proposed update q in sum[0]. */
+bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale,
+                      double epsilon, ct_measures *measured);
 /* Takes the radial part out of range->update, as the mode says. */
 void ct_radial_remove(const ct_optimizer_range *range, double epsilon);
 

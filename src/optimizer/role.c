@@ -1,10 +1,10 @@
-/* role.c - what a parameter is in its model: matrix, embedding, norm gain, output layer; and its view as a matrix with
- * a row for each output channel. */
+/* role.c - what a parameter is in its model: matrix, embedding, norm gain, output layer; and its view as a
+ * matrix with a row for each output channel. */
 #include "optimizer/internal.h"
 #include <string.h>
 
-static const char *const names[] = {"auto", "matrix", "output",  "embedding", "gain",
-                                    "offset", "bias",  "adapter", "other"};
+static const char *const names[] = {"auto",   "matrix", "output",  "embedding", "gain",
+                                    "offset", "bias",   "adapter", "other"};
 
 const char *ct_role_name(ct_role role) {
     return (size_t)role < sizeof(names) / sizeof(names[0]) ? names[role] : "?";
@@ -14,7 +14,9 @@ static bool is_kind(const ct_module *module, const char *name) {
     return strcmp(ct_module_kind_of(module)->name, name) == 0;
 }
 
-static bool is_linear(const ct_module *module) { return is_kind(module, "linear") || is_kind(module, "conv1d"); }
+static bool is_linear(const ct_module *module) {
+    return is_kind(module, "linear") || is_kind(module, "conv1d");
+}
 
 /* Logits come from the last linear layer that stands directly in the model, not in one of its blocks. */
 static bool is_output(const ct_module *module) {

@@ -1,5 +1,5 @@
-/* sgdp.c - SGDP (Heo et al., algorithm 1): SGD with momentum whose update loses its radial part on weights whose scale
- * does not matter. See radial.c. */
+/* sgdp.c - SGDP (Heo et al., algorithm 1): SGD with momentum whose update loses its radial part on weights
+ * whose scale does not matter. See radial.c. */
 #include "optimizer/momentum.h"
 #include "optimizer/radial.h"
 #include "tensor/cpu/kernels.h"
@@ -10,13 +10,18 @@ typedef struct sgdp_options {
 } sgdp_options;
 
 static const ct_option options[] = {
-    CT_OPTION_REAL("momentum", sgdp_options, momentum, 0, 0, 0.999999, "share of the last update that is kept"),
-    CT_OPTION_REAL("dampening", sgdp_options, dampening, 0, 0, 1, "how much less of the gradient enters momentum"),
+    CT_OPTION_REAL("momentum", sgdp_options, momentum, 0, 0, 0.999999,
+                   "share of the last update that is kept"),
+    CT_OPTION_REAL("dampening", sgdp_options, dampening, 0, 0, 1,
+                   "how much less of the gradient enters momentum"),
     CT_OPTION_REAL("epsilon", sgdp_options, epsilon, 1e-8, 1e-30, 1, "keeps norms from being 0"),
-    CT_OPTION_REAL("delta", sgdp_options, delta, 0.1, 0, 1e6,
-                   "a weight is projected if the cosine to its gradient is below delta / sqrt(columns); 0: never"),
-    CT_OPTION_REAL("wd_ratio", sgdp_options, wd_ratio, 0.1, 0, 1, "times the weight decay of projected weights"),
-    CT_OPTION_BOOL("nesterov", sgdp_options, nesterov, false, "look ahead by one momentum step"), CT_OPTION_END};
+    CT_OPTION_REAL(
+        "delta", sgdp_options, delta, 0.1, 0, 1e6,
+        "a weight is projected if the cosine to its gradient is below delta / sqrt(columns); 0: never"),
+    CT_OPTION_REAL("wd_ratio", sgdp_options, wd_ratio, 0.1, 0, 1,
+                   "times the weight decay of projected weights"),
+    CT_OPTION_BOOL("nesterov", sgdp_options, nesterov, false, "look ahead by one momentum step"),
+    CT_OPTION_END};
 
 static const ct_state_decl state[] = {{"momentum_buffer", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};
@@ -26,7 +31,8 @@ static void direction(const ct_optimizer_range *r, bool advance) {
     ct_momentum_direction(r, o->momentum, 1 - o->dampening, o->nesterov, advance);
 }
 
-/* Decay is divided by 1 - momentum, so that it means what L2 means in SGD, where it goes through the momentum. */
+/* Decay is divided by 1 - momentum, so that it means what L2 means in SGD, where it goes through the
+ * momentum. */
 static bool sgdp_decide(const ct_optimizer_range *whole, int pass, ct_measures *measured) {
     const sgdp_options *o = whole->options;
     if (pass == 0) measured->decay_scale = 1 / (1 - o->momentum);
@@ -52,10 +58,20 @@ static void sgdp_direction(const ct_optimizer_range *r) {
 }
 
 const ct_optimizer_method ct_optimizer_sgdp = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "sgdp", .title = "SGDP",
+    .method = {.abi = CT_METHOD_ABI,
+               .size = sizeof(ct_optimizer_method),
+               .name = "sgdp",
+               .title = "SGDP",
                .paper = {"arXiv:2006.08217", "Heo et al., ICLR 2021"},
-               .summary = "SGD with momentum, without the radial part of the update on scale-invariant weights. Weight decay "
+               .summary = "SGD with momentum, without the radial part of the update on scale-invariant "
+                          "weights. Weight decay "
                           "acts on the weights, with the strength that L2 has in SGD.",
-               .options = options, .options_size = sizeof(sgdp_options)},
-    .state = state, .scope = CT_ROW_RANGES, .decide = sgdp_decide, .measure = sgdp_measure,
-    .direction = sgdp_direction, .statistics = ct_radial_statistics, .report = ct_radial_report};
+               .options = options,
+               .options_size = sizeof(sgdp_options)},
+    .state = state,
+    .scope = CT_ROW_RANGES,
+    .decide = sgdp_decide,
+    .measure = sgdp_measure,
+    .direction = sgdp_direction,
+    .statistics = ct_radial_statistics,
+    .report = ct_radial_report};

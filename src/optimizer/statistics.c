@@ -17,24 +17,29 @@ ct_status ct_optimizer_record(ct_optimizer *optimizer, bool on) {
         if (!on || e->statistics) continue;
         e->statistics = ct_alloc(context, size, CT_MEMORY_OTHER);
         if (!e->statistics) return CT_ERROR_MEMORY;
-        for (int s = 0; s < optimizer->statistic_count; s++) e->statistics[s] = NAN;
+        for (int s = 0; s < optimizer->statistic_count; s++)
+            e->statistics[s] = NAN;
     }
     return ct_context_status(context);
 }
 
-int ct_optimizer_statistic_count(const ct_optimizer *optimizer) { return optimizer->statistic_count; }
+int ct_optimizer_statistic_count(const ct_optimizer *optimizer) {
+    return optimizer->statistic_count;
+}
 
 const char *ct_optimizer_statistic_name(const ct_optimizer *optimizer, int index) {
     if (index >= 0 && index < 2) return common[index];
     for (int m = 0; m < optimizer->member_count; m++) {
         int at = index - optimizer->members[m].first_statistic;
-        if (at >= 0 && at < optimizer->members[m].statistic_count) return optimizer->members[m].statistics[at];
+        if (at >= 0 && at < optimizer->members[m].statistic_count)
+            return optimizer->members[m].statistics[at];
     }
     return NULL;
 }
 
 double ct_optimizer_statistic(const ct_optimizer *optimizer, int64_t parameter, int index) {
-    if (parameter < 0 || parameter >= optimizer->count || index < 0 || index >= optimizer->statistic_count) return NAN;
+    if (parameter < 0 || parameter >= optimizer->count || index < 0 || index >= optimizer->statistic_count)
+        return NAN;
     const double *statistics = optimizer->entries[parameter].statistics;
     return statistics ? statistics[index] : NAN;
 }

@@ -18,8 +18,8 @@ typedef struct step {
     int pass;
     int member; /* the link at work in `gradient_tile` */
     bool fused, links_update, links_gradient;
-    bool reports;               /* ranges tell in the direction what goes into statistics */
-    ct_optimizer_scope widest;  /* of all that stands in the chain */
+    bool reports;              /* ranges tell in the direction what goes into statistics */
+    ct_optimizer_scope widest; /* of all that stands in the chain */
     float *memory[2 + CT_PLANES_FIXED + CT_MAX_STATES * (1 + CT_MAX_LINKS)]; /* workspaces to free */
     size_t counted; /* bytes of workspace counted on meta */
     int memories;
@@ -42,7 +42,8 @@ static float *workspace(step *s, int64_t count) {
 }
 
 static void release(step *s) {
-    while (s->memories > 0) ct_free(s->optimizer->context, s->memory[--s->memories]);
+    while (s->memories > 0)
+        ct_free(s->optimizer->context, s->memory[--s->memories]);
     ct_free(s->optimizer->context, s->partial);
     if (s->counted) ct_memory_uncount(s->optimizer->context, s->counted, CT_MEMORY_WORKSPACE);
 }
@@ -65,7 +66,8 @@ static void pieces(step *s, const ct_tile *tile,
                    void (*work)(const step *s, const ct_tile *tile, int64_t at, int64_t count)) {
     piecewise p = {s, tile, work};
     if (s->drive.scope == CT_WHOLE_TENSOR)
-        ct_parallel_for(s->optimizer->context, (tile->count + CT_OPTIMIZER_CHUNK - 1) / CT_OPTIMIZER_CHUNK, piece, &p);
+        ct_parallel_for(s->optimizer->context, (tile->count + CT_OPTIMIZER_CHUNK - 1) / CT_OPTIMIZER_CHUNK,
+                        piece, &p);
     else
         work(s, tile, 0, tile->count);
 }
@@ -104,7 +106,9 @@ static int64_t stored_at(const step *s, const ct_tile *tile, int64_t i) {
 
 /* --------------------------------------------------------------------------------- links of the chain */
 
-static bool couples(const step *s) { return s->method->decay == CT_DECAY_COUPLED && s->decay != 0; }
+static bool couples(const step *s) {
+    return s->method->decay == CT_DECAY_COUPLED && s->decay != 0;
+}
 
 static void scale_piece(const step *s, const ct_tile *tile, int64_t at, int64_t count) {
     const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
@@ -177,7 +181,9 @@ static void gradient_tile(ct_drive *drive, ct_tile *tile) {
 
 /* ------------------------------------------------------------------------------------------ setting up */
 
-static ct_optimizer_scope wider(ct_optimizer_scope a, ct_optimizer_scope b) { return a > b ? a : b; }
+static ct_optimizer_scope wider(ct_optimizer_scope a, ct_optimizer_scope b) {
+    return a > b ? a : b;
+}
 
 static void look_at_links(step *s) {
     s->drive.scope = s->method->scope;
@@ -240,7 +246,8 @@ static void widen(step *s, bool back) {
     for (int m = 0; m < s->optimizer->member_count; m++)
         for (int i = 0; i < s->optimizer->members[m].states; i++) {
             const ct_stored *stored = &s->e->state[m][i];
-            if (s->plane[m][i] < 0 || !ct_stored_narrow(stored) || s->drive.planes[s->plane[m][i]].narrow) continue;
+            if (s->plane[m][i] < 0 || !ct_stored_narrow(stored) || s->drive.planes[s->plane[m][i]].narrow)
+                continue;
             widening w = {stored, &s->optimizer->members[m].state[i], s->drive.planes[s->plane[m][i]].values,
                           s->e->tensor.count, back};
             ct_parallel_for(s->optimizer->context, (w.count + CT_OPTIMIZER_CHUNK - 1) / CT_OPTIMIZER_CHUNK,
@@ -253,7 +260,8 @@ static ct_status mask_gradient(step *s, const float *raw) {
     int64_t count = s->e->tensor.count;
     float *masked = workspace(s, count);
     if (!masked) return ct_context_status(s->optimizer->context);
-    for (int64_t i = 0; i < count; i++) masked[i] = s->mask[i] ? raw[i] : 0;
+    for (int64_t i = 0; i < count; i++)
+        masked[i] = s->mask[i] ? raw[i] : 0;
     s->drive.planes[CT_PLANE_RAW].values = masked;
     return CT_OK;
 }
@@ -272,7 +280,8 @@ static ct_status set_up(step *s, ct_tensor *gradient) {
     for (int m = 0; m < s->optimizer->member_count; m++)
         for (int i = 0; i < CT_MAX_STATES; i++) {
             s->plane[m][i] = -1;
-            if (i < s->optimizer->members[m].states && add_state(s, m, i) != CT_OK) return ct_context_status(context);
+            if (i < s->optimizer->members[m].states && add_state(s, m, i) != CT_OK)
+                return ct_context_status(context);
         }
     if (s->mask && !e->tensor.meta && mask_gradient(s, ct_data(gradient)) != CT_OK) return CT_ERROR_MEMORY;
     if (s->links_gradient) d->planes[CT_PLANE_GRADIENT].values = workspace(s, e->tensor.count);
@@ -295,15 +304,19 @@ static ct_status set_up(step *s, ct_tensor *gradient) {
 static const ct_measures nothing = {.greatest = {-INFINITY, -INFINITY}, .decay_scale = 1, .fused = true};
 
 static void clear_partial(step *s) {
-    for (int64_t t = 0; s->partial && t < s->drive.tasks; t++) s->partial[t] = nothing;
+    for (int64_t t = 0; s->partial && t < s->drive.tasks; t++)
+        s->partial[t] = nothing;
 }
 
 /* What the tasks measured, in their order. */
 static void combine(step *s) {
-    for (int i = 0; i < 4; i++) s->measured.sum[i] = 0;
-    for (int i = 0; i < 2; i++) s->measured.greatest[i] = -INFINITY;
+    for (int i = 0; i < 4; i++)
+        s->measured.sum[i] = 0;
+    for (int i = 0; i < 2; i++)
+        s->measured.greatest[i] = -INFINITY;
     for (int64_t t = 0; s->partial && t < s->drive.tasks; t++) {
-        for (int i = 0; i < 4; i++) s->measured.sum[i] += s->partial[t].sum[i];
+        for (int i = 0; i < 4; i++)
+            s->measured.sum[i] += s->partial[t].sum[i];
         for (int i = 0; i < 2; i++)
             s->measured.greatest[i] = fmax(s->measured.greatest[i], s->partial[t].greatest[i]);
     }
@@ -311,7 +324,8 @@ static void combine(step *s) {
 
 static ct_tile whole_tile(const step *s) {
     ct_tile tile = {.count = s->e->tensor.count, .rows = s->e->tensor.rows};
-    for (int p = 0; p < s->drive.plane_count; p++) tile.plane[p] = s->drive.planes[p].values;
+    for (int p = 0; p < s->drive.plane_count; p++)
+        tile.plane[p] = s->drive.planes[p].values;
     return tile;
 }
 
@@ -367,10 +381,12 @@ static ct_status run(step *s) {
     s->fused = s->method->fused && s->measured.fused && !s->links_gradient && !s->links_update && !s->mask;
     s->pass = -1;
     if (s->reports) clear_partial(s);
-    if (s->fused && s->drive.scope == CT_ELEMENTWISE) { /* no buffers needed: whole tasks, unless states are narrow */
+    if (s->fused &&
+        s->drive.scope == CT_ELEMENTWISE) { /* no buffers needed: whole tasks, unless states are narrow */
         s->drive.buffers = false;
         bool narrow = false;
-        for (int p = 0; p < s->drive.plane_count; p++) narrow |= s->drive.planes[p].narrow != NULL;
+        for (int p = 0; p < s->drive.plane_count; p++)
+            narrow |= s->drive.planes[p].narrow != NULL;
         if (!narrow) s->drive.most = CT_OPTIMIZER_CHUNK;
         ct_drive_plan(&s->drive);
     }
@@ -404,7 +420,8 @@ ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *e, double learning_ra
     if (!e->tensor.meta && (ct_dtype_of(gradient) != CT_F32 || !ct_is_contiguous(gradient)))
         return ct_fail(context, CT_ERROR_TYPE, "optimizer: the gradient of \"%s\" is not contiguous f32",
                        e->parameter->name);
-    step s = {.optimizer = optimizer, .e = e, .method = optimizer->members[0].optimizer, .scale = gradient_scale};
+    step s = {
+        .optimizer = optimizer, .e = e, .method = optimizer->members[0].optimizer, .scale = gradient_scale};
     s.rate = ct_entry_rate(e, learning_rate);
     s.decay = ct_entry_decay(e);
     s.mask = e->mask ? ct_data(e->mask) : NULL;

@@ -1,11 +1,11 @@
 /* stored.c - how states are stored: f32, bf16, or 8 bits in blocks.
  *
- * 8 bits: a block of 256 elements is divided by its greatest magnitude and each quotient rounded to the nearest of 256
- * values, the dynamic map of Dettmers et al., "8-bit Optimizers via Block-wise Quantization" (arXiv:2110.02861, section
- * 1.3): 7 decades, of which the highest, (0.1, 1), has 64 values (128 without a sign), the next half as many, and so on,
- * and 0 and 1. Each value is the middle of one of the equal parts of its decade. One departure: a positive element of
- * a state that is never negative is not rounded to 0, since a second moment of 0 under a first moment that is not would
- * make a step of m / epsilon. */
+ * 8 bits: a block of 256 elements is divided by its greatest magnitude and each quotient rounded to the
+ * nearest of 256 values, the dynamic map of Dettmers et al., "8-bit Optimizers via Block-wise Quantization"
+ * (arXiv:2110.02861, section 1.3): 7 decades, of which the highest, (0.1, 1), has 64 values (128 without a
+ * sign), the next half as many, and so on, and 0 and 1. Each value is the middle of one of the equal parts of
+ * its decade. One departure: a positive element of a state that is never negative is not rounded to 0, since
+ * a second moment of 0 under a first moment that is not would make a step of m / epsilon. */
 #include "optimizer/internal.h"
 #include "tensor/cpu/kernels.h"
 #include <math.h>
@@ -15,12 +15,16 @@
 
 /* ------------------------------------------------------------------------------------------- the map */
 
-enum { CODES = 256, LOWEST = -32, BUCKETS = 128 }; /* buckets: powers of two from 2^LOWEST to 1, in 128 parts */
+enum {
+    CODES = 256,
+    LOWEST = -32,
+    BUCKETS = 128
+}; /* buckets: powers of two from 2^LOWEST to 1, in 128 parts */
 
 typedef struct dynamic_map {
-    float value[CODES];     /* ascending */
-    float middle[CODES];    /* between code i and i + 1; infinity after the last */
-    uint8_t zero;           /* the code of 0 */
+    float value[CODES];  /* ascending */
+    float middle[CODES]; /* between code i and i + 1; infinity after the last */
+    uint8_t zero;        /* the code of 0 */
     uint8_t positive[(1 - LOWEST) * BUCKETS], negative[(1 - LOWEST) * BUCKETS]; /* lowest code of a bucket */
 } dynamic_map;
 
@@ -34,7 +38,8 @@ static int by_value(const void *a, const void *b) {
 
 static int lower_code(const dynamic_map *map, float x) {
     int code = 0;
-    while (x > map->middle[code]) code++;
+    while (x > map->middle[code])
+        code++;
     return code;
 }
 
@@ -57,7 +62,8 @@ static void make_map(dynamic_map *map, bool has_sign) {
     qsort(map->value, CODES, sizeof(float), by_value);
     for (int i = 0; i < CODES; i++)
         map->middle[i] = i + 1 < CODES ? (map->value[i] + map->value[i + 1]) / 2 : INFINITY;
-    while (map->value[map->zero] < 0) map->zero++;
+    while (map->value[map->zero] < 0)
+        map->zero++;
     for (int b = 0; b < (1 - LOWEST) * BUCKETS; b++) {
         float start = bucket_start(b);
         map->positive[b] = (uint8_t)lower_code(map, start);
@@ -85,8 +91,10 @@ static uint8_t code_of(const dynamic_map *map, float x) {
     return (uint8_t)(code + (x > map->middle[code]));
 }
 
-CT_ELEMENT_LOOPS static void read_block(const dynamic_map *map, const uint8_t *codes, float greatest, int64_t count, float *values) {
-    for (int64_t i = 0; i < count; i++) values[i] = map->value[codes[i]] * greatest;
+CT_ELEMENT_LOOPS static void read_block(const dynamic_map *map, const uint8_t *codes, float greatest,
+                                        int64_t count, float *values) {
+    for (int64_t i = 0; i < count; i++)
+        values[i] = map->value[codes[i]] * greatest;
 }
 
 /* A block with a value that is not finite becomes NaN as a whole: nothing is hidden. */
@@ -112,7 +120,8 @@ static float write_block(const dynamic_map *map, const float *values, int64_t co
 
 /* ---------------------------------------------------------------------------------------- the states */
 
-static ct_tensor *make_values(ct_context *context, ct_dtype dtype, const ct_state_decl *decl, const ct_tensor *weight) {
+static ct_tensor *make_values(ct_context *context, ct_dtype dtype, const ct_state_decl *decl,
+                              const ct_tensor *weight) {
     int ndim = ct_ndim(weight), axis = decl->shape == CT_ROWS ? ndim - 1 : ndim - 2, kept = 0;
     int64_t shape[CT_MAX_DIMS];
     if (decl->shape == CT_LIKE_PARAMETER) return ct_zeros(context, dtype, ndim, ct_shape(weight));
@@ -121,8 +130,8 @@ static ct_tensor *make_values(ct_context *context, ct_dtype dtype, const ct_stat
     return ct_zeros(context, dtype, kept, shape);
 }
 
-ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_decl *decl, const ct_tensor *weight,
-                         int64_t bits) {
+ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_decl *decl,
+                         const ct_tensor *weight, int64_t bits) {
     ct_dtype dtype = decl->dtype;
     if (decl->shape == CT_LIKE_PARAMETER && bits == 16 && dtype == CT_F32) dtype = CT_BF16;
     if (decl->shape == CT_LIKE_PARAMETER && bits == 8) dtype = CT_U8;
@@ -140,14 +149,17 @@ void ct_stored_drop(ct_stored *stored) {
     *stored = (ct_stored){NULL, NULL};
 }
 
-bool ct_stored_narrow(const ct_stored *stored) { return stored->values && ct_dtype_of(stored->values) != CT_F32; }
+bool ct_stored_narrow(const ct_stored *stored) {
+    return stored->values && ct_dtype_of(stored->values) != CT_F32;
+}
 
 float *ct_stored_values(const ct_stored *stored) {
     if (!stored->values || ct_stored_narrow(stored)) return NULL;
     return (float *)(uintptr_t)ct_data(stored->values);
 }
 
-void ct_stored_read(const ct_stored *stored, const ct_state_decl *decl, int64_t offset, int64_t count, float *values) {
+void ct_stored_read(const ct_stored *stored, const ct_state_decl *decl, int64_t offset, int64_t count,
+                    float *values) {
     ct_dtype dtype = ct_dtype_of(stored->values);
     const char *data = ct_data(stored->values);
     if (!stored->absmax) {

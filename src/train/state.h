@@ -65,6 +65,10 @@ void ct_log_close(ct_train_log *log);
 /* loss.svg and, if this build can, loss.png. Nothing if there is nothing to show yet. */
 ct_status ct_log_draw(const ct_train_log *log, const char *folder);
 
+/* optimizer_log.c: optimizer.csv, if the recipe asks for it */
+ct_status ct_optimizer_log_open(ct_trainer *trainer);
+ct_status ct_optimizer_log_step(ct_trainer *trainer);
+
 /* output.c: what the run's folder holds */
 /* Makes the folder and removes what killed runs left unfinished. */
 ct_status ct_output_prepare(ct_context *context, const char *folder);

@@ -115,8 +115,8 @@ static ct_status begin_output(ct_trainer *trainer, const char *checkpoint, const
     char *path = ct_path_join(context, folder, "recipe.yaml");
     if (path) ct_yaml_write(context, path, trainer->resolved);
     ct_free(context, path);
-    return ct_failed(context) ? ct_context_status(context)
-                              : ct_log_go_on(&trainer->log, trainer->state.log_bytes);
+    if (ct_optimizer_log_open(trainer) != CT_OK) return ct_context_status(context);
+    return ct_log_go_on(&trainer->log, trainer->state.log_bytes);
 }
 
 static ct_status set_up(ct_trainer *trainer, const ct_value *recipe, bool resume) {
@@ -237,6 +237,7 @@ static ct_status train_step(ct_trainer *trainer) {
     snprintf(note, sizeof(note), "loss %.3f  lr %.2g", result.loss, learning_rate);
     ct_progress(context, "train", (double)s->step, (double)s->total_steps, "steps", note);
     if (!due(s->step, o->logging_steps, s->total_steps) && s->step != 1) return CT_OK;
+    if (ct_optimizer_log_step(trainer) != CT_OK) return ct_context_status(context);
     return log_step(trainer, &result, learning_rate, seconds);
 }
 

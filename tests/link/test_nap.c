@@ -1,5 +1,5 @@
-/* test_nap.c - NaP: projection to the initial norm, scale invariance, resuming with the stored norms, the equivalence that
- * the method rests on, gains and offsets of norms, what is excluded or refused, warnings. */
+/* test_nap.c - NaP: projection to the initial norm, scale invariance, resuming with the stored norms, the
+ * equivalence that the method rests on, gains and offsets of norms, what is excluded or refused, warnings. */
 #include "optimizer/parameters.h"
 #include <carat/model.h>
 #include <carat/ops.h>
@@ -81,7 +81,8 @@ static void masked(void **state) {
     open_fixture(&f, "sgd", NULL);
     ct_parameter p = make_shaped(f.context, "w", CT_DIMS(1, 2), (const float[]){3, 4});
     ct_optimizer_add(f.optimizer, &p, &(ct_parameter_group){1, 0});
-    ct_optimizer_set_mask(f.optimizer, &p, ct_from_data(f.context, CT_U8, CT_DIMS(1, 2), (const uint8_t[]){0, 1}));
+    ct_optimizer_set_mask(f.optimizer, &p,
+                          ct_from_data(f.context, CT_U8, CT_DIMS(1, 2), (const uint8_t[]){0, 1}));
     set_gradient(&p, (const float[]){-5, -5});
     ct_optimizer_step(f.optimizer, 1, 1);
     assert_true(values_of(&p)[0] == 3);
@@ -172,12 +173,14 @@ static void refuses(void **state) {
     norm_layer n;
     open_fixture(&f, "sgd", "{\"norm_params\": \"drop\", \"exclude\": [\"*.skip\"]}");
     make_norm(&f, &n, (const float[]){1, 1}, (const float[]){0, 0});
-    assert_int_equal(ct_optimizer_add(f.optimizer, &n.gain, &(ct_parameter_group){1, 0}), CT_ERROR_UNSUPPORTED);
+    assert_int_equal(ct_optimizer_add(f.optimizer, &n.gain, &(ct_parameter_group){1, 0}),
+                     CT_ERROR_UNSUPPORTED);
     ASSERT_ERROR(f.context, CT_ERROR_UNSUPPORTED, "nap.norm_params", "ln.weight", "when a model is built");
     ct_optimizer_destroy(f.optimizer);
     ct_module_destroy(n.module);
     f.optimizer = make_optimizer(f.context, "sgd", NULL);
-    assert_int_equal(add_link(f.optimizer, f.context, "nap", "{\"exclude\": \"lm_head\"}"), CT_ERROR_ARGUMENT);
+    assert_int_equal(add_link(f.optimizer, f.context, "nap", "{\"exclude\": \"lm_head\"}"),
+                     CT_ERROR_ARGUMENT);
     ASSERT_ERROR(f.context, CT_ERROR_ARGUMENT, "nap.exclude");
     ct_optimizer_destroy(f.optimizer);
     f.optimizer = make_optimizer(f.context, "sgd", NULL);
@@ -197,7 +200,8 @@ static void refuses(void **state) {
     close_fixture(&f);
 }
 
-/* -------------------------------------------------------------------------------- what the method rests on */
+/* -------------------------------------------------------------------------------- what the method rests on
+ */
 
 enum { IN = 6, WIDTH = 8, OUT = 3, ROWS = 10 };
 
@@ -235,7 +239,8 @@ static void function_is_unchanged(void **state) {
     ct_tensor *x = ct_random_normal_tensor(f.context, CT_F32, CT_DIMS(ROWS, IN), 0, 1, &random);
     for (int i = 0; i < 2; i++) {
         ct_require_grad(w[i], true);
-        p[i] = (ct_parameter){.name = (char *)(uintptr_t)(i ? "w2" : "w1"), .tensor = w[i], .trainable = true};
+        p[i] =
+            (ct_parameter){.name = (char *)(uintptr_t)(i ? "w2" : "w1"), .tensor = w[i], .trainable = true};
         ct_optimizer_add(f.optimizer, &p[i], &(ct_parameter_group){1, 0});
         ct_gradient_set(w[i], ct_zeros_like(w[i]));
     }
@@ -260,7 +265,8 @@ static void twice_as_large(void **state) {
         for (int i = 0; i < 2; i++) {
             if (side) ct_scale_into(w[side][i], 2);
             ct_require_grad(w[side][i], true);
-            p[side][i] = (ct_parameter){.name = (char *)(uintptr_t)(i ? "w2" : "w1"), .tensor = w[side][i], .trainable = true};
+            p[side][i] = (ct_parameter){
+                .name = (char *)(uintptr_t)(i ? "w2" : "w1"), .tensor = w[side][i], .trainable = true};
             ct_optimizer_add(f[side].optimizer, &p[side][i], &(ct_parameter_group){1, 0});
         }
     }

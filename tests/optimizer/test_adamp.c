@@ -1,5 +1,5 @@
-/* test_adamp.c - AdamP and SGDP: the worked numbers, the two views and the one decision, equality with AdamW and SGD when
- * nothing is projected, the mechanism on the scale-invariant Rosenbrock function. */
+/* test_adamp.c - AdamP and SGDP: the worked numbers, the two views and the one decision, equality with AdamW
+ * and SGD when nothing is projected, the mechanism on the scale-invariant Rosenbrock function. */
 #include "optimizer/parameters.h"
 
 typedef struct fixture {
@@ -33,7 +33,8 @@ static void step(fixture *f, const float *g, double rate) {
 
 static const float w0[4] = {3, 4, 0, 2}, at_right_angles[4] = {4, -3, 1, 0};
 
-/* Rows at right angles to their gradients; a projection of g instead of q, or before the moments, fails step two. */
+/* Rows at right angles to their gradients; a projection of g instead of q, or before the moments, fails step
+ * two. */
 static void two_steps(void **state) {
     (void)state;
     fixture f;
@@ -107,7 +108,8 @@ static void moves_at_right_angles(void **state) {
 
 enum { COUNT = 6000 };
 
-/* delta 0: bit for bit AdamW, with decay; and SGD without (SGD's decay goes through the gradient, SGDP's does not). */
+/* delta 0: bit for bit AdamW, with decay; and SGD without (SGD's decay goes through the gradient, SGDP's does
+ * not). */
 static void without_delta(void **state) {
     const char *const *pair = *state;
     static float w[COUNT], left[COUNT];
@@ -115,7 +117,7 @@ static void without_delta(void **state) {
         w[i] = (float)noise(i, 0);
     for (int side = 0; side < 2; side++) {
         fixture f;
-    open_fixture(&f, pair[side], pair[2 + side], *pair[4] == 'd' ? 0.1 : 0, 60, 100, w);
+        open_fixture(&f, pair[side], pair[2 + side], *pair[4] == 'd' ? 0.1 : 0, 60, 100, w);
         for (int s = 1; s <= 4; s++) {
             set_noise(&f.p, s);
             assert_int_equal(ct_optimizer_step(f.optimizer, 0.01, 1), CT_OK);
@@ -136,13 +138,14 @@ static void sgdp_decay(void **state) {
     open_fixture(&f, "sgdp", "{\"momentum\": 0.9, \"dampening\": 0.5}", 0.01, 2, 2, w0);
     step(&f, at_right_angles, 0.1);
     double keep = 1 - 0.1 * 0.01 * 0.1 / (1 - 0.9);
-    assert_all_near(&f.p, (const double[]){3 * keep - 0.1 * 2, 4 * keep + 0.1 * 1.5, -0.1 * 0.5, 2 * keep}, 1e-6);
+    assert_all_near(&f.p, (const double[]){3 * keep - 0.1 * 2, 4 * keep + 0.1 * 1.5, -0.1 * 0.5, 2 * keep},
+                    1e-6);
     step(&f, (const float[]){1, 0, 0, 1}, 0.1); /* not projected: b = .9 b + .5 g, decay at full strength */
     double full = 1 - 0.1 * 0.01 / (1 - 0.9);
     assert_all_near(&f.p,
                     (const double[]){(3 * keep - 0.2) * full - 0.1 * (0.9 * 2 + 0.5),
-                                     (4 * keep + 0.15) * full + 0.1 * 0.9 * 1.5, -0.05 * full - 0.1 * 0.9 * 0.5,
-                                     2 * keep * full - 0.1 * 0.5},
+                                     (4 * keep + 0.15) * full + 0.1 * 0.9 * 1.5,
+                                     -0.05 * full - 0.1 * 0.9 * 0.5, 2 * keep * full - 0.1 * 0.5},
                     1e-6);
     close_fixture(&f);
 }
@@ -238,7 +241,8 @@ static void transposed(void **state) {
         }
         set_gradient(&p, turned_g);
         step(&f, g, 0.01);
-        assert_true(statistic_named(f.optimizer, 0, "mode") == 1 && statistic_named(f.optimizer, 1, "mode") == 1);
+        assert_true(statistic_named(f.optimizer, 0, "mode") == 1 &&
+                    statistic_named(f.optimizer, 1, "mode") == 1);
     }
     for (int i = 0; i < IN * OUT; i++)
         assert_true(values_of(&p)[i % IN * OUT + i / IN] == values_of(&f.p)[i]);
@@ -248,7 +252,8 @@ static void transposed(void **state) {
 
 static void refuses(void **state) {
     (void)state;
-    static const char *const bad[][2] = {{"{\"beta1\": 1.0}", "optimizer.beta1"}, {"{\"delta\": -0.1}", "optimizer.delta"},
+    static const char *const bad[][2] = {{"{\"beta1\": 1.0}", "optimizer.beta1"},
+                                         {"{\"delta\": -0.1}", "optimizer.delta"},
                                          {"{\"wd_ratio\": 1.5}", "optimizer.wd_ratio"},
                                          {"{\"epsilon\": 0}", "optimizer.epsilon"}};
     ct_context *context = start_context(1);

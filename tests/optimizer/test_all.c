@@ -1,10 +1,12 @@
-/* test_all.c - what the shared part promises of every optimizer in the table, written once: a run that is saved and
- * restored goes on to the same bits, threads do not change bits, masks freeze, narrow states still train, a gradient of
- * zero is harmless, allocation failures are survived, options out of range are refused, recording changes nothing. */
+/* test_all.c - what the shared part promises of every optimizer in the table, written once: a run that is
+ * saved and restored goes on to the same bits, threads do not change bits, masks freeze, narrow states still
+ * train, a gradient of zero is harmless, allocation failures are survived, options out of range are refused,
+ * recording changes nothing. */
 #include "optimizer/parameters.h"
 #include <carat/ops.h>
 
-/* A few parameters of different kinds: a matrix larger than a tile and a task, an embedding, a convolution, a vector. */
+/* A few parameters of different kinds: a matrix larger than a tile and a task, an embedding, a convolution, a
+ * vector. */
 enum { PARAMETERS = 4 };
 static const struct {
     const char *name;
@@ -33,7 +35,8 @@ static void make_parameters(fixture *f) {
         ct_tensor *tensor = ct_empty(f->context, CT_F32, shapes[i].ndim, shapes[i].shape);
         fill(tensor, i);
         ct_require_grad(tensor, true);
-        f->p[i] = (ct_parameter){.name = (char *)(uintptr_t)shapes[i].name, .tensor = tensor, .trainable = true};
+        f->p[i] =
+            (ct_parameter){.name = (char *)(uintptr_t)shapes[i].name, .tensor = tensor, .trainable = true};
     }
 }
 
@@ -83,10 +86,11 @@ enum { WIDTHS = 3 };
 static const int widths[WIDTHS] = {0, 8, 16};
 static const char *options_of(const ct_method *method, int bits) {
     static char text[128];
-    const char *more = ct_options_find(method->options, "amsgrad")    ? "\"amsgrad\": true, "
-                       : ct_options_find(method->options, "centered") ? "\"centered\": true, \"momentum\": 0.5, "
-                       : strncmp(method->name, "sgd", 3) == 0         ? "\"momentum\": 0.9, "
-                                                                      : "";
+    const char *more = ct_options_find(method->options, "amsgrad") ? "\"amsgrad\": true, "
+                       : ct_options_find(method->options, "centered")
+                           ? "\"centered\": true, \"momentum\": 0.5, "
+                       : strncmp(method->name, "sgd", 3) == 0 ? "\"momentum\": 0.9, "
+                                                              : "";
     snprintf(text, sizeof(text), "{%s\"state_bits\": %d}", more, bits);
     return text;
 }
@@ -245,7 +249,8 @@ static void narrow_states_train(void **state) {
     if (!(wide < 0.1)) fail_msg("%s: with states of 32 bits %.3g of the loss is left", method->name, wide);
     for (int w = 1; w < WIDTHS; w++) {
         double narrow = train(method, options_of(method, widths[w]), rate);
-        if (!(narrow < 0.1)) fail_msg("%s in %d bits: %.3g of the loss is left", method->name, widths[w], narrow);
+        if (!(narrow < 0.1))
+            fail_msg("%s in %d bits: %.3g of the loss is left", method->name, widths[w], narrow);
     }
 }
 
@@ -290,7 +295,9 @@ static void work_of_steps(ct_context *context, void *user) {
     ct_scope_close(context, f.scope);
 }
 
-static void survives_failures(void **state) { sweep_tensors(work_of_steps, *state, 1, 1500); }
+static void survives_failures(void **state) {
+    sweep_tensors(work_of_steps, *state, 1, 1500);
+}
 
 /* Each option just outside its range, by the table that describes it. */
 static void options_out_of_range(void **state) {
@@ -301,7 +308,8 @@ static void options_out_of_range(void **state) {
         for (int side = 0; side < 2; side++) {
             char text[128], path[128];
             double beyond = side ? o->maximum + fmax(1, fabs(o->maximum)) : o->minimum - 1;
-            snprintf(text, sizeof(text), o->type == CT_TYPE_INT ? "{\"%s\": %.0f}" : "{\"%s\": %.17g}", o->name, beyond);
+            snprintf(text, sizeof(text), o->type == CT_TYPE_INT ? "{\"%s\": %.0f}" : "{\"%s\": %.17g}",
+                     o->name, beyond);
             snprintf(path, sizeof(path), "optimizer.%s", o->name);
             if (make_optimizer(context, method->name, text)) fail_msg("%s takes %s", method->name, text);
             ASSERT_ERROR(context, CT_ERROR_ARGUMENT, path);
@@ -360,8 +368,8 @@ int main(void) {
         for (size_t t = 0; t < EACH && count < MOST; t++, count++) {
             const ct_method *method = &ct_optimizer_methods[m]->method;
             snprintf(names[count], sizeof(names[count]), "%s of %s", tests_of_each[t].name, method->name);
-            tests[count] =
-                (struct CMUnitTest){names[count], tests_of_each[t].test, NULL, NULL, (void *)(uintptr_t)method};
+            tests[count] = (struct CMUnitTest){names[count], tests_of_each[t].test, NULL, NULL,
+                                               (void *)(uintptr_t)method};
         }
     return _cmocka_run_group_tests("all optimizers", tests, count, NULL, NULL);
 }

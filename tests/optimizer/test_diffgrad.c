@@ -1,4 +1,5 @@
-/* test_diffgrad.c - diffGrad: worked numbers, its relation to Adam, large changes, the fault of the published runs. */
+/* test_diffgrad.c - diffGrad: worked numbers, its relation to Adam, large changes, the fault of the published
+ * runs. */
 #include "optimizer/parameters.h"
 
 typedef struct pair {
@@ -9,7 +10,8 @@ typedef struct pair {
 } pair;
 
 /* The optimizers keep the addresses of `a` and `b`, so a pair is filled in where it stands. */
-static void open_pair(pair *f, const char *method, const char *options, const char *other, const char *other_options) {
+static void open_pair(pair *f, const char *method, const char *options, const char *other,
+                      const char *other_options) {
     f->context = start_context(1);
     f->scope = ct_scope_open(f->context);
     f->a = make_parameter(f->context, "a", (const float[]){0, 0}, 2);
@@ -37,7 +39,8 @@ static void step(pair *f, float first, float second, double rate, double other_r
 
 static void worked_numbers(void **state) {
     (void)state;
-    static const double xi[] = {0.73105858, 0.5, 0.95257413}, theta[] = {-0.07310583, -0.12310582, -0.11589966};
+    static const double xi[] = {0.73105858, 0.5, 0.95257413},
+                        theta[] = {-0.07310583, -0.12310582, -0.11589966};
     static const float g[] = {1, 1, -2};
     pair f;
     open_pair(&f, "diffgrad", NULL, "adam", NULL);
@@ -50,7 +53,8 @@ static void worked_numbers(void **state) {
     close_pair(&f);
 }
 
-/* After the first step a constant gradient has xi = 1/2. Both parameters start their comparison at step two. */
+/* After the first step a constant gradient has xi = 1/2. Both parameters start their comparison at step two.
+ */
 static void constant_gradient(void **state) {
     (void)state;
     pair f;
@@ -100,12 +104,13 @@ static void alias(void **state) {
 /* raw: epsilon stands under the corrected root divided by sqrt(1 - beta2); corrected: beside it. */
 static void epsilon_modes(void **state) {
     (void)state;
-    static const char *const modes[] = {"{\"epsilon\": 0.1}", "{\"epsilon\": 0.1, \"eps_mode\": \"corrected\"}"};
+    static const char *const modes[] = {"{\"epsilon\": 0.1}",
+                                        "{\"epsilon\": 0.1, \"eps_mode\": \"corrected\"}"};
     double xi = 1 / (1 + exp(-1.0)), root = sqrt(0.001);
     const double expected[] = {-0.1 * root / 0.1 * xi * 0.1 / (root + 0.1), -0.1 * xi / (1 + 0.1)};
     for (int i = 0; i < 2; i++) {
         pair f;
-    open_pair(&f, "diffgrad", modes[i], "adam", NULL);
+        open_pair(&f, "diffgrad", modes[i], "adam", NULL);
         step(&f, 1, 1, 0.1, 0.1);
         assert_near(values_of(&f.a)[0], expected[i], 1e-6);
         close_pair(&f);
@@ -141,8 +146,9 @@ static void refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(worked_numbers), cmocka_unit_test(constant_gradient), cmocka_unit_test(huge_changes),
-        cmocka_unit_test(alias),          cmocka_unit_test(epsilon_modes),     cmocka_unit_test(decay_is_in_the_last_gradient),
+        cmocka_unit_test(worked_numbers), cmocka_unit_test(constant_gradient),
+        cmocka_unit_test(huge_changes),   cmocka_unit_test(alias),
+        cmocka_unit_test(epsilon_modes),  cmocka_unit_test(decay_is_in_the_last_gradient),
         cmocka_unit_test(refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_links.c - links of the chain: where they stand, what they see, their states, composition, and what is refused. The
- * links here are a test's own, registered in the context, as a user's would be. */
+/* test_links.c - links of the chain: where they stand, what they see, their states, composition, and what is
+ * refused. The links here are a test's own, registered in the context, as a user's would be. */
 #include "optimizer/parameters.h"
 #include <carat/ops.h>
 
@@ -15,21 +15,33 @@ static void centralize(const ct_optimizer_range *r) {
     }
 }
 static const ct_link_method centralize_link = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_link_method), .name = "centralize", .title = "Centralize",
-               .paper = {"arXiv:2004.01461", "Yong et al., ECCV 2020"}, .summary = "Rows of mean zero. A test.",
+    .method = {.abi = CT_METHOD_ABI,
+               .size = sizeof(ct_link_method),
+               .name = "centralize",
+               .title = "Centralize",
+               .paper = {"arXiv:2004.01461", "Yong et al., ECCV 2020"},
+               .summary = "Rows of mean zero. A test.",
                .uses = CT_HOOK_GRADIENT},
-    .scope = CT_ROW_RANGES, .gradient = centralize};
+    .scope = CT_ROW_RANGES,
+    .gradient = centralize};
 
-/* Update link with a state: the update is only taken every second time that a sign repeats. Here: adds up updates. */
+/* Update link with a state: the update is only taken every second time that a sign repeats. Here: adds up
+ * updates. */
 static void accumulate(const ct_optimizer_range *r) {
     for (int64_t i = 0; i < r->count; i++)
         r->update[i] = r->state[0][i] += r->update[i];
 }
-static const ct_state_decl sum_state[] = {{"sum", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}, {.name = NULL}};
-static const ct_link_method accumulate_link = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_link_method), .name = "accumulate", .title = "Accumulate",
-               .paper = {"none", "a test"}, .summary = "Sums of updates. A test.", .uses = CT_HOOK_UPDATE},
-    .state = sum_state, .update = accumulate};
+static const ct_state_decl sum_state[] = {{"sum", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
+                                          {.name = NULL}};
+static const ct_link_method accumulate_link = {.method = {.abi = CT_METHOD_ABI,
+                                                          .size = sizeof(ct_link_method),
+                                                          .name = "accumulate",
+                                                          .title = "Accumulate",
+                                                          .paper = {"none", "a test"},
+                                                          .summary = "Sums of updates. A test.",
+                                                          .uses = CT_HOOK_UPDATE},
+                                               .state = sum_state,
+                                               .update = accumulate};
 
 /* Update link over the whole tensor: an update of norm one. */
 static void normalize(const ct_optimizer_range *r) {
@@ -39,11 +51,15 @@ static void normalize(const ct_optimizer_range *r) {
     for (int64_t i = 0; i < r->count; i++)
         r->update[i] = (float)(r->update[i] / sqrt(squares));
 }
-static const ct_link_method normalize_link = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_link_method), .name = "normalize", .title = "Normalize",
-               .paper = {"none", "a test"}, .summary = "Updates of norm one. A test.",
-               .uses = CT_HOOK_UPDATE | CT_HOOK_WHOLE_TENSOR},
-    .scope = CT_WHOLE_TENSOR, .update = normalize};
+static const ct_link_method normalize_link = {.method = {.abi = CT_METHOD_ABI,
+                                                         .size = sizeof(ct_link_method),
+                                                         .name = "normalize",
+                                                         .title = "Normalize",
+                                                         .paper = {"none", "a test"},
+                                                         .summary = "Updates of norm one. A test.",
+                                                         .uses = CT_HOOK_UPDATE | CT_HOOK_WHOLE_TENSOR},
+                                              .scope = CT_WHOLE_TENSOR,
+                                              .update = normalize};
 
 typedef struct fixture {
     ct_context *context;
@@ -77,14 +93,16 @@ static void gradient_and_update(void **state) {
     ct_optimizer_step(optimizer, 0.1, 0.5); /* centered: -.5 .5 -3 3 */
     assert_all_near(&p, (const double[]){1.05, 1.95, 3.3, 3.7}, 1e-6);
     set_gradient(&p, (const float[]){0, 0, 0, 0});
-    ct_optimizer_step(optimizer, 0.1, 1); /* momentum halves it: -.25 .25 -1.5 1.5; added up: 1.5 times the first */
+    ct_optimizer_step(optimizer, 0.1,
+                      1); /* momentum halves it: -.25 .25 -1.5 1.5; added up: 1.5 times the first */
     assert_all_near(&p, (const double[]){1.05 + 0.075, 1.95 - 0.075, 3.3 + 0.45, 3.7 - 0.45}, 1e-6);
     assert_near(((const float *)ct_data(state_named(optimizer, "accumulate.sum.w")))[2], -4.5, 1e-6);
     ct_optimizer_destroy(optimizer);
     close_fixture(&f);
 }
 
-/* The widest scope is taken: rows and wholes with the same result for any number of threads, with 8-bit states too. */
+/* The widest scope is taken: rows and wholes with the same result for any number of threads, with 8-bit
+ * states too. */
 static void scopes(void **state) {
     (void)state;
     static const char *const methods[] = {"adamw8bit", "adamp", "lamb", "adafactor", "muon"};

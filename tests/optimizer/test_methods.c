@@ -1,5 +1,5 @@
-/* test_methods.c - each everyday optimizer against numbers that PyTorch 2 gave for the same three steps, and against the
- * equations of its paper worked step by step in f64. */
+/* test_methods.c - each everyday optimizer against numbers that PyTorch 2 gave for the same three steps, and
+ * against the equations of its paper worked step by step in f64. */
 #include "optimizer/parameters.h"
 
 enum { STEPS = 3 };
@@ -27,31 +27,82 @@ typedef struct known {
 
 /* torch.optim.X(lr=rate, weight_decay=decay, ...), version 2.15. Its Muon multiplies in bf16. */
 static const known cases[] = {
-    {"adam", NULL, 0.1, 0.01, 2, 1e-6,
+    {"adam",
+     NULL,
+     0.1,
+     0.01,
+     2,
+     1e-6,
      {0.264686525, -0.824365973, -0.0195994899, 2.20557213, -0.11485149, -0.973196983}},
-    {"adam", "{\"beta1\": 0.8, \"beta2\": 0.9, \"amsgrad\": true}", 0.1, 0, 2, 1e-6,
+    {"adam",
+     "{\"beta1\": 0.8, \"beta2\": 0.9, \"amsgrad\": true}",
+     0.1,
+     0,
+     2,
+     1e-6,
      {0.270135969, -0.834534347, -0.0172661617, 2.20350337, -0.109750673, -0.969154835}},
-    {"adamw", NULL, 0.1, 0.05, 2, 1e-6,
+    {"adamw",
+     NULL,
+     0.1,
+     0.05,
+     2,
+     1e-6,
      {0.259055704, -0.81468159, -0.0215646252, 2.1764214, -0.115362935, -0.961187899}},
-    {"adagrad", "{\"lr_decay\": 0.1, \"initial_accumulator_value\": 0.5}", 0.1, 0.01, 2, 1e-6,
+    {"adagrad",
+     "{\"lr_decay\": 0.1, \"initial_accumulator_value\": 0.5}",
+     0.1,
+     0.01,
+     2,
+     1e-6,
      {0.367724448, -0.942689717, 0.162366152, 2.11898303, -0.000329043716, -0.888838589}},
-    {"rmsprop", NULL, 0.1, 0.01, 2, 2e-6,
+    {"rmsprop",
+     NULL,
+     0.1,
+     0.01,
+     2,
+     2e-6,
      {-1.15002692, -0.0300471485, -1.85039854, 3.32507133, -1.57896507, -2.26879644}},
-    {"rmsprop", "{\"alpha\": 0.9, \"momentum\": 0.5, \"centered\": true}", 0.1, 0, 2, 2e-6,
+    {"rmsprop",
+     "{\"alpha\": 0.9, \"momentum\": 0.5, \"centered\": true}",
+     0.1,
+     0,
+     2,
+     2e-6,
      {-0.298231483, -0.49570632, -0.781897426, 2.66078448, -0.701685607, -1.48924088}},
-    {"sgd", "{\"momentum\": 0.9, \"nesterov\": true}", 0.1, 0.01, 2, 1e-6,
+    {"sgd",
+     "{\"momentum\": 0.9, \"nesterov\": true}",
+     0.1,
+     0.01,
+     2,
+     1e-6,
      {-0.050558567, -0.840689242, 0.0503585786, 2.83302212, -0.306242615, -2.22093701}},
-    {"adafactor", NULL, 0.1, 0.05, 2, 1e-6,
+    {"adafactor",
+     NULL,
+     0.1,
+     0.05,
+     2,
+     1e-6,
      {0.234667629, -0.893235743, 0.168447912, 2.08218694, -0.0360491574, -0.891748965}},
     {"adafactor", NULL, 0.9, 0, 0, 1e-6, {-0.307192683, -0.404980361, -0.704111695}},
-    {"muon", NULL, 0.1, 0.1, 2, 3e-3,
+    {"muon",
+     NULL,
+     0.1,
+     0.1,
+     2,
+     3e-3,
      {0.233378261, -0.924812853, 0.110899247, 2.03393531, 0.0678622946, -0.917629182}},
-    {"muon", "{\"nesterov\": false, \"adjust\": \"match_rms_adamw\"}", 0.1, 0, 2, 3e-3,
+    {"muon",
+     "{\"nesterov\": false, \"adjust\": \"match_rms_adamw\"}",
+     0.1,
+     0,
+     2,
+     3e-3,
      {0.414885938, -0.975203276, 0.198444426, 2.03342295, 0.108423732, -0.81901145}},
 };
 
 static ct_parameter start_parameter(ct_context *context, int64_t rows) {
-    return rows ? make_shaped(context, "w", CT_DIMS(rows, 6 / rows), start) : make_parameter(context, "w", start, 3);
+    return rows ? make_shaped(context, "w", CT_DIMS(rows, 6 / rows), start)
+                : make_parameter(context, "w", start, 3);
 }
 
 static void as_torch(void **state) {
@@ -114,7 +165,8 @@ static void lamb(void **state) {
             double g = gradient_at(i, step);
             m[i] = 0.9 * m[i] + 0.1 * g;
             v[i] = 0.999 * v[i] + 0.001 * g * g;
-            r[i] = m[i] / (1 - pow(0.9, step + 1)) / (sqrt(v[i] / (1 - pow(0.999, step + 1))) + 1e-6) + 0.05 * w[i];
+            r[i] = m[i] / (1 - pow(0.9, step + 1)) / (sqrt(v[i] / (1 - pow(0.999, step + 1))) + 1e-6) +
+                   0.05 * w[i];
             weights += w[i] * w[i];
             ratios += r[i] * r[i];
         }
@@ -230,7 +282,8 @@ static void muon_in_bf16(void **state) {
     ct_context *context = start_context(2);
     ct_scope scope = ct_scope_open(context);
     float zero[64 * 48] = {0};
-    ct_parameter a = make_shaped(context, "a", CT_DIMS(48, 64), zero), b = make_shaped(context, "b", CT_DIMS(48, 64), zero);
+    ct_parameter a = make_shaped(context, "a", CT_DIMS(48, 64), zero),
+                 b = make_shaped(context, "b", CT_DIMS(48, 64), zero);
     ct_optimizer *exact = make_optimizer(context, "muon", "{\"precision\": \"f32\"}");
     ct_optimizer *half = make_optimizer(context, "muon", "{\"precision\": \"bf16\"}");
     ct_optimizer_add(exact, &a, &(ct_parameter_group){1, 0});
@@ -283,24 +336,25 @@ static void adafactor_states(void **state) {
     { "as_torch " #n, as_torch, NULL, NULL, (void *)(uintptr_t)&cases[n] }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {CASE(0),
-                                       CASE(1),
-                                       CASE(2),
-                                       CASE(3),
-                                       CASE(4),
-                                       CASE(5),
-                                       CASE(6),
-                                       CASE(7),
-                                       CASE(8),
-                                       CASE(9),
-                                       CASE(10),
-                                       cmocka_unit_test(lion),
-                                       cmocka_unit_test(lamb),
-                                       cmocka_unit_test(lamb_without_decay),
-                                       cmocka_unit_test(muon_by_hand),
-                                       {"muon of a tall matrix", muon_by_hand, NULL, NULL, (void *)(uintptr_t)cases},
-                                       cmocka_unit_test(muon_leaves_the_rest_to_adamw),
-                                       cmocka_unit_test(muon_in_bf16),
-                                       cmocka_unit_test(adafactor_states)};
+    const struct CMUnitTest tests[] = {
+        CASE(0),
+        CASE(1),
+        CASE(2),
+        CASE(3),
+        CASE(4),
+        CASE(5),
+        CASE(6),
+        CASE(7),
+        CASE(8),
+        CASE(9),
+        CASE(10),
+        cmocka_unit_test(lion),
+        cmocka_unit_test(lamb),
+        cmocka_unit_test(lamb_without_decay),
+        cmocka_unit_test(muon_by_hand),
+        {"muon of a tall matrix", muon_by_hand, NULL, NULL, (void *)(uintptr_t)cases},
+        cmocka_unit_test(muon_leaves_the_rest_to_adamw),
+        cmocka_unit_test(muon_in_bf16),
+        cmocka_unit_test(adafactor_states)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_narrow.c - states in 8 and 16 bits: the values of the dynamic map, rounding to the nearest, blocks with a scale of
- * their own, the bytes they take, small parameters, what must stay exact. */
+/* test_narrow.c - states in 8 and 16 bits: the values of the dynamic map, rounding to the nearest, blocks
+ * with a scale of their own, the bytes they take, small parameters, what must stay exact. */
 #include "optimizer/parameters.h"
 
 enum { COUNT = 5000 }; /* 19 blocks of 256 and one of 136 */
@@ -26,7 +26,8 @@ static void close_fixture(fixture *f) {
     end_tensors(f->context);
 }
 
-/* The 256 values of the map, by the definition: decade i of 7 has 2^i parts (twice as many without a sign). */
+/* The 256 values of the map, by the definition: decade i of 7 has 2^i parts (twice as many without a sign).
+ */
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -35,7 +36,8 @@ static void map_values(bool has_sign, double *values) {
     int count = 0;
     for (int i = 0; i < 7; i++)
         for (int k = 0; k < (has_sign ? 1 : 2) << i; k++) {
-            double width = 0.9 / ((has_sign ? 1 : 2) << i), value = (0.1 + (k + 0.5) * width) / pow(10, 6 - i);
+            double width = 0.9 / ((has_sign ? 1 : 2) << i),
+                   value = (0.1 + (k + 0.5) * width) / pow(10, 6 - i);
             values[count++] = value;
             if (has_sign) values[count++] = -value;
         }
@@ -52,8 +54,8 @@ static double nearest(const double *values, double x) {
     return best;
 }
 
-/* Momentum 0 would keep nothing, so it is tiny: the buffer after a step is the gradient. The next step, with a gradient
- * of zero and rate 1 / momentum, shows the rounded buffer in the weight. */
+/* Momentum 0 would keep nothing, so it is tiny: the buffer after a step is the gradient. The next step, with
+ * a gradient of zero and rate 1 / momentum, shows the rounded buffer in the weight. */
 static void rounds_to_the_nearest(void **state) {
     (void)state;
     double values[256];
@@ -140,7 +142,8 @@ static void bytes(void **state) {
         assert_int_equal(ct_dtype_of(state_named(f.optimizer, "exp_avg.w")), kinds[i].dtype);
         assert_int_equal(ct_dtype_of(state_named(f.optimizer, "exp_avg_sq.w")), kinds[i].dtype);
         assert_true(has_state(f.optimizer, "exp_avg_sq_absmax.w") == (kinds[i].dtype == CT_U8));
-        if (kinds[i].dtype == CT_U8) assert_int_equal(ct_count(state_named(f.optimizer, "exp_avg_absmax.w")), 20);
+        if (kinds[i].dtype == CT_U8)
+            assert_int_equal(ct_count(state_named(f.optimizer, "exp_avg_absmax.w")), 20);
         close_fixture(&f);
     }
 }
@@ -165,22 +168,33 @@ static void not_finite(void **state) {
     }
 }
 
-/* ------------------------------------------------------------------------------- a state that must be exact */
+/* ------------------------------------------------------------------------------- a state that must be exact
+ */
 
 static void copy_direction(const ct_optimizer_range *r) {
     for (int64_t i = 0; i < r->count; i++)
         r->update[i] = r->state[0][i] = r->gradient[i];
 }
-static const ct_state_decl exact_state[] = {{"counter", CT_LIKE_PARAMETER, CT_F32, CT_STATE_EXACT}, {.name = NULL}};
-static const ct_optimizer_method exact = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "exact", .title = "Exact",
-               .paper = {"none", "a test"}, .summary = "Keeps the gradient. A test."},
-    .state = exact_state, .direction = copy_direction};
-static const ct_state_decl half_state[] = {{"copy", CT_LIKE_PARAMETER, CT_BF16, CT_STATE_SIGNED}, {.name = NULL}};
-static const ct_optimizer_method half = {
-    .method = {.abi = CT_METHOD_ABI, .size = sizeof(ct_optimizer_method), .name = "half", .title = "Half",
-               .paper = {"none", "a test"}, .summary = "Keeps the gradient in bf16. A test."},
-    .state = half_state, .direction = copy_direction};
+static const ct_state_decl exact_state[] = {{"counter", CT_LIKE_PARAMETER, CT_F32, CT_STATE_EXACT},
+                                            {.name = NULL}};
+static const ct_optimizer_method exact = {.method = {.abi = CT_METHOD_ABI,
+                                                     .size = sizeof(ct_optimizer_method),
+                                                     .name = "exact",
+                                                     .title = "Exact",
+                                                     .paper = {"none", "a test"},
+                                                     .summary = "Keeps the gradient. A test."},
+                                          .state = exact_state,
+                                          .direction = copy_direction};
+static const ct_state_decl half_state[] = {{"copy", CT_LIKE_PARAMETER, CT_BF16, CT_STATE_SIGNED},
+                                           {.name = NULL}};
+static const ct_optimizer_method half = {.method = {.abi = CT_METHOD_ABI,
+                                                    .size = sizeof(ct_optimizer_method),
+                                                    .name = "half",
+                                                    .title = "Half",
+                                                    .paper = {"none", "a test"},
+                                                    .summary = "Keeps the gradient in bf16. A test."},
+                                         .state = half_state,
+                                         .direction = copy_direction};
 
 static void declared_types(void **state) {
     (void)state;

@@ -276,7 +276,8 @@ static void names_and_states(void **state) {
     set_gradient(&b, (const float[]){-7});
     ct_optimizer_step(optimizer, 0.1, 1);
     assert_near(values_of(&b)[0], 3.1, 1e-6);
-    assert_int_equal(*(const int64_t *)ct_data(ct_optimizer_state_at(optimizer, 0, name, sizeof(name))), 1000);
+    assert_int_equal(*(const int64_t *)ct_data(ct_optimizer_state_at(optimizer, 0, name, sizeof(name))),
+                     1000);
     assert_int_equal(*(const int64_t *)ct_data(ct_optimizer_state_at(optimizer, 3, name, sizeof(name))), 1);
     ct_optimizer_destroy(optimizer);
     ct_scope_close(context, scope);
@@ -373,7 +374,8 @@ static void refuses(void **state) {
                                            "{\"nesterov\": true, \"momentum\": 0.9, \"dampening\": 0.1}"};
     for (int i = 0; i < 2; i++) {
         assert_null(make_optimizer(context, "sgd", nesterov[i]));
-        ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "optimizer.nesterov", "needs momentum above 0 and no dampening");
+        ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "optimizer.nesterov",
+                     "needs momentum above 0 and no dampening");
     }
     ct_optimizer *optimizer = make_optimizer(context, "sgd", NULL);
     ct_tensor *half = ct_zeros(context, CT_BF16, CT_DIMS(2));

@@ -1,0 +1,128 @@
+/* stream.c - what touches the residual stream of a transformer, and keeping the mean of that stream at 0. */
+#include "model/model.h"
+#include "nn/block.h"
+#include "nn/run.h"
+#include <carat/norm.h>
+#include <string.h>
+
+static ct_module *block_list(ct_module *module) {
+    if (ct_module_kind_of(module)->forward == ct_block_list_forward) return module;
+    for (int i = 0; i < ct_module_child_count(module); i++) {
+        ct_module *found = block_list(ct_module_child(module, i));
+        if (found) return found;
+    }
+    return NULL;
+}
+
+/* The module of a pattern in block `block`; NULL if it is not there. */
+static ct_module *resolve(ct_model *model, const char *pattern, int block) {
+    char path[300];
+    const char *star = strchr(pattern, '*');
+    if (star)
+        snprintf(path, sizeof(path), "%.*s%d%s", (int)(star - pattern), pattern, block, star + 1);
+    else
+        snprintf(path, sizeof(path), "%s", pattern);
+    return ct_module_find(model->root, path);
+}
+
+static bool described(const ct_stream_part *parts, const char *path) {
+    for (; parts->module; parts++)
+        if (ct_pattern_matches(parts->module, path) || (parts->norm && ct_pattern_matches(parts->norm, path)))
+            return true;
+    return false;
+}
+
+/* Modules with parameters that nobody described may read or write the stream. */
+static ct_status check_known(void *user, ct_module *module) {
+    const ct_model *model = user;
+    const char *path = ct_module_path(module);
+    if (ct_module_slot_count(module) == 0 || described(model->architecture->stream, path)) return CT_OK;
+    return ct_fail(
+        model->context, CT_ERROR_UNSUPPORTED,
+        "the raw stream may be read by \"%s\" (%s): the rewrite needs every read to go through a norm", path,
+        ct_module_kind_of(module)->name);
+}
+
+static ct_status check_places(ct_model *model, ct_module *list) {
+    for (int i = 0; i < ct_module_child_count(list); i++) {
+        ct_module *block = ct_module_child(list, i);
+        const ct_block_options *o = ct_module_options(block);
+        bool is_block = ct_module_kind_of(block)->forward == ct_block_forward;
+        if (is_block && o->place == CT_PLACE_PRE) continue;
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                       "%s normalises after the residual sum (%s \"%s\"); the rewrite needs pre-norm",
+                       model->folder ? model->folder : "the model", is_block ? "block" : "module",
+                       ct_module_path(block));
+    }
+    return CT_OK;
+}
+
+static ct_status visit_part(ct_model *model, const ct_stream_part *part, int block, ct_stream_visitor visit,
+                            void *user) {
+    ct_module *module = resolve(model, part->module, block);
+    ct_module *norm = part->norm ? resolve(model, part->norm, block) : NULL;
+    const char *missing = !module ? part->module : part->norm && !norm ? part->norm : NULL;
+    if (missing)
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                       "the model has no \"%s\" in block %d: it was changed", missing, block);
+    return visit(user, part->role, module, norm);
+}
+
+ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user) {
+    const ct_stream_part *parts = model->architecture->stream;
+    ct_module *list = parts ? block_list(model->root) : NULL;
+    if (!list)
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED, "a %s has no residual stream that is described",
+                       model->architecture->model_type);
+    ct_status status = check_places(model, list);
+    if (status == CT_OK) status = ct_module_visit(model->root, check_known, model);
+    for (; parts->module && status == CT_OK; parts++) {
+        int count = strchr(parts->module, '*') ? ct_module_child_count(list) : 1;
+        for (int b = 0; b < count && status == CT_OK; b++)
+            status = visit_part(model, parts, b, visit, user);
+    }
+    return status;
+}
+
+/* -------------------------------------------------------------------------------------------- centring */
+
+/* Which axis of a slot are the channels of the stream: the last of tables, biases and conv1d weights [in,
+ * out], the first of linear weights [out, in]. */
+int ct_stream_axis(ct_stream_role role, const ct_slot *slot) {
+    bool linear = strcmp(ct_module_kind_of(slot->module)->name, "linear") == 0;
+    if (slot->ndim == 1) return 0;
+    return role == CT_STREAM_TABLE || !linear ? 1 : 0;
+}
+
+ct_tensor *ct_stream_project(ct_tensor *weight, int axis) {
+    return ct_sub(weight, ct_mean(weight, 1, &axis, true));
+}
+
+typedef struct asked {
+    const ct_slot *slot;
+    int axis; /* -1: not a writer's */
+} asked;
+
+static ct_status ask(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
+    (void)norm;
+    asked *a = user;
+    if (module == a->slot->module && role != CT_STREAM_READER) a->axis = ct_stream_axis(role, a->slot);
+    return CT_OK;
+}
+
+static ct_tensor *centred(void *user, ct_run *run, const ct_slot *slot, ct_tensor *present) {
+    (void)run;
+    asked a = {slot, -1};
+    if (!present || ct_stream_visit(user, ask, &a) != CT_OK || a.axis < 0) return present;
+    return ct_stream_project(present, a.axis);
+}
+
+static ct_status nothing(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
+    (void)user, (void)role, (void)module, (void)norm;
+    return CT_OK;
+}
+
+ct_status ct_stream_centre(ct_model *model, ct_run *run) {
+    ct_status status = ct_stream_visit(model, nothing, NULL);
+    return status == CT_OK ? ct_run_push_overlay(run, &(ct_overlay){centred, model}) : status;
+}
