@@ -253,58 +253,61 @@ static inline __attribute__((always_inline)) void CT_N(matvec_rows_of)(const int
 
 /* ------------------------------------------------------------------------------------- B in panels ----- */
 
-/* `panels` panels of nr columns, one block of k, `steps` deep; `b` is the first of them. */
+/* result[rows][panels * CT_NV]: one block of k, `steps` deep, of panels of nr columns; `b` is the first of them. */
 static inline __attribute__((always_inline)) void
 CT_N(matvec_block)(const int rows, const int panels, const int narrow, const CT_T *x, int64_t x_row,
-                   const CT_T *b, int64_t steps, CT_N(vec) * sum) {
+                   const CT_T *b, int64_t steps, CT_N(vec) * result) {
+    enum { MOST = 4 * CT_NV };
     const int vectors = panels * CT_NV;
     int64_t panel = (narrow ? (steps + 1) / 2 : steps) * CT_NR, p = 0;
-#pragma GCC unroll 16
+    CT_N(vec) sum[MOST]; /* in registers: every index is a constant */
+#pragma GCC unroll 32
     for (int i = 0; i < rows * vectors; i++)
         sum[i] = (CT_N(vec)){0};
 #if CT_IS_F32
     if (narrow)
-        for (; p < steps; p += 2, b += CT_NR) {
-            bool both = p + 1 < steps;
-#pragma GCC unroll 8
+        for (; p < steps - 1; p += 2, b += CT_NR)
+#pragma GCC unroll 16
             for (int v = 0; v < vectors; v++) {
-                CT_N(bits) pair =
-                    (CT_N(bits))CT_N(load)(b + v / CT_NV * panel + v % CT_NV * CT_VL);
+                CT_N(bits) pair = (CT_N(bits))CT_N(load)(b + v / CT_NV * panel + v % CT_NV * CT_VL);
                 CT_N(vec) first = (CT_N(vec))(pair << 16), second = (CT_N(vec))(pair & 0xffff0000u);
 #pragma GCC unroll 4
                 for (int r = 0; r < rows; r++) {
-                    CT_N(vec) *s = &sum[r * vectors + v];
-                    *s = CT_FMA(CT_SET1(x[r * x_row + p]), first, *s);
-                    if (both) *s = CT_FMA(CT_SET1(x[r * x_row + p + 1]), second, *s);
+                    sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p]), first, sum[r * vectors + v]);
+                    sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p + 1]), second, sum[r * vectors + v]);
                 }
             }
-        }
 #endif
-#pragma GCC unroll 4
     for (; p < steps; p++, b += CT_NR)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < vectors; v++) {
             CT_N(vec) y = CT_N(load)(b + v / CT_NV * panel + v % CT_NV * CT_VL);
+#if CT_IS_F32
+            if (narrow) y = (CT_N(vec))((CT_N(bits))y << 16); /* an odd last step */
+#endif
 #pragma GCC unroll 4
             for (int r = 0; r < rows; r++)
                 sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p]), y, sum[r * vectors + v]);
         }
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        result[i] = sum[i];
 }
 
 static inline __attribute__((always_inline)) void CT_N(matvec_panels_of)(const int rows, const int narrow,
                                                                          const ct_gemm_matvec *matvec) {
-    enum { PANELS = 2 };
+    const int together = 4 / rows; /* panels; their sums fit in the registers */
     CT_T alpha = (CT_T)matvec->alpha, beta = (CT_T)matvec->beta;
     const char *block = matvec->b;
     for (int64_t p = 0; p < matvec->steps; beta = 1) {
         int64_t steps = matvec->steps - p < CT_DEPTH ? matvec->steps - p : CT_DEPTH;
         int64_t column = narrow ? (steps + 1) / 2 * 4 : steps * (int64_t)sizeof(CT_T);
         for (int64_t j = 0; j < matvec->cols;) {
-            CT_N(vec) sum[CT_GEMM_MATVEC_ROWS * PANELS * CT_NV];
+            CT_N(vec) sum[4 * CT_NV];
             const CT_T *b = (const CT_T *)(const void *)(block + (matvec->col + j) * column);
-            int panels = matvec->cols - j > CT_NR ? PANELS : 1;
-            if (panels == PANELS)
-                CT_N(matvec_block)(rows, PANELS, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
+            int panels = matvec->cols - j > (together - 1) * CT_NR ? together : 1;
+            if (panels == together)
+                CT_N(matvec_block)(rows, together, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
             else
                 CT_N(matvec_block)(rows, 1, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
             for (int r = 0; r < rows; r++)
