@@ -1,10 +1,11 @@
 /* parallel.c - parallel-for over persistent workers, and their scratch.
  *
- * One loop at a time. Its indices are handed out through `remaining`, a counter that the caller sets to the
- * count and that everyone takes from: who gets a positive value owns the indices it names. As long as an
- * index that was taken is not completed, the caller does not return, so the description of the loop holds
- * still; a worker that wakes late finds nothing remaining and touches nothing else. The caller therefore
- * never waits for a worker that is asleep, and more threads than CPUs do no harm.
+ * One loop at a time. Each thread has a range of the indices, the same share of every loop, so that what it wrote in
+ * one loop is still in its cache in the next; who has finished its own takes from the others'. The indices of a range
+ * are handed out through `left`, a counter that the caller sets and that everyone takes from: who gets a positive
+ * value owns the indices it names. As long as an index that was taken is not completed, the caller does not return, so
+ * the description of the loop holds still; a worker that wakes late finds nothing left and touches nothing else. The
+ * caller therefore never waits for a worker that is asleep, and more threads than CPUs do no harm.
  *
  * Workers wait for the next loop by spinning for a while (waking costs 15 us and more), then asleep on a
  * futex. */
@@ -23,27 +24,31 @@
 #include <immintrin.h>
 #endif
 
-#define SPIN_SECONDS 100e-6
+#define SPIN_SECONDS 200e-6
 #define SPIN_SECONDS_CROWDED 3e-6 /* more threads than CPUs: the CPU is wanted elsewhere */
 
+typedef struct range {
+    _Alignas(64) _Atomic int64_t left; /* indices not yet taken; falls below 0 when all are */
+    int64_t end;
+} range;
+
 typedef struct ct_pool {
-    _Alignas(64) _Atomic int64_t remaining; /* indices not yet taken; falls below 0 when all are */
     _Alignas(64) _Atomic int64_t completed;
-    _Alignas(64) _Atomic uint32_t wake; /* futex: raised when sleeping workers are to look again */
+    _Alignas(64) _Atomic uint32_t loops; /* futex: raised when a loop is there, or at the end */
     _Atomic uint32_t sleepers;
     _Atomic uint32_t finished; /* futex: raised when the caller sleeps and a worker has completed indices */
     _Atomic uint32_t caller_sleeps;
     _Atomic uint32_t quit;
-    /* The loop: written by the caller while nothing remains, read by who has taken an index. */
+    /* The loop: written by the caller while nothing is left, read by who has taken an index. */
     _Alignas(64) ct_task task;
     void *user;
-    int64_t count;
     unsigned float_control;
     /* Fixed for the life of the pool. */
     ct_context *context;
     double spin_seconds;
     int threads, started;
-    pthread_t handles[];
+    pthread_t *handles;
+    range ranges[];
 } ct_pool;
 
 /* What this thread is doing, so that nested loops run serially and errors get the outer index. */
@@ -86,19 +91,19 @@ static void futex_wake(_Atomic uint32_t *word, int most) {
 
 /* ------------------------------------------------------------------------------------------ workers ----- */
 
-/* Takes indices until none remain; returns how many it ran. Several at once while many remain. */
-static int64_t run_share(ct_pool *pool, int worker) {
+/* Takes indices of one range until none are left, several at once while there are many; returns how many. */
+static int64_t run_range(ct_pool *pool, range *from, int worker) {
     int64_t done = 0;
     for (;;) {
-        int64_t left = atomic_load_explicit(&pool->remaining, memory_order_acquire);
+        int64_t left = atomic_load_explicit(&from->left, memory_order_acquire);
         if (left <= 0) return done;
-        int64_t batch = left / (16 * (int64_t)pool->threads);
+        int64_t batch = left / 8;
         batch = batch < 1 ? 1 : batch > 64 ? 64 : batch;
-        left = atomic_fetch_sub_explicit(&pool->remaining, batch, memory_order_acq_rel);
+        left = atomic_fetch_sub_explicit(&from->left, batch, memory_order_acq_rel);
         if (left <= 0) return done;
         if (batch > left) batch = left;
-        if (done == 0) set_float_control(pool->float_control);
-        int64_t first = pool->count - left;
+        set_float_control(pool->float_control);
+        int64_t first = from->end - left;
         running.context = pool->context;
         running.worker = worker;
         for (int64_t i = first; i < first + batch; i++) {
@@ -110,12 +115,18 @@ static int64_t run_share(ct_pool *pool, int worker) {
     }
 }
 
-/* Until something remains or the time is up. */
-static bool spin_for_work(ct_pool *pool) {
+static int64_t run_share(ct_pool *pool, int worker) {
+    int64_t done = 0;
+    for (int i = 0; i < pool->threads; i++)
+        done += run_range(pool, &pool->ranges[(worker + i) % pool->threads], worker);
+    return done;
+}
+
+/* Until another loop is there than the one `seen`, or the time is up. */
+static bool spin_for_work(ct_pool *pool, uint32_t seen) {
     double end = 0;
     for (unsigned turn = 0;; turn++) {
-        if (atomic_load_explicit(&pool->remaining, memory_order_relaxed) > 0) return true;
-        if (atomic_load_explicit(&pool->quit, memory_order_relaxed)) return true;
+        if (atomic_load_explicit(&pool->loops, memory_order_acquire) != seen) return true;
         spin_pause();
         if (turn % 32 == 31) {
             double now = ct_seconds();
@@ -125,12 +136,11 @@ static bool spin_for_work(ct_pool *pool) {
     }
 }
 
-static void sleep_for_work(ct_pool *pool) {
-    uint32_t seen = atomic_load(&pool->wake);
+static void sleep_for_work(ct_pool *pool, uint32_t seen) {
     atomic_fetch_add(&pool->sleepers, 1);
-    /* The caller sets `remaining` before it reads `sleepers`; here it is the other way round, so that one of
-     * the two notices the other. */
-    if (atomic_load(&pool->remaining) <= 0 && !atomic_load(&pool->quit)) futex_wait(&pool->wake, seen);
+    /* The caller raises `loops` before it reads `sleepers`; here it is the other way round, so that one of the two
+     * notices the other. */
+    if (atomic_load(&pool->loops) == seen) futex_wait(&pool->loops, seen);
     atomic_fetch_sub(&pool->sleepers, 1);
 }
 
@@ -144,6 +154,7 @@ static void *worker_main(void *argument) {
     free(argument);
     ct_pool *pool = start.pool;
     while (!atomic_load(&pool->quit)) {
+        uint32_t seen = atomic_load(&pool->loops);
         int64_t done = run_share(pool, start.worker);
         if (done) {
             atomic_fetch_add(&pool->completed, done);
@@ -152,7 +163,7 @@ static void *worker_main(void *argument) {
                 futex_wake(&pool->finished, 1);
             }
         }
-        if (!spin_for_work(pool)) sleep_for_work(pool);
+        if (!spin_for_work(pool, seen)) sleep_for_work(pool, seen);
     }
     return NULL;
 }
@@ -197,11 +208,12 @@ static void start_workers(ct_pool *pool) {
 
 static ct_pool *pool_of(ct_context *context) {
     if (context->pool) return context->pool;
-    size_t size = sizeof(ct_pool) + (size_t)context->threads * sizeof(pthread_t);
-    size = (size + 63) / 64 * 64;
+    size_t ranges = sizeof(ct_pool) + (size_t)context->threads * sizeof(range);
+    size_t size = (ranges + (size_t)context->threads * sizeof(pthread_t) + 63) / 64 * 64;
     ct_pool *pool = aligned_alloc(64, size);
     if (!pool) return NULL;
     memset(pool, 0, size);
+    pool->handles = (pthread_t *)(void *)((char *)pool + ranges);
     pool->context = context;
     pool->threads = context->threads;
     pool->spin_seconds = pool->threads > ct_cpu_count() ? SPIN_SECONDS_CROWDED : SPIN_SECONDS;
@@ -214,8 +226,8 @@ void ct_parallel_destroy(ct_context *context) {
     ct_pool *pool = context->pool;
     if (pool) {
         atomic_store(&pool->quit, 1);
-        atomic_fetch_add(&pool->wake, 1);
-        futex_wake(&pool->wake, INT_MAX);
+        atomic_fetch_add(&pool->loops, 1);
+        futex_wake(&pool->loops, INT_MAX);
         for (int i = 0; i < pool->started; i++)
             pthread_join(pool->handles[i], NULL);
         free(pool);
@@ -254,15 +266,17 @@ static void run_serially(ct_context *context, int64_t count, ct_task task, void 
 static void run_in_parallel(ct_pool *pool, int64_t count, ct_task task, void *user) {
     pool->task = task;
     pool->user = user;
-    pool->count = count;
     pool->float_control = float_control();
     atomic_store_explicit(&pool->completed, 0, memory_order_relaxed);
-    atomic_store(&pool->remaining, count);
-    uint32_t sleepers = atomic_load(&pool->sleepers);
-    if (sleepers) {
-        atomic_fetch_add(&pool->wake, 1);
-        futex_wake(&pool->wake, count - 1 < (int64_t)sleepers ? (int)(count - 1) : (int)sleepers);
+    for (int i = 0; i < pool->threads; i++)
+        pool->ranges[i].end = count * (i + 1) / pool->threads;
+    for (int i = 0; i < pool->threads; i++) {
+        int64_t first = count * i / pool->threads;
+        atomic_store_explicit(&pool->ranges[i].left, pool->ranges[i].end - first, memory_order_release);
     }
+    atomic_fetch_add(&pool->loops, 1);
+    uint32_t sleepers = atomic_load(&pool->sleepers);
+    if (sleepers) futex_wake(&pool->loops, count - 1 < (int64_t)sleepers ? (int)(count - 1) : (int)sleepers);
     int64_t done = run_share(pool, 0);
     atomic_fetch_add(&pool->completed, done);
     wait_completed(pool, count);

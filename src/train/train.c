@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#define CACHE_SLACK ((size_t)8 << 20)
+
 #define SAMPLE_SECONDS 0.05
 
 /* --------------------------------------------------------------------------------------------- setting up */
@@ -51,8 +53,10 @@ static ct_status prepare_learner(ct_trainer *trainer) {
     ct_memory_reset_peak(context);
     /* The cache of freed blocks stays within the user's budget too. */
     if (o->memory > 0) ct_memory_set_budget(context, (size_t)o->memory - trainer->outside);
-    /* Freed blocks are kept only below the predicted peak, so that resident memory stays near it as well. */
-    ct_memory_set_cache_limit(context, (trainer->plan.peak - trainer->outside) / 16 * 17);
+    /* Freed blocks are kept only near the predicted peak, so that resident memory stays near it as well; pieces
+     * between blocks need some room. */
+    size_t inside = trainer->plan.peak - trainer->outside, slack = inside / 16;
+    ct_memory_set_cache_limit(context, inside + (slack > CACHE_SLACK ? slack : CACHE_SLACK));
     trainer->learner = ct_learner_create(context, o, trainer->config);
     ct_learner *learner = trainer->learner;
     if (!learner || ct_corpus_check(context, o, &trainer->corpus, ct_model_vocabulary(learner->model),
