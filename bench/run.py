@@ -388,6 +388,18 @@ def figure_softmax():
             process.close()
 
 
+def figure_norm(name, threads):
+    if not BENCH.wants(name):
+        return
+    ours = Peer("carat", [BENCH.program("bench_norm"), name, str(threads)])
+    peer = Peer(torch_name(), [BENCH.python, os.path.join(PEERS, "torch_norm.py"), name, str(threads)])
+    try:
+        BENCH.compare(name, ours.measure, peer.measure, 2.0, "elements/s", peer.name)
+    finally:
+        for process in (ours, peer):
+            process.close()
+
+
 def optimizer_program(*arguments):
     return Peer("carat " + arguments[0], [BENCH.program("bench_optimizer"), *arguments])
 
@@ -493,6 +505,8 @@ FIGURES = [
     lambda: figure_generate(True, 1, 4.0),
     lambda: figure_generate(True, 2, 4.0),
     figure_softmax,
+    lambda: figure_norm("layernorm", 2),
+    lambda: figure_norm("rmsnorm", 2),
     figure_adamw_step,
     figure_adamp_step,
     figure_muon_step,
