@@ -7,6 +7,7 @@ MESON_OPTIONS ?=
 TEST ?=
 TEXT ?=
 ONLY ?=
+JOBS ?= 2
 OUT ?= out/first-run
 
 NINJA = ninja -C $(BUILD)
@@ -22,6 +23,7 @@ help:
 	@echo 'make run [TEXT=file.txt] train a small language model, evaluate it, sample from it, save it in $(OUT)'
 	@echo 'make test [TEST=name]    build and run the tests'
 	@echo 'make sanitize            the same under the address and undefined-behaviour sanitizers, in $(ASAN)'
+	@echo 'make claims [JOBS=n]     run all claims, writes $(BUILD)/claims/claims.html; goes on where it was interrupted'
 	@echo 'make bench [ONLY=name]   measure against PyTorch and oneDNN, writes $(BUILD)/bench.json'
 	@echo 'make peers               install what make bench compares with, in $(BUILD)/peers'
 	@echo 'make docs                write docs/methods anew from the source of the methods'
@@ -37,6 +39,10 @@ test: all
 sanitize: $(ASAN)/build.ninja
 	@ninja -C $(ASAN)
 	@meson test -C $(ASAN) --no-rebuild --print-errorlogs --timeout-multiplier 4 $(TEST)
+
+# `make clean` or a changed program starts anew. To keep the results: cp build/claims/claims.json claims/results.json
+claims: all
+	@$(BUILD)/carat claims --jobs $(JOBS) --out $(BUILD)/claims --resume
 
 bench: peers
 	@$(NINJA) all benchmarks
@@ -76,4 +82,4 @@ $(BUILD)/build.ninja $(ASAN)/build.ninja: %/build.ninja: $(BUILD)/.setup FORCE
 SANITIZE_OPTIONS = -Db_sanitize=address,undefined -Doptimization=1 -Db_lundef=false -Ddefault_library=static
 
 FORCE:
-.PHONY: all help run test sanitize bench peers docs install clean distclean FORCE
+.PHONY: all help run test sanitize claims bench peers docs install clean distclean FORCE

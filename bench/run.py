@@ -388,6 +388,70 @@ def figure_softmax():
             process.close()
 
 
+def figure_norm(name, threads):
+    if not BENCH.wants(name):
+        return
+    ours = Peer("carat", [BENCH.program("bench_norm"), name, str(threads)])
+    peer = Peer(torch_name(), [BENCH.python, os.path.join(PEERS, "torch_norm.py"), name, str(threads)])
+    try:
+        BENCH.compare(name, ours.measure, peer.measure, 2.0, "elements/s", peer.name)
+    finally:
+        for process in (ours, peer):
+            process.close()
+
+
+def optimizer_program(*arguments):
+    return Peer("carat " + arguments[0], [BENCH.program("bench_optimizer"), *arguments])
+
+
+def torch_optimizers(threads, *ways):
+    return [Peer(f"{torch_name()} {' '.join(way)}", [BENCH.python, os.path.join(PEERS, "torch_optimizer.py"),
+                 "--threads", str(threads), *way], threads, tcmalloc()) for way in ways]
+
+
+def figure_optimizer_step(name, threads, target, ours, ways):
+    """A step of an optimizer against the fastest way in which PyTorch does the same."""
+    if not BENCH.wants(name):
+        return
+    processes = [optimizer_program(*ours)]
+    try:
+        processes += torch_optimizers(threads, *ways)
+        speeds = [speed(peer) for peer in processes[1:]]
+        best = processes[1 + speeds.index(max(speeds))]
+        BENCH.compare(name, processes[0].measure, best.measure, target, "parameters/s", best.name)
+    finally:
+        for process in processes:
+            process.close()
+
+
+def figure_optimizer_beside(name, threads, least, ours, other, other_name):
+    """A step against another program of ours: AdamW, or as much memory traffic as AdamW has."""
+    if not BENCH.wants(name):
+        return
+    processes = [optimizer_program(*ours), optimizer_program(*other)]
+    try:
+        BENCH.compare(name, processes[0].measure, processes[1].measure, least, "parameters/s", other_name)
+    finally:
+        for process in processes:
+            process.close()
+
+
+def figure_adamw_step():
+    figure_optimizer_step("adamw-step", 2, 1.5, ("adamw", "2"), (("--how", "fused"), ("--how", "foreach")))
+    figure_optimizer_beside("adamw-step-bandwidth", 2, 0.85, ("adamw", "2"), ("stream", "2"), "memory traffic alone")
+
+
+def figure_adamp_step():
+    """At most 1.3 times the time of AdamW; AdamP and SGDP as if every weight were scale-invariant, and as if none."""
+    for name, method in (("adamp-step", 'adamp:{"delta":1e6}'), ("adamp-step-none", 'adamp:{"delta":1e-9}'),
+                         ("sgdp-step", 'sgdp:{"momentum":0.9,"delta":1e6}'), ("diffgrad-step", "diffgrad")):
+        figure_optimizer_beside(name, 2, 1 / 1.3, (method, "2"), ("adamw", "2"), "carat adamw")
+
+
+def figure_muon_step():
+    figure_optimizer_step("muon-step", 2, 1.3, ("muon", "2", "gpt"), (("--method", "muon", "--gpt"),))
+
+
 def figure_first_token():
     """From the start of the process to the end of the one that wrote a token, page cache warm."""
     if not BENCH.wants("first-token"):
@@ -441,6 +505,11 @@ FIGURES = [
     lambda: figure_generate(True, 1, 4.0),
     lambda: figure_generate(True, 2, 4.0),
     figure_softmax,
+    lambda: figure_norm("layernorm", 2),
+    lambda: figure_norm("rmsnorm", 2),
+    figure_adamw_step,
+    figure_adamp_step,
+    figure_muon_step,
     figure_first_token,
     figure_plan,
 ]

@@ -3,7 +3,6 @@
 # `const ct_KIND_method ct_KIND_NAME = {` of the sources, sorted by name, into
 #     const ct_KIND_method *const ct_KIND_methods[];   (closed by NULL; the kind's header include/carat/KIND.h declares it)
 #     const ct_method *const ct_KIND_method_list[];    (the same for the registry)
-#     const size_t ct_KIND_method_size;                (of the kind's struct)
 set -eu
 export LC_ALL=C
 kind=$1
@@ -33,12 +32,10 @@ fi
     echo
     echo "/* For the registry. */"
     echo "extern const ct_method *const ct_${kind}_method_list[];"
-    echo "extern const size_t ct_${kind}_method_size;"
     echo "const ct_method *const ct_${kind}_method_list[] = {"
     for name in $names; do
         echo "    &$name.method,"
     done
     echo "    NULL,"
     echo "};"
-    echo "const size_t ct_${kind}_method_size = sizeof(ct_${kind}_method);"
 } >"$out"

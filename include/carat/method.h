@@ -97,7 +97,9 @@ typedef struct ct_kind {
     const char *example; /* command in which each "%s" is the method's name */
     unsigned uses;       /* hooks that all its methods use */
     bool many;           /* a run may have several methods of this kind */
-    const size_t *method_size; /* of the kind's struct */
+    size_t method_size;  /* of the kind's struct */
+    size_t needed;       /* offset in it of a function that every method has; 0: of none */
+    const char *needed_name; /* "direction" */
     const ct_method *const *methods; /* built in: NULL-terminated, by name */
 } ct_kind;
 size_t ct_kind_count(void);
@@ -124,7 +126,7 @@ ct_status ct_methods_compose(ct_context *context, const ct_method *const *method
 
 /* Makes a method known to a context under its name. It is not copied and must live as long as the context. Refused,
  * with CT_ERROR_UNSUPPORTED: another ABI or size of the struct; with CT_ERROR_ARGUMENT: an unknown kind, a name that
- * is taken, a missing title or summary, an option that lies outside the options struct. */
+ * is taken, a missing title, summary or function, an option that lies outside the options struct. */
 ct_status ct_method_register(ct_context *context, const char *kind, const ct_method *method);
 /* Loads a shared object and calls its function `carat_plugin`, which registers what it has. Methods that it had
  * registered before it failed are taken back. The object stays loaded as long as the process: results of its methods may

@@ -18,6 +18,7 @@ struct ct_claim_run {
     double started, deadline;         /* ct_seconds; deadline INFINITY: none */
     double trials_done, trials_total; /* of comparisons, for the progress line */
     char saying[160];
+    char build[17]; /* of the program that began it: its files may be replaced meanwhile */
     ct_value *checks, *tables, *plots, *notes; /* lists */
     int failed_checks;
     ct_claim_resource *resources;

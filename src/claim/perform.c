@@ -94,15 +94,15 @@ static void machine_name(char *name, size_t size) {
 }
 
 /* What differs from run to run of the same program. */
-static ct_value *circumstances(ct_context *context, double seconds) {
-    char build[17], machine[256], date[32] = "";
+static ct_value *circumstances(ct_context *context, const char *build, double seconds) {
+    char machine[256], date[32] = "";
     ct_value *map = ct_value_map(context);
     if (!map) return NULL;
     time_t now = time(NULL);
     struct tm parts;
     if (gmtime_r(&now, &parts)) strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &parts);
     machine_name(machine, sizeof(machine));
-    ct_claim_put_text(map, "build", ct_claim_build(build), context);
+    ct_claim_put_text(map, "build", build, context);
     ct_claim_put_text(map, "date", date, context);
     ct_claim_put_real(map, "seconds", seconds, context);
     ct_claim_put_text(map, "machine", machine, context);
@@ -145,22 +145,23 @@ static void set_verdict(ct_value *result, ct_claim_verdict verdict, const char *
 }
 
 ct_value *ct_claim_failure(ct_context *context, const ct_claim *claim, const char *message) {
+    char build[17];
     ct_value *result = result_start(context, claim);
     if (!result) return NULL;
     set_verdict(result, CT_CLAIM_FAILED, message, context);
-    ct_value_set(result, "run", circumstances(context, NAN));
+    ct_value_set(result, "run", circumstances(context, ct_claim_build(build), NAN));
     if (!ct_failed(context)) return result;
     ct_value_free(result);
     return NULL;
 }
 
 static ct_value *skipped(ct_context *context, const ct_claim *claim, const char *file, const char *folder) {
-    char reason[512];
+    char reason[512], build[17];
     ct_value *result = result_start(context, claim);
     if (!result) return NULL;
     snprintf(reason, sizeof(reason), "there is no %s in %s (--data FOLDER, or CARAT_DATA)", file, folder);
     set_verdict(result, CT_CLAIM_SKIPPED, reason, context);
-    ct_value_set(result, "run", circumstances(context, 0));
+    ct_value_set(result, "run", circumstances(context, ct_claim_build(build), 0));
     return result;
 }
 
@@ -171,6 +172,7 @@ static void run_start(ct_claim_run *run, ct_context *context, const ct_claim *cl
     *run = (ct_claim_run){.context = context, .claim = claim, .settings = *settings};
     run->seeds = settings->seeds > 0 ? (int)settings->seeds : claim->seeds > 0 ? claim->seeds : 1;
     run->started = ct_seconds();
+    ct_claim_build(run->build);
     run->deadline = settings->limit > 0 ? run->started + 60 * settings->limit : INFINITY;
     run->checks = ct_value_list(context);
     run->tables = ct_value_list(context);
@@ -218,7 +220,7 @@ static ct_value *finish(ct_claim_run *run, ct_status status, const char *message
     hand_over(result, "tables", &run->tables);
     hand_over(result, "notes", &run->notes);
     hand_over(result, "plots", &run->plots);
-    ct_value_set(result, "run", circumstances(context, ct_seconds() - run->started));
+    ct_value_set(result, "run", circumstances(context, run->build, ct_seconds() - run->started));
     return result;
 }
 

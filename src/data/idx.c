@@ -113,6 +113,13 @@ typedef struct idx_header {
     uint64_t count; /* elements */
 } idx_header;
 
+static uint64_t big_endian(const unsigned char *bytes, size_t size) {
+    uint64_t word = 0;
+    for (size_t i = 0; i < size; i++)
+        word = word << 8 | bytes[i];
+    return word;
+}
+
 static ct_status read_magic(source *s, idx_header *header) {
     unsigned char magic[4];
     if (read_all(s, magic, 4, "its header") != CT_OK) return ct_context_status(s->context);
@@ -132,18 +139,19 @@ static ct_status read_magic(source *s, idx_header *header) {
 static ct_status read_header(source *s, idx_header *header) {
     if (read_magic(s, header) != CT_OK) return ct_context_status(s->context);
     uint64_t most = (s->compressed ? s->size * DEFLATE_RATIO : s->size) / header->type->size;
-    header->count = 1;
-    bool beyond = false;
+    uint64_t span = 1; /* the axes' product without those of 0, which also must fit */
+    bool beyond = false, empty = false;
     for (int i = 0; i < header->ndim; i++) {
         unsigned char size[4];
         if (read_all(s, size, 4, "its header") != CT_OK) return ct_context_status(s->context);
-        uint64_t n = (uint64_t)size[0] << 24 | (uint64_t)size[1] << 16 | (uint64_t)size[2] << 8 | size[3];
+        uint64_t n = big_endian(size, 4), factor = n > 0 ? n : 1;
         header->shape[i] = (int64_t)n;
-        /* An axis of 0 behind huge ones makes the count 0 again: no memory, but a shape that nothing can work
-         * with. */
-        beyond = beyond || (n > 0 && header->count > most / n);
-        header->count = beyond ? 0 : header->count * n;
+        empty = empty || n == 0;
+        beyond = beyond || span > INT64_MAX / 8 / factor;
+        span = beyond ? span : span * factor;
     }
+    header->count = empty ? 0 : span;
+    beyond = beyond || header->count > most;
     if (!beyond) return CT_OK;
     char shape[CT_MAX_DIMS * 13] = "";
     for (int i = 0; i < header->ndim; i++) {
@@ -157,13 +165,6 @@ static ct_status read_header(source *s, idx_header *header) {
 }
 
 /* ---------------------------------------------------------------------------------------------- elements */
-
-static uint64_t big_endian(const unsigned char *bytes, size_t size) {
-    uint64_t word = 0;
-    for (size_t i = 0; i < size; i++)
-        word = word << 8 | bytes[i];
-    return word;
-}
 
 static void convert(const idx_header *header, const unsigned char *bytes, size_t count, unsigned char *out) {
     size_t size = header->type->size;

@@ -2,16 +2,16 @@
  * whose tables the build generates (tools/method-table.sh). */
 #include "method/registry.h"
 #include "base/context.h"
-#include <carat/optimizer.h>
 #include <string.h>
 
-#define CT_KIND(name, many, hooks, task, key, shared, summary, example)                                      \
-    extern const ct_method *const ct_##name##_method_list[];                                                 \
-    extern const size_t ct_##name##_method_size;
+#define CT_KIND(name, many, hooks, task, key, shared, needs, summary, example)                               \
+    extern const ct_method *const ct_##name##_method_list[];
 #include "method/kinds.inc.h"
 #undef CT_KIND
 
-#define CT_KIND(name_, many_, hooks_, task_, key_, shared_, summary_, example_)                              \
+#define CT_NEEDS(kind, function) .needed = offsetof(ct_##kind##_method, function), .needed_name = #function
+#define CT_NEEDS_NOTHING .needed = 0
+#define CT_KIND(name_, many_, hooks_, task_, key_, shared_, needs_, summary_, example_)                      \
     {.name = #name_,                                                                                         \
      .summary = summary_,                                                                                    \
      .task = task_,                                                                                          \
@@ -20,8 +20,9 @@
      .example = example_,                                                                                    \
      .uses = hooks_,                                                                                         \
      .many = many_,                                                                                          \
-     .method_size = &ct_##name_##_method_size,                                                               \
-     .methods = ct_##name_##_method_list},
+     .method_size = sizeof(ct_##name_##_method),                                                             \
+     .methods = ct_##name_##_method_list,                                                                    \
+     needs_},
 static const ct_kind kinds[] = {
 #include "method/kinds.inc.h"
 };
@@ -201,13 +202,20 @@ static ct_status check_layout(ct_context *context, const ct_kind *kind, const ct
     if (method->abi != CT_METHOD_ABI)
         return ct_fail(context, CT_ERROR_UNSUPPORTED, "%sbuilt for method ABI %d, this Carat has %d", source,
                        method->abi, CT_METHOD_ABI);
-    if (method->size != *kind->method_size)
+    if (method->size != kind->method_size)
         return ct_fail(
             context, CT_ERROR_UNSUPPORTED,
             "%sa struct of kind %s has %zu bytes, this Carat's has %zu; compile it with the headers of this "
             "Carat and set .size",
-            source, kind->name, method->size, *kind->method_size);
+            source, kind->name, method->size, kind->method_size);
     return CT_OK;
+}
+
+static bool has_function(const ct_kind *kind, const ct_method *method) {
+    void (*function)(void) = NULL;
+    if (kind->needed == 0) return true;
+    memcpy(&function, (const char *)method + kind->needed, sizeof(function));
+    return function != NULL;
 }
 
 static ct_status check_words(ct_context *context, const ct_kind *kind, const ct_method *method,
@@ -218,6 +226,7 @@ static ct_status check_words(ct_context *context, const ct_kind *kind, const ct_
                        method->name ? method->name : "");
     const char *missing = !method->title || !*method->title       ? "title"
                           : !method->summary || !*method->summary ? "summary"
+                          : !has_function(kind, method)           ? kind->needed_name
                                                                   : NULL;
     if (missing)
         return ct_fail(context, CT_ERROR_ARGUMENT, "%s%s \"%s\" has no %s", source, kind->name, method->name,

@@ -26,7 +26,7 @@ static bool adam_keeps(const void *given, const ct_optimizer_tensor *tensor, int
 }
 
 static ct_moments moments(const adam_options *o) {
-    return (ct_moments){o->beta1, o->beta2, o->epsilon, false};
+    return (ct_moments){o->beta1, o->beta2, o->epsilon, false, false};
 }
 
 /* update = m^ / (sqrt(max v) / sqrt(1 - beta2^t) + epsilon). */

@@ -27,14 +27,13 @@ static const ct_state_decl state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, CT_
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};
 
 static ct_moments moments(const adamp_options *o) {
-    return (ct_moments){o->beta1, o->beta2, o->epsilon, o->nesterov};
+    return (ct_moments){o->beta1, o->beta2, o->epsilon, o->nesterov, false};
 }
 
 static bool adamp_decide(const ct_optimizer_range *whole, int pass, ct_measures *measured) {
     const adamp_options *o = whole->options;
     bool more = ct_radial_decide(whole, pass, o->delta, o->wd_ratio, o->epsilon, measured);
-    measured->fused =
-        !o->nesterov && measured->value[CT_RADIAL_MODE] == CT_RADIAL_NONE; /* it is AdamW then */
+    measured->fused = !o->nesterov && measured->value[CT_RADIAL_MODE] != CT_RADIAL_WHOLE;
     return more;
 }
 
@@ -62,9 +61,17 @@ static void adamp_direction(const ct_optimizer_range *r) {
     ct_radial_remove(r, o->epsilon);
 }
 
+/* Where nothing is projected it is AdamW. */
 static void adamp_fused(const ct_optimizer_range *r) {
-    ct_moments with = moments(r->options);
-    ct_moments_fused(r, &with, false);
+    const adamp_options *o = r->options;
+    ct_moments with = moments(o);
+    if (r->measured->value[CT_RADIAL_MODE] == CT_RADIAL_NONE) {
+        ct_moments_fused(r, &with, false);
+        return;
+    }
+    with.unscaled = true;
+    ct_moments_direction(r, &with);
+    ct_radial_apply(r, o->epsilon);
 }
 
 const ct_optimizer_method ct_optimizer_adamp = {

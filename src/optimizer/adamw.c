@@ -15,12 +15,12 @@ const ct_state_decl ct_adamw_state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, C
 
 void ct_adamw_direction(const ct_optimizer_range *r) {
     const ct_adamw_options *o = r->options;
-    ct_moments_direction(r, &(ct_moments){o->beta1, o->beta2, o->epsilon, false});
+    ct_moments_direction(r, &(ct_moments){o->beta1, o->beta2, o->epsilon, false, false});
 }
 
 void ct_adamw_fused(const ct_optimizer_range *r) {
     const ct_adamw_options *o = r->options;
-    ct_moments_fused(r, &(ct_moments){o->beta1, o->beta2, o->epsilon, false}, false);
+    ct_moments_fused(r, &(ct_moments){o->beta1, o->beta2, o->epsilon, false, false}, false);
 }
 
 const ct_optimizer_method ct_optimizer_adamw = {

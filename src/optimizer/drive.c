@@ -72,8 +72,9 @@ static void store(const ct_drive *d, const ct_tile *tile) {
     }
 }
 
-static void task(void *user, int64_t index, int worker) {
+static void task(void *user, int64_t number, int worker) {
     ct_drive *d = user;
+    int64_t index = d->backwards ? d->tasks - 1 - number : number;
     const ct_optimizer_tensor *t = d->tensor;
     bool by_rows = d->scope == CT_ROW_RANGES;
     int64_t size = by_rows ? t->rows : t->count, first = index * d->chunk,

@@ -37,6 +37,7 @@ struct ct_drive {
     /* Set by ct_drive_plan: elements a tile and a task (rows for CT_ROW_RANGES), tasks. */
     int64_t tile, chunk, tasks;
     bool packed;
+    bool backwards; /* tasks from the last on: what a pass before has left in the caches is met again */
     size_t scratch; /* bytes a worker */
     ct_tile_work work;
 };

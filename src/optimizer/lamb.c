@@ -24,7 +24,7 @@ static const ct_state_decl state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, CT_
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};
 
 static ct_moments moments(const lamb_options *o) {
-    return (ct_moments){o->beta1, o->beta2, o->epsilon, false};
+    return (ct_moments){o->beta1, o->beta2, o->epsilon, false, false};
 }
 
 /* r = m^ / (sqrt(v^) + epsilon) + decay w, into update. */

@@ -45,10 +45,11 @@ CT_ELEMENT_LOOPS void ct_moments_direction(const ct_optimizer_range *r, const ct
     float rest1 = (float)(1 - with->beta1), beta2 = (float)with->beta2, rest2 = (float)(1 - with->beta2);
     float first = first_correction(r, with), second = second_correction(r, with),
           epsilon = (float)with->epsilon;
+    float scale = with->unscaled ? r->gradient_scale : 1;
     float *restrict m = r->state[0], *restrict v = r->state[1], *restrict update = r->update;
     const float *restrict gradient = r->gradient;
     for (int64_t i = 0; i < r->count; i++) {
-        float g = gradient[i];
+        float g = scale * gradient[i];
         m[i] = m[i] + rest1 * (g - m[i]);
         v[i] = beta2 * v[i] + rest2 * g * g;
         update[i] = first * m[i] / (sqrtf(v[i]) * second + epsilon);

@@ -8,6 +8,7 @@
 typedef struct ct_moments {
     double beta1, beta2, epsilon;
     bool nesterov;
+    bool unscaled; /* the range's gradient is as it came: ct_moments_direction scales it */
 } ct_moments;
 
 /* State 0 is the first moment, state 1 the second:

@@ -86,7 +86,7 @@ static void adamw_task(void *user, int64_t index, int worker) {
     r.update += at;
     r.state[FIRST] += at;
     r.state[SECOND] += at;
-    ct_moments_direction(&r, &(ct_moments){o->beta1, o->beta2, o->adamw_epsilon, false});
+    ct_moments_direction(&r, &(ct_moments){o->beta1, o->beta2, o->adamw_epsilon, false, false});
     ct_cpu_kernels()->f32.unary(CT_UNARY_SCALE, count, r.update, r.update, (float)o->adamw_rate, 0);
 }
 

@@ -4,19 +4,48 @@
 #include "optimizer/radial.h"
 #include "tensor/cpu/kernels.h"
 #include <math.h>
+#include <string.h>
+
+/* Eight lanes, added up as a tree: the same bits with any instruction set. Products of floats are exact in
+ * f64. */
+typedef float lanes __attribute__((vector_size(32), aligned(4)));
+typedef double wide_lanes __attribute__((vector_size(64)));
+
+static double total(const wide_lanes *sum) {
+    double s[8];
+    memcpy(s, sum, sizeof(s));
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+CT_ELEMENT_LOOPS ct_products ct_radial_products(int64_t count, const float *x, const float *y) {
+    wide_lanes product = {0}, xx = {0}, yy = {0};
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        wide_lanes a = __builtin_convertvector(*(const lanes *)(const void *)(x + i), wide_lanes);
+        wide_lanes b = __builtin_convertvector(*(const lanes *)(const void *)(y + i), wide_lanes);
+        product += a * b;
+        xx += a * a;
+        yy += b * b;
+    }
+    ct_products sums = {total(&product), total(&xx), total(&yy)};
+    for (; i < count; i++) {
+        double a = (double)x[i], b = (double)y[i];
+        sums.product += a * b;
+        sums.x += a * a;
+        sums.y += b * b;
+    }
+    return sums;
+}
 
 void ct_radial_measure(const ct_optimizer_range *r, double epsilon) {
-    const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
     int64_t n = r->tensor->columns;
     ct_measures *to = r->measure;
     for (int64_t row = 0; row < r->rows; row++) {
-        const float *w = r->weight + row * n, *g = r->raw_gradient + row * n;
-        double product = k->dot(n, g, w), gradient = k->reduce(CT_REDUCE_SUM_SQUARES, n, g, 0);
-        double weight = k->reduce(CT_REDUCE_SUM_SQUARES, n, w, 0);
-        to->sum[0] += product;
-        to->sum[1] += gradient;
-        to->sum[2] += weight;
-        to->greatest[0] = fmax(to->greatest[0], fabs(product) / fmax(sqrt(gradient) * sqrt(weight), epsilon));
+        ct_products p = ct_radial_products(n, r->raw_gradient + row * n, r->weight + row * n);
+        to->sum[0] += p.product;
+        to->sum[1] += p.x;
+        to->sum[2] += p.y;
+        to->greatest[0] = fmax(to->greatest[0], fabs(p.product) / fmax(sqrt(p.x) * sqrt(p.y), epsilon));
     }
 }
 
@@ -58,6 +87,13 @@ bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, d
     return false;
 }
 
+/* What of row w is to be taken from q: <w, q> / (|w| + epsilon)^2. */
+static double share(int64_t n, const float *w, const float *q, double epsilon) {
+    ct_products p = ct_radial_products(n, w, q);
+    double length = sqrt(p.x) + epsilon;
+    return p.product / (length * length);
+}
+
 void ct_radial_remove(const ct_optimizer_range *r, double epsilon) {
     const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
     ct_radial_mode mode = (ct_radial_mode)r->measured->value[CT_RADIAL_MODE];
@@ -67,8 +103,21 @@ void ct_radial_remove(const ct_optimizer_range *r, double epsilon) {
     for (int64_t row = 0; mode == CT_RADIAL_ROWS && row < r->rows; row++) {
         const float *w = r->weight + row * n;
         float *q = r->update + row * n;
-        double length = sqrt(k->reduce(CT_REDUCE_SUM_SQUARES, n, w, 0)) + epsilon;
-        k->axpy(n, (float)(-k->dot(n, w, q) / (length * length)), w, q);
+        k->axpy(n, (float)-share(n, w, q, epsilon), w, q);
+    }
+}
+
+/* w (1 - decay) - rate (q - share w) in one pass. */
+void ct_radial_apply(const ct_optimizer_range *r, double epsilon) {
+    const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
+    double keep = 1 - r->learning_rate * r->weight_decay * r->measured->decay_scale;
+    bool rows = r->measured->value[CT_RADIAL_MODE] == CT_RADIAL_ROWS;
+    int64_t n = r->tensor->columns;
+    if (!rows) k->axpby(r->count, (float)-r->learning_rate, r->update, (float)keep, r->weight_out);
+    for (int64_t row = 0; rows && row < r->rows; row++) {
+        float *w = r->weight_out + row * n, *q = r->update + row * n;
+        double radial = r->learning_rate * share(n, w, q, epsilon);
+        k->axpby(n, (float)-r->learning_rate, q, (float)(keep + radial), w);
     }
 }
 

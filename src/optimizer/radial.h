@@ -15,6 +15,14 @@ void ct_radial_measure(const ct_optimizer_range *range, double epsilon);
  * projects). In mode WHOLE pass 1 is to give <w, q> of the proposed update q in sum[0]. */
 bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale,
                       double epsilon, ct_measures *measured);
+/* Sums in f64, in one pass: <x, y>, |x|^2, |y|^2. */
+typedef struct ct_products {
+    double product, x, y;
+} ct_products;
+ct_products ct_radial_products(int64_t count, const float *x, const float *y);
+/* For `fused` in mode ROWS: range->update holds the direction of each row; removes its radial part, decays
+ * and applies. */
+void ct_radial_apply(const ct_optimizer_range *range, double epsilon);
 /* Takes the radial part out of range->update, as the mode says. */
 void ct_radial_remove(const ct_optimizer_range *range, double epsilon);
 

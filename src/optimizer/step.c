@@ -335,8 +335,10 @@ static ct_status measure(step *s) {
     whole.measure = NULL;
     for (s->pass = 0; s->method->decide(&whole, s->pass, &s->measured); s->pass++) {
         clear_partial(s);
+        s->drive.backwards = s->pass % 2 == 1;
         if (ct_drive_run(&s->drive, measure_tile) != CT_OK) break;
         combine(s);
+        s->drive.backwards = !s->drive.backwards;
     }
     return ct_context_status(s->optimizer->context);
 }

@@ -263,11 +263,46 @@ static void test_bad_input(void **state) {
     refused("as many rows of each");
 }
 
+/* Memory that ends anywhere is an error of the claim, and none of it stays behind. */
+static ct_status short_training(ct_claim_run *run) {
+    const float x[] = {1, 2}, y[] = {0, 0};
+    double loss = NAN;
+    ct_claim_network how = linear(run);
+    ct_claim_learner *learner = ct_claim_learner_create(run, &how);
+    if (!learner) return ct_context_status(context);
+    ct_status status = ct_claim_learn(learner, column(2, x), column(2, y), 2, NULL);
+    if (status == CT_OK) status = ct_claim_evaluate(learner, column(2, x), column(2, y), 0, &loss, NULL);
+    return status == CT_OK ? ct_claim_check(run, "loss", loss, CT_LESS, 1e9) : status;
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    context = ct_context_create(1);
+    ct_scope scope = ct_scope_open(context);
+    ct_value_free(perform(context, short_training, 1));
+    size_t before = bytes_in_use(context);
+    int failed = 0;
+    bool reached_the_end = false;
+    for (int64_t n = 1; n < 20000 && !reached_the_end; n++) {
+        ct_memory_fail_at(context, n);
+        ct_value *result = perform_once(context, short_training, 1);
+        ct_memory_fail_at(context, 0);
+        reached_the_end = result && strcmp(verdict_of(result), "HOLDS") == 0;
+        if (!reached_the_end) failed++;
+        ct_value_free(result);
+        ct_context_clear(context);
+        assert_int_equal(bytes_in_use(context), before);
+    }
+    assert_true(reached_the_end && failed > 100);
+    ct_scope_close(context, scope);
+    end_claims(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),      cmocka_unit_test(test_clipping_and_decay),
         cmocka_unit_test(test_divergence), cmocka_unit_test(test_classifier),
         cmocka_unit_test(test_observer),   cmocka_unit_test(test_order),
-        cmocka_unit_test(test_bad_input)};
+        cmocka_unit_test(test_bad_input),  cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

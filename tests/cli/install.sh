@@ -2,6 +2,7 @@
 # install.sh - what `make install` installs is complete and works from another place: command, library, headers, pkg-config
 # file, recipes, manual pages without warnings, completion that knows verbs, options and methods.
 . "$(dirname "$0")/common.sh"
+unset LD_LIBRARY_PATH # Meson points it at the build folder
 install_copy
 
 for name in bin/carat include/carat.h include/carat/base.h include/carat/method.h include/carat/optimizer.h \

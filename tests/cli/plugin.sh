@@ -82,6 +82,9 @@ exits 2 show --plugin taken.so
 says 'plug-in taken.so: there is already an optimizer "adamw"'
 exits 2 show --plugin signum.so --plugin ./signum.so
 says 'there is already an optimizer "signum", from plug-in signum.so'
+sed 's/\.direction = /.fused = /' "$example" >direction.c && plugin direction direction.c
+exits 2 train recipe.yaml max_steps=1 out=x optim=signum --plugin direction.so
+says 'plug-in direction.so: optimizer "signum" has no direction'
 sed 's/"optimizer", &signum/"optimiser", \&signum/' "$example" >kind.c && plugin kind kind.c
 exits 2 show --plugin kind.so
 says 'did you mean "optimizer"?'
@@ -105,6 +108,14 @@ says 'unknown option "plugin"'
 exits 2 train recipe.yaml --plugin
 says "--plugin needs a value"
 ok refused
+
+# A combination that a method excludes is refused before anything is read.
+sed 's/\.options = options,/.conflicts = (const ct_method_conflict[]){{"schedule\/cosine", "it sets its own rate"}, {NULL, NULL}}, &/' \
+    "$example" >alone.c && plugin alone alone.c
+exits 1 train recipe.yaml max_steps=1 out=x optim=signum lr_scheduler_type=cosine --plugin alone.so
+says 'optimizer "signum" and schedule "cosine" cannot be used together: it sets its own rate'
+exits 0 train recipe.yaml max_steps=1 out=x optim=signum --plugin alone.so
+ok composition
 
 # Two at once, in either form of the flag.
 sed 's/"signum"/"signum2"/' "$example" >two.c && plugin two two.c

@@ -114,6 +114,8 @@ static void test_refused(void **state) {
            "[4294967295, 4294967295, 4294967295], which a file of 17 bytes cannot hold");
     write_file(context, BYTES("\0\0\x08\x03\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"));
     refuse(context, CT_ERROR_FORMAT, "cannot hold");
+    write_file(context, BYTES("\0\0\x08\x03\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"));
+    refuse(context, CT_ERROR_FORMAT, "cannot hold");
     snprintf(path, sizeof(path), "/nowhere/images");
     refuse(context, CT_ERROR_NOT_FOUND, "/nowhere/images");
 }

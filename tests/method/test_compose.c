@@ -1,5 +1,6 @@
 /* test_compose.c - which methods can be used together, and plug-ins that cannot be loaded. */
 #include "format/check.h"
+#include <carat/link.h>
 #include <carat/method.h>
 #include <carat/optimizer.h>
 #include <carat/schedule.h>
@@ -95,6 +96,33 @@ static void declared_conflicts(void **state) {
     end_context(context);
 }
 
+static void same(const char *name, const char *what, bool has, bool says) {
+    if (has != says) fail_msg("%s: it has %s%s, its hooks say otherwise", name, has ? "" : "no ", what);
+}
+
+/* What methods say that they use is what they have. */
+static void hooks_are_true(void **state) {
+    (void)state;
+    ct_context *context = start_context(1);
+    for (size_t i = 0; ct_optimizer_methods[i]; i++) {
+        const ct_optimizer_method *m = ct_optimizer_methods[i];
+        unsigned uses = ct_method_uses(context, &m->method);
+        same(m->method.name, "the whole tensor", m->scope == CT_WHOLE_TENSOR, uses & CT_HOOK_WHOLE_TENSOR);
+        same(m->method.name, "a direction", true, uses & CT_HOOK_DIRECTION);
+        same(m->method.name, "a projection", false, uses & CT_HOOK_PROJECTION);
+    }
+    for (size_t i = 0; ct_link_methods[i]; i++) {
+        const ct_link_method *m = ct_link_methods[i];
+        unsigned uses = ct_method_uses(context, &m->method);
+        same(m->method.name, "gradient", m->gradient != NULL, uses & CT_HOOK_GRADIENT);
+        same(m->method.name, "update", m->update != NULL, uses & CT_HOOK_UPDATE);
+        same(m->method.name, "a direction", false, uses & CT_HOOK_DIRECTION);
+        assert_true(m->gradient || m->update || m->after);
+        assert_true(!(uses & CT_HOOK_PROJECTION) || m->after); /* `after` may also only watch */
+    }
+    end_context(context);
+}
+
 /* --------------------------------------------------------------------------------------- plug-ins ----- */
 
 static void plugins_that_cannot_be_loaded(void **state) {
@@ -123,9 +151,11 @@ static void plugins_that_cannot_be_loaded(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hooks_are_described), cmocka_unit_test(shared_and_alone),
-        cmocka_unit_test(kinds_of_which_a_run_has_one), cmocka_unit_test(declared_conflicts),
-        cmocka_unit_test(plugins_that_cannot_be_loaded)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hooks_are_described),
+                                       cmocka_unit_test(shared_and_alone),
+                                       cmocka_unit_test(kinds_of_which_a_run_has_one),
+                                       cmocka_unit_test(declared_conflicts),
+                                       cmocka_unit_test(hooks_are_true),
+                                       cmocka_unit_test(plugins_that_cannot_be_loaded)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,8 +10,8 @@ static void finds_kinds(void **state) {
     assert_true(ct_kind_count() >= 2);
     assert_string_equal(ct_kind_find("optimizer")->name, "optimizer");
     assert_string_equal(ct_kind_find("schedule")->name, "schedule");
-    assert_int_equal(*ct_kind_find("optimizer")->method_size, sizeof(ct_optimizer_method));
-    assert_int_equal(*ct_kind_find("schedule")->method_size, sizeof(ct_schedule_method));
+    assert_int_equal(ct_kind_find("optimizer")->method_size, sizeof(ct_optimizer_method));
+    assert_int_equal(ct_kind_find("schedule")->method_size, sizeof(ct_schedule_method));
     assert_null(ct_kind_find("optimiser"));
     assert_null(ct_kind_find(NULL));
     assert_null(ct_kind_at(ct_kind_count()));
@@ -52,7 +52,7 @@ static void methods_are_described(void **state) {
         for (size_t i = 0; kind->methods[i]; i++) {
             const ct_method *m = kind->methods[i];
             assert_int_equal(m->abi, CT_METHOD_ABI);
-            assert_int_equal(m->size, *kind->method_size);
+            assert_int_equal(m->size, kind->method_size);
             assert_true(m->name && *m->name && m->title && *m->title && m->summary && *m->summary);
             assert_true(!m->paper.id == !m->paper.citation); /* both, or there is no paper */
             assert_true(!m->paper.citation || *m->paper.citation);
@@ -183,6 +183,9 @@ static void refuses(void **state) {
     m = own("halves");
     m.method.summary = "";
     refuse(context, "schedule", &m.method, CT_ERROR_ARGUMENT, "has no summary");
+    m = own("halves");
+    m.factor = NULL;
+    refuse(context, "schedule", &m.method, CT_ERROR_ARGUMENT, "schedule \"halves\" has no factor");
     m = own("halves");
     m.method.options_size = 8;
     refuse(context, "schedule", &m.method, CT_ERROR_ARGUMENT, "option \"form\" has no help or lies outside");

@@ -38,6 +38,11 @@ static const row rows[] = {
     {"linear", "{\"min_ratio\": 0.2}", 0, 10, 5, 0.6},
     {"linear", "{\"min_ratio\": 0.2}", 0, 10, 10, 0.2},
     {"linear", NULL, 0, 10, 25, 0}, /* beyond the end it stays */
+    /* Step: one drop, at a share of the steps. */
+    {"step", NULL, 0, 10, 5, 1},
+    {"step", NULL, 0, 10, 6, 0.1},
+    {"step", "{\"drop_at\": 0.5, \"gamma\": 0.2}", 2, 12, 6, 1},
+    {"step", "{\"drop_at\": 0.5, \"gamma\": 0.2}", 2, 12, 7, 0.2},
     /* Cosine: 1/2 (1 + cos(pi t)). */
     {"cosine", NULL, 0, 100, 0, 1},
     {"cosine", NULL, 0, 100, 50, 0.5},
