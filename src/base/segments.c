@@ -118,8 +118,9 @@ static bool commit(struct ct_memory *memory, ct_segment *segment, size_t end) {
     if (committed > segment->length) committed = segment->length;
     char *from = segment->start + segment->committed;
     if (mprotect(from, committed - segment->committed, PROT_READ | PROT_WRITE) != 0) return false;
-    if (segment->committed >= HUGE_FROM) /* advice only: without it pages are small */
-        madvise(from, committed - segment->committed, MADV_HUGEPAGE);
+    size_t huge = segment->committed > HUGE_FROM ? segment->committed : HUGE_FROM;
+    if (committed > huge) /* advice only: without it pages are small */
+        madvise(segment->start + huge, committed - huge, MADV_HUGEPAGE);
     segment->committed = committed;
     memory->counts.system_allocations++;
     return true;
