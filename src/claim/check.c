@@ -1,7 +1,6 @@
 /* check.c - checks: what was measured, how it must stand to its bound, and by how much it does. */
 #include "claim/parts.h"
 #include <math.h>
-#include <string.h>
 
 #define CONFIDENCE 0.95
 
@@ -9,15 +8,6 @@ static const char *const relation_texts[] = {"<", "<=", ">=", ">", "within"};
 
 const char *ct_relation_text(ct_relation relation) {
     return relation_texts[relation];
-}
-
-bool ct_relation_parse(const char *text, ct_relation *relation) {
-    for (int i = 0; i < 5; i++)
-        if (strcmp(text, relation_texts[i]) == 0) {
-            *relation = (ct_relation)i;
-            return true;
-        }
-    return false;
 }
 
 double ct_relation_margin(ct_relation relation, double measured, double bound) {

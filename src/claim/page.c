@@ -222,7 +222,7 @@ static size_t drawable_points(const ct_value *series, bool logarithmic, double *
     return count;
 }
 
-char *ct_claim_plot_svg(ct_context *context, const ct_value *plot, const char *prefix) {
+static char *plot_svg(ct_context *context, const ct_value *plot, const char *prefix) {
     enum { MOST = 1024 };
     const ct_value *list = ct_value_get(plot, "series");
     bool x_log = ct_value_as_bool(ct_value_get(plot, "x_logarithmic"), false), any = false;
@@ -255,7 +255,7 @@ static void plots(page *p, const ct_value *list, size_t claim) {
         ct_try trial;
         snprintf(prefix, sizeof(prefix), "c%zu-%zu-", claim, i);
         ct_try_begin(p->context, &trial);
-        char *svg = ct_claim_plot_svg(p->context, ct_value_at(list, i), prefix);
+        char *svg = plot_svg(p->context, ct_value_at(list, i), prefix);
         ct_status status = ct_try_end(p->context, &trial, message, sizeof(message));
         if (svg) {
             put(p, "<figure>\n");

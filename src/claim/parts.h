@@ -44,13 +44,9 @@ ct_status ct_claim_print(ct_context *context, ct_bytes *text, const char *format
 /* A number as it is shown: `digits` decimals, or -1 for four significant digits; "-" for what is no number.
  */
 const char *ct_claim_number(double value, int digits, char buffer[40]);
-/* "<=", "≤": as text for a terminal, which may not show more than ASCII. */
+/* "<=" and so on. */
 const char *ct_relation_text(ct_relation relation);
-bool ct_relation_parse(const char *text, ct_relation *relation);
 /* Margin of a check as claim.h defines it. */
 double ct_relation_margin(ct_relation relation, double measured, double bound);
-
-/* The whole of a plot as SVG, whose identifiers begin with `prefix`. A new string. */
-char *ct_claim_plot_svg(ct_context *context, const ct_value *plot, const char *prefix);
 
 #endif

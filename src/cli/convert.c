@@ -135,5 +135,6 @@ const ct_verb ct_verb_convert = {
     .tables = {flags_table},
     .least = 2,
     .most = 2,
+    .methods = true,
     .examples = examples,
     .run = run};

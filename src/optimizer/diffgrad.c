@@ -38,8 +38,9 @@ INLINE float friction(float d) {
     union {
         int32_t bits;
         float value;
-    } power;
-    float z = d < 87 ? -d : -87;
+    } power, least = {.value = 87}, given = {.value = d};
+    given.bits = given.bits < least.bits ? given.bits : least.bits; /* the order of floats that are not negative */
+    float z = -given.value;
     int32_t n = (int32_t)(z * 1.44269504f - 0.5f);
     float r = z - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
     float p =

@@ -6,7 +6,7 @@
 #include <carat/optimizer.h>
 
 enum {
-    CT_OPTIMIZER_TILE = 2048,     /* elements that are taken through the chain at once */
+    CT_OPTIMIZER_TILE = 8192,     /* elements that are taken through the chain at once */
     CT_OPTIMIZER_CHUNK = 1 << 16, /* elements a task */
     CT_MAX_LINKS = 8
 };

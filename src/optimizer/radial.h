@@ -15,7 +15,7 @@ void ct_radial_measure(const ct_optimizer_range *range, double epsilon);
  * projects). In mode WHOLE pass 1 is to give <w, q> of the proposed update q in sum[0]. */
 bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale,
                       double epsilon, ct_measures *measured);
-/* Sums in f64, in one pass: <x, y>, |x|^2, |y|^2. */
+/* <x, y>, |x|^2, |y|^2 in one pass, to about 1e-7 of |x| |y|. */
 typedef struct ct_products {
     double product, x, y;
 } ct_products;

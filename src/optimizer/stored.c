@@ -22,10 +22,10 @@ enum {
 }; /* buckets: powers of two from 2^LOWEST to 1, in 128 parts */
 
 typedef struct dynamic_map {
-    float value[CODES];  /* ascending */
-    float middle[CODES]; /* between code i and i + 1; infinity after the last */
-    uint8_t zero;        /* the code of 0 */
-    uint8_t positive[(1 - LOWEST) * BUCKETS], negative[(1 - LOWEST) * BUCKETS]; /* lowest code of a bucket */
+    float value[CODES];                        /* ascending */
+    float middle[CODES];                       /* between code i and i + 1; infinity after the last */
+    uint8_t zero;                              /* the code of 0 */
+    uint8_t lowest[2][(1 - LOWEST) * BUCKETS]; /* lowest code of a bucket; of positive, of negative values */
 } dynamic_map;
 
 static dynamic_map maps[2]; /* signed, not negative */
@@ -66,8 +66,8 @@ static void make_map(dynamic_map *map, bool has_sign) {
         map->zero++;
     for (int b = 0; b < (1 - LOWEST) * BUCKETS; b++) {
         float start = bucket_start(b);
-        map->positive[b] = (uint8_t)lower_code(map, start);
-        map->negative[b] = (uint8_t)lower_code(map, -bucket_start(b + 1));
+        map->lowest[0][b] = (uint8_t)lower_code(map, start);
+        map->lowest[1][b] = (uint8_t)lower_code(map, -bucket_start(b + 1));
     }
 }
 
@@ -81,13 +81,13 @@ static const dynamic_map *map_of(const ct_state_decl *decl) {
     return &maps[decl->values == CT_STATE_NONNEGATIVE];
 }
 
-/* The nearest code of x in [-1, 1]. No bucket has more than one middle in it, so one comparison is left. */
-static uint8_t code_of(const dynamic_map *map, float x) {
+/* The nearest code of x in [-1, 1]. No bucket has more than one middle in it, so one comparison is left.
+ * Values below the lowest bucket are like those in it: 0. Without branches, as signs cannot be predicted. */
+static inline uint8_t code_of(const dynamic_map *map, float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof(bits));
     int bucket = (int)((bits & 0x7fffffff) >> 16) - ((127 + LOWEST) << 7);
-    if (bucket < 0) return map->zero;
-    int code = bits >> 31 ? map->negative[bucket] : map->positive[bucket];
+    int code = map->lowest[bits >> 31][bucket > 0 ? bucket : 0];
     return (uint8_t)(code + (x > map->middle[code]));
 }
 
@@ -97,23 +97,32 @@ CT_ELEMENT_LOOPS static void read_block(const dynamic_map *map, const uint8_t *c
         values[i] = map->value[codes[i]] * greatest;
 }
 
+/* The greatest magnitude, by the bits: NaN is the greatest of all. */
+CT_ELEMENT_LOOPS static float greatest_of(const float *values, int64_t count) {
+    typedef uint32_t __attribute__((may_alias)) word;
+    const word *bits = (const void *)values;
+    uint32_t most = 0;
+    float greatest;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t magnitude = bits[i] & 0x7fffffff;
+        most = magnitude > most ? magnitude : most;
+    }
+    memcpy(&greatest, &most, sizeof(greatest));
+    return greatest;
+}
+
 /* A block with a value that is not finite becomes NaN as a whole: nothing is hidden. */
 static float write_block(const dynamic_map *map, const float *values, int64_t count, uint8_t *codes) {
-    float greatest = 0;
-    for (int64_t i = 0; i < count; i++) {
-        float magnitude = fabsf(values[i]);
-        greatest = magnitude > greatest || isnan(magnitude) ? magnitude : greatest; /* NaN stays */
-    }
+    float greatest = greatest_of(values, count), inverse = 1 / greatest;
     if (!(greatest > 0x1p-100f) || !isfinite(greatest)) {
         memset(codes, map->zero, (size_t)count);
         return isfinite(greatest) ? 0 : NAN;
     }
-    float inverse = 1 / greatest;
     bool keeps_positive = map->zero == 0;
     for (int64_t i = 0; i < count; i++) {
-        float x = values[i] * inverse;
-        uint8_t code = code_of(map, x > 1 ? 1 : x < -1 ? -1 : x);
-        codes[i] = keeps_positive && code == 0 && x > 0 ? 1 : code;
+        float x = values[i] * inverse; /* at most 1 + 2^-23: still in the last bucket */
+        uint8_t code = code_of(map, x);
+        codes[i] = (uint8_t)(code + (keeps_positive & (code == 0) & (x > 0)));
     }
     return greatest;
 }
