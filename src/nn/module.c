@@ -21,6 +21,7 @@ static kind_list *kinds_of(ct_context *context) {
     kind_list *list = context->room[CT_ROOM_NN];
     if (list) return list;
     list = ct_alloc_zero(context, sizeof(*list), CT_MEMORY_OTHER);
+    if (!list) return NULL;
     context->room[CT_ROOM_NN] = list;
     context->room_destroy[CT_ROOM_NN] = kinds_destroy;
     return list;
