@@ -1,4 +1,5 @@
-/* chat_template.c - the built-in chat templates, piece by piece: marks, contents, and which of them are learnt. */
+/* chat_template.c - the built-in chat templates, piece by piece: marks, contents, and which of them are
+ * learnt. */
 #include "data/chat_template.h"
 #include <string.h>
 
@@ -109,14 +110,16 @@ static ct_status render_plain(ct_chat_writer *w, const ct_chat_message *messages
 static ct_status render_llama2(ct_chat_writer *w, const ct_chat_message *messages, size_t count) {
     size_t first = count > 0 && is(&messages[0], "system");
     if (first && (count < 2 || !is(&messages[1], "user")))
-        return ct_fail(w->context, CT_ERROR_FORMAT, "%s: llama2 has a system turn only before a user's", w->where);
+        return ct_fail(w->context, CT_ERROR_FORMAT, "%s: llama2 has a system turn only before a user's",
+                       w->where);
     for (size_t i = first; i < count; i++) {
         bool answer = is(&messages[i], "assistant");
         const char *expected = (i - first) % 2 ? "assistant" : "user";
         if (!is(&messages[i], expected))
-            return ct_fail(w->context, CT_ERROR_FORMAT,
-                           "%s: turn %zu is of \"%s\", in llama2 turns of user and assistant alternate: expected \"%s\"",
-                           w->where, i + 1, messages[i].role, expected);
+            return ct_fail(
+                w->context, CT_ERROR_FORMAT,
+                "%s: turn %zu is of \"%s\", in llama2 turns of user and assistant alternate: expected \"%s\"",
+                w->where, i + 1, messages[i].role, expected);
         ct_chat_message text = trimmed(&messages[i]);
         if (!answer) {
             ct_chat_put_role(w, "bos", "<s>", false);
@@ -158,8 +161,8 @@ const ct_chat_template *ct_chat_template_find(ct_context *context, const char *n
     }
     const char *near = name ? ct_nearest_name(name, names, TEMPLATES) : NULL;
     ct_fail(context, CT_ERROR_NOT_FOUND,
-            "chat_template: there is no \"%s\", expected chatml, llama2, llama3 or plain%s%s%s", name ? name : "",
-            near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+            "chat_template: there is no \"%s\", expected chatml, llama2, llama3 or plain%s%s%s",
+            name ? name : "", near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     return NULL;
 }
 
@@ -174,8 +177,9 @@ static ct_status check_roles(const ct_chat_writer *w, const ct_chat_message *mes
         if (known) continue;
         const char *near = ct_nearest_name(messages[i].role, roles, 3);
         return ct_fail(w->context, CT_ERROR_FORMAT,
-                       "%s: turn %zu: unknown role \"%s\", expected system, user or assistant%s%s%s", w->where, i + 1,
-                       messages[i].role, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+                       "%s: turn %zu: unknown role \"%s\", expected system, user or assistant%s%s%s",
+                       w->where, i + 1, messages[i].role, near ? "; did you mean \"" : "", near ? near : "",
+                       near ? "\"?" : "");
     }
     return CT_OK;
 }

@@ -1,4 +1,5 @@
-/* samples.c - rows of samples: packed best fit, the longest first, or one sample a row; the order of an epoch. */
+/* samples.c - rows of samples: packed best fit, the longest first, or one sample a row; the order of an
+ * epoch. */
 #include "data/samples.h"
 #include <stdlib.h>
 #include <string.h>
@@ -88,8 +89,8 @@ static void packer_free(ct_context *context, packer *p) {
     ct_free(context, p->row_samples);
 }
 
-/* Best fit decreasing: each sample, from the longest on, goes into the row that it fills most (Johnson, 1974; for
- * training: Ding et al., arXiv:2404.10830). */
+/* Best fit decreasing: each sample, from the longest on, goes into the row that it fills most (Johnson, 1974;
+ * for training: Ding et al., arXiv:2404.10830). */
 static int64_t place_all(const ct_samples *s, packer *p) {
     int64_t rows = 0;
     for (int64_t k = s->count - 1; k >= 0; k--) {
@@ -135,14 +136,16 @@ static ct_status check(ct_context *context, const ct_sample_list *list, int64_t 
         return ct_fail(context, CT_ERROR_ARGUMENT, "dataset: samples [%lld, %lld) of %zu", (long long)from,
                        (long long)to, list->lengths.count);
     if (options->row_length < 1)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "dataset: rows of %lld tokens", (long long)options->row_length);
+        return ct_fail(context, CT_ERROR_ARGUMENT, "dataset: rows of %lld tokens",
+                       (long long)options->row_length);
     for (int64_t i = from; i < to; i++) {
         int64_t length = list->lengths.ids[i];
         if (length < 2 || length - 1 > options->row_length)
-            return ct_fail(context, CT_ERROR_ARGUMENT,
-                           "dataset: sample %lld has %lld tokens, expected 2 to %lld: a row of %lld and a last target",
-                           (long long)i, (long long)length, (long long)options->row_length + 1,
-                           (long long)options->row_length);
+            return ct_fail(
+                context, CT_ERROR_ARGUMENT,
+                "dataset: sample %lld has %lld tokens, expected 2 to %lld: a row of %lld and a last target",
+                (long long)i, (long long)length, (long long)options->row_length + 1,
+                (long long)options->row_length);
     }
     return CT_OK;
 }

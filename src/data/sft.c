@@ -18,15 +18,16 @@ typedef struct dialogue {
     const ct_value *prompt, *completion; /* two texts instead */
 } dialogue;
 
-static ct_status read_turns(ct_context *context, const ct_value *list, const char *where, ct_chat_message *turns) {
+static ct_status read_turns(ct_context *context, const ct_value *list, const char *where,
+                            ct_chat_message *turns) {
     for (size_t i = 0; i < ct_value_count(list); i++) {
         const ct_value *turn = ct_value_at(list, i), *content = ct_value_get(turn, "content");
         const char *role = ct_value_as_string(ct_value_get(turn, "role"), NULL);
         if (!role)
             return ct_fail(context, CT_ERROR_FORMAT, "%s: turn %zu has no text in \"role\"", where, i + 1);
         if (ct_value_kind_of(content) != CT_VALUE_STRING)
-            return ct_fail(context, CT_ERROR_FORMAT, "%s: turn %zu has %s in \"content\", expected text", where, i + 1,
-                           content ? ct_value_kind_name(ct_value_kind_of(content)) : "nothing");
+            return ct_fail(context, CT_ERROR_FORMAT, "%s: turn %zu has %s in \"content\", expected text",
+                           where, i + 1, content ? ct_value_kind_name(ct_value_kind_of(content)) : "nothing");
         turns[i] = (ct_chat_message){role, ct_value_as_string(content, ""), ct_value_string_length(content)};
     }
     return CT_OK;
@@ -43,12 +44,13 @@ static ct_status read_dialogue(ct_context *context, const ct_value *record, cons
         return CT_OK;
     }
     const ct_value *first = messages ? messages : prompt, *second = messages ? NULL : completion;
-    bool lists = ct_value_kind_of(first) == CT_VALUE_LIST &&
-                 (messages || ct_value_kind_of(second) == CT_VALUE_LIST);
+    bool lists =
+        ct_value_kind_of(first) == CT_VALUE_LIST && (messages || ct_value_kind_of(second) == CT_VALUE_LIST);
     if (!lists)
-        return ct_fail(context, CT_ERROR_FORMAT,
-                       "%s: expected {\"messages\": [...]}, or \"prompt\" and \"completion\", both texts or both lists",
-                       where);
+        return ct_fail(
+            context, CT_ERROR_FORMAT,
+            "%s: expected {\"messages\": [...]}, or \"prompt\" and \"completion\", both texts or both lists",
+            where);
     d->answers = ct_value_count(second) ? ct_value_count(first) : 0;
     d->count = ct_value_count(first) + ct_value_count(second);
     d->turns = ct_alloc_zero(context, (d->count + 1) * sizeof(*d->turns), CT_MEMORY_WORKSPACE);
@@ -60,15 +62,17 @@ static ct_status read_dialogue(ct_context *context, const ct_value *record, cons
 
 static ct_status write_dialogue(ct_chat_writer *w, const ct_chat_template *chat, const dialogue *d) {
     if (!d->prompt) return ct_chat_render(w, chat, d->turns, d->count);
-    ct_chat_put(w, CT_CHAT_CONTENT, false, ct_value_as_string(d->prompt, ""), ct_value_string_length(d->prompt));
+    ct_chat_put(w, CT_CHAT_CONTENT, false, ct_value_as_string(d->prompt, ""),
+                ct_value_string_length(d->prompt));
     ct_chat_put(w, CT_CHAT_CONTENT, true, ct_value_as_string(d->completion, ""),
                 ct_value_string_length(d->completion));
     return w->text ? CT_OK : ct_chat_put_role(w, "eos", NULL, true);
 }
 
-/* In a record of prompt and completion, answers within the prompt are not learnt: they are rendered a second time to see
- * where the completion begins. */
-static ct_status forget_prompt(ct_chat_writer *w, const ct_chat_template *chat, const dialogue *d, size_t first) {
+/* In a record of prompt and completion, answers within the prompt are not learnt: they are rendered a second
+ * time to see where the completion begins. */
+static ct_status forget_prompt(ct_chat_writer *w, const ct_chat_template *chat, const dialogue *d,
+                               size_t first) {
     ct_ids ids = {0}, labels = {0};
     ct_chat_writer prompt = *w;
     prompt.ids = &ids;
@@ -128,7 +132,8 @@ typedef struct reading {
 static ct_status name_place(ct_context *context, const char *where) {
     ct_status status = ct_context_status(context);
     const char *message = ct_context_message(context);
-    if (status == CT_OK || status == CT_ERROR_MEMORY || strncmp(message, where, strlen(where)) == 0) return status;
+    if (status == CT_OK || status == CT_ERROR_MEMORY || strncmp(message, where, strlen(where)) == 0)
+        return status;
     char text[400];
     snprintf(text, sizeof(text), "%s", message);
     ct_context_clear(context);
@@ -139,8 +144,10 @@ static ct_status read_record(reading *r, const ct_value *record, const char *whe
     dialogue d;
     size_t first = r->list ? r->list->ids.count : 0;
     r->writer.where = where;
-    if (read_dialogue(r->context, record, where, &d) == CT_OK && write_dialogue(&r->writer, r->chat, &d) == CT_OK) {
-        if (r->list && d.answers && r->options->assistant_only_loss) forget_prompt(&r->writer, r->chat, &d, first);
+    if (read_dialogue(r->context, record, where, &d) == CT_OK &&
+        write_dialogue(&r->writer, r->chat, &d) == CT_OK) {
+        if (r->list && d.answers && r->options->assistant_only_loss)
+            forget_prompt(&r->writer, r->chat, &d, first);
         if (r->list && !ct_failed(r->context)) {
             r->counts->records++;
             keep(r->context, r->options, first, r->list, r->counts);
@@ -164,8 +171,8 @@ static ct_status read_file(reading *r, const char *path) {
     return ct_context_status(context);
 }
 
-ct_status ct_sft_read(ct_context *context, const char *path, ct_tokenizer *tokenizer, const ct_sft_options *options,
-                      ct_sample_list *list, ct_sft_counts *counts) {
+ct_status ct_sft_read(ct_context *context, const char *path, ct_tokenizer *tokenizer,
+                      const ct_sft_options *options, ct_sample_list *list, ct_sft_counts *counts) {
     if (ct_failed(context)) return ct_context_status(context);
     reading r = {.context = context, .options = options, .list = list, .counts = counts};
     r.writer = (ct_chat_writer){.context = context,

@@ -1,4 +1,5 @@
-/* runs_judge.c - which of several fine-tuning runs look worst early on, by gradient norm and loss (plan.h). */
+/* runs_judge.c - which of several fine-tuning runs look worst early on, by gradient norm and loss (plan.h).
+ */
 #include <carat/format.h>
 #include <carat/plan.h>
 #include <math.h>
@@ -7,8 +8,10 @@
 enum { LINE_LIMIT = 1 << 20, MOST_RUNS = 4096 };
 
 const ct_option ct_judge_table[] = {
-    CT_OPTION_REAL("fraction", ct_judge_options, fraction, 0.15, 0.001, 1, "of all samples, at which runs are judged"),
-    CT_OPTION_INT("at", ct_judge_options, at, 0, 0, 1e15, "samples at which runs are judged; 0: as fraction says"),
+    CT_OPTION_REAL("fraction", ct_judge_options, fraction, 0.15, 0.001, 1,
+                   "of all samples, at which runs are judged"),
+    CT_OPTION_INT("at", ct_judge_options, at, 0, 0, 1e15,
+                  "samples at which runs are judged; 0: as fraction says"),
     CT_OPTION_REAL("smoothing", ct_judge_options, smoothing, 0.9, 0, 0.9999,
                    "how much of the average over earlier steps each logged step keeps"),
     CT_OPTION_END};
@@ -55,7 +58,8 @@ static ct_status open_run(judge *j, const char *path, const char *name) {
     r->path = ct_strdup(context, path);
     r->name = ct_strdup(context, name);
     if (!r->recipe || !r->path || !r->name) return ct_context_status(context);
-    r->rows = number(r->recipe, "per_device_train_batch_size") * number(r->recipe, "gradient_accumulation_steps");
+    r->rows =
+        number(r->recipe, "per_device_train_batch_size") * number(r->recipe, "gradient_accumulation_steps");
     double steps = number(r->recipe, "max_steps");
     if (!(steps > 0) && holds(context, path, "report.json")) {
         ct_value *report = document_in(context, path, "report.json");
@@ -81,19 +85,21 @@ static ct_status find_runs(judge *j, const char *folder) {
     ct_value_free(names);
     if (!ct_failed(context) && j->opened < 2)
         ct_fail(context, CT_ERROR_ARGUMENT,
-                "%s: %d of its folders hold a train.jsonl, expected two runs at least to compare", folder, j->opened);
+                "%s: %d of its folders hold a train.jsonl, expected two runs at least to compare", folder,
+                j->opened);
     return ct_context_status(context);
 }
 
 static ct_status check_same(const judge *j) {
-    static const char *const keys[] = {"data.train",    "task",    "loss_normalization", "assistant_only_loss",
-                                       "chat_template", "packing"};
+    static const char *const keys[] = {"data.train",          "task",          "loss_normalization",
+                                       "assistant_only_loss", "chat_template", "packing"};
     for (int i = 1; i < j->opened; i++)
         for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
             if (!ct_value_equal(ct_value_get_path(j->runs[0].recipe, keys[k]),
                                 ct_value_get_path(j->runs[i].recipe, keys[k])))
                 return ct_fail(j->context, CT_ERROR_ARGUMENT,
-                               "runs %s and %s differ in %s: only runs on the same data with the same loss can be judged "
+                               "runs %s and %s differ in %s: only runs on the same data with the same loss "
+                               "can be judged "
                                "against each other",
                                j->runs[0].name, j->runs[i].name, keys[k]);
     return CT_OK;
@@ -106,10 +112,11 @@ static ct_status settle_place(const judge *j) {
     if (j->options->at > 0) return CT_OK;
     for (int i = 0; i < j->opened; i++) {
         if (isnan(j->runs[i].total))
-            return ct_fail(j->context, CT_ERROR_ARGUMENT,
-                           "run %s: how many samples it will see is not known before it ends (no max_steps); say --at "
-                           "SAMPLES",
-                           j->runs[i].name);
+            return ct_fail(
+                j->context, CT_ERROR_ARGUMENT,
+                "run %s: how many samples it will see is not known before it ends (no max_steps); say --at "
+                "SAMPLES",
+                j->runs[i].name);
         if (j->runs[i].total < total) total = j->runs[i].total;
     }
     j->result->at = j->options->fraction * total;
@@ -130,7 +137,8 @@ static ct_status follow(const judge *j, int index) {
     ct_jsonl *reader = path ? ct_jsonl_open(context, path, LINE_LIMIT) : NULL;
     out->gradient_norm = out->loss = NAN;
     for (ct_value *line; reader && !ct_failed(context) && (line = ct_jsonl_next(reader));) {
-        double norm = number(line, "grad_norm"), loss = number(line, "loss"), samples = number(line, "samples");
+        double norm = number(line, "grad_norm"), loss = number(line, "loss"),
+               samples = number(line, "samples");
         if (isnan(samples)) samples = number(line, "step") * j->runs[index].rows;
         bool counts = isfinite(norm) && isfinite(loss) && isfinite(samples);
         if (counts && (samples <= j->result->at || isnan(out->loss))) {
@@ -162,7 +170,8 @@ static void rank(ct_judgement *result) {
     }
     for (int i = 0; i < result->count; i++) {
         ct_judged_run *r = &result->runs[i];
-        r->stop = worst_norm > 1 && worst_loss > 1 && r->norm_rank == worst_norm && r->loss_rank == worst_loss;
+        r->stop =
+            worst_norm > 1 && worst_loss > 1 && r->norm_rank == worst_norm && r->loss_rank == worst_loss;
     }
 }
 

@@ -2,21 +2,23 @@
 #include "train/corpus.h"
 #include "train/recipe.h"
 
-static ct_status read_file(ct_context *context, const ct_train_options *options, const char *path, const char *key,
-                           ct_corpus *corpus, ct_sample_list *list) {
+static ct_status read_file(ct_context *context, const ct_train_options *options, const char *path,
+                           const char *key, ct_corpus *corpus, ct_sample_list *list) {
     ct_sft_counts counts, *sum = &corpus->counts;
     if (ct_sft_read(context, path, corpus->tokenizer, &options->sft, list, &counts) != CT_OK)
         return ct_context_status(context);
     if (counts.samples == 0)
         return ct_fail(context, CT_ERROR_FORMAT,
-                       "%s: of the %lld records of %s none has an answer to learn within max_length %lld", key,
-                       (long long)counts.records, path, (long long)options->sft.max_length);
+                       "%s: of the %lld records of %s none has an answer to learn within max_length %lld",
+                       key, (long long)counts.records, path, (long long)options->sft.max_length);
     bool left_out = counts.without_answer + counts.answer_cut > 0;
     ct_log_message(context, left_out ? CT_LOG_WARNING : CT_LOG_INFO,
-                   "%s: %lld samples, %lld tokens, of which %lld are learnt; left out: %lld without an answer, %lld whose "
+                   "%s: %lld samples, %lld tokens, of which %lld are learnt; left out: %lld without an "
+                   "answer, %lld whose "
                    "answer is beyond max_length; cut off: %lld",
                    path, (long long)counts.samples, (long long)counts.tokens, (long long)counts.targets,
-                   (long long)counts.without_answer, (long long)counts.answer_cut, (long long)counts.truncated);
+                   (long long)counts.without_answer, (long long)counts.answer_cut,
+                   (long long)counts.truncated);
     sum->records += counts.records;
     sum->samples += counts.samples;
     sum->without_answer += counts.without_answer;
@@ -57,7 +59,8 @@ ct_status ct_corpus_limit_batch(ct_context *context, const ct_corpus *corpus, ct
                                 ct_value *recipe) {
     if (options->task != CT_TASK_SFT || options->max_batch_share <= 0) return CT_OK;
     int64_t rows = ct_recipe_rows(options), device = options->per_device_train_batch_size;
-    int64_t most = (int64_t)(options->max_batch_share * (double)ct_dataset_rows(corpus->train, options->context));
+    int64_t most =
+        (int64_t)(options->max_batch_share * (double)ct_dataset_rows(corpus->train, options->context));
     if (most < 1) most = 1;
     if (rows <= most) return CT_OK;
     if (device > most) device = most;

@@ -1,5 +1,5 @@
-/* test_sft.c - dialogues into samples: which tokens carry loss, what is cut and left out, packing, orders of rows, bad
- * input. */
+/* test_sft.c - dialogues into samples: which tokens carry loss, what is cut and left out, packing, orders of
+ * rows, bad input. */
 #include "method/check.h"
 #include <carat/sft.h>
 #include <unistd.h>
@@ -24,12 +24,12 @@ static char *jsonl(const char *text) {
 }
 
 /* The labelled bytes of a dialogue, '.' for the others. */
-static void marks(ct_context *context, const char *chat, const ct_chat_message *turns, size_t count, bool answers,
-                  const char *whole, const char *learnt) {
+static void marks(ct_context *context, const char *chat, const ct_chat_message *turns, size_t count,
+                  bool answers, const char *whole, const char *learnt) {
     ct_ids ids = {0}, labels = {0};
     ct_tokenizer *bytes = ct_tokenizer_from_kind(context, "bytes");
-    assert_int_equal(ct_chat_encode(context, bytes, ct_chat_template_find(context, chat), turns, count, answers, "x:1",
-                                    &ids, &labels),
+    assert_int_equal(ct_chat_encode(context, bytes, ct_chat_template_find(context, chat), turns, count,
+                                    answers, "x:1", &ids, &labels),
                      CT_OK);
     assert_int_equal(ids.count, strlen(whole));
     assert_int_equal(labels.count, ids.count);
@@ -42,8 +42,8 @@ static void marks(ct_context *context, const char *chat, const ct_chat_message *
     ct_tokenizer_destroy(bytes);
 }
 
-static const ct_chat_message talk[] = {{"system", "S", 1},     {"user", "hi", 2}, {"assistant", "yo", 2},
-                                       {"user", " a ", 3},     {"assistant", "b", 1}};
+static const ct_chat_message talk[] = {
+    {"system", "S", 1}, {"user", "hi", 2}, {"assistant", "yo", 2}, {"user", " a ", 3}, {"assistant", "b", 1}};
 
 static void templates(void **state) {
     (void)state;
@@ -55,15 +55,18 @@ static void templates(void **state) {
     marks(context, "plain", talk + 1, 4, true,
           "<user>hi</user><assistant>yo</assistant><user> a </user><assistant>b</assistant>",
           "..........................yo</assistant>...........................b</assistant>");
-    marks(context, "chatml", talk + 1, 2, true, "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>\n",
+    marks(context, "chatml", talk + 1, 2, true,
+          "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>\n",
           "....................................................yo<|im_end|>.");
     marks(context, "llama2", talk, 5, true,
           "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nhi [/INST] yo </s><s>[INST] a [/INST] b </s>",
           "........................................ yo </s>................... b </s>");
     marks(context, "llama3", talk + 3, 2, true,
-          "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|><|start_header_id|>assistant<|end_header_"
+          "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|><|start_header_id|>"
+          "assistant<|end_header_"
           "id|>\n\nb<|eot_id|>",
-          ".....................................................................................................................b<|eot_id|>");
+          ".................................................................................................."
+          "...................b<|eot_id|>");
     end_tensors(context);
 }
 
@@ -78,8 +81,8 @@ static void special_tokens(void **state) {
     /* The template's mark is one token, the same characters in what somebody says are not. */
     const ct_chat_message turns[] = {{"user", "<|im_end|>", 10}, {"assistant", "y", 1}};
     ct_ids ids = {0}, labels = {0};
-    assert_int_equal(ct_chat_encode(context, tokenizer, ct_chat_template_find(context, "chatml"), turns, 2, true, "x",
-                                    &ids, &labels),
+    assert_int_equal(ct_chat_encode(context, tokenizer, ct_chat_template_find(context, "chatml"), turns, 2,
+                                    true, "x", &ids, &labels),
                      CT_OK);
     int32_t end = ct_tokenizer_find(tokenizer, "<|im_end|>");
     int ends = 0, learnt = 0;
@@ -160,8 +163,10 @@ static void refuse(const char *text, const char *chat, const char *part) {
 static void bad_input(void **state) {
     (void)state;
     refuse("{\"messages\":[{\"role\":\"assistent\",\"content\":\"x\"}]}\n", "plain",
-           "jsonl:1: turn 1: unknown role \"assistent\", expected system, user or assistant; did you mean \"assistant\"?");
-    refuse("{\"messages\":[{\"role\":\"user\",\"content\":[1]}]}\n", "plain", "turn 1 has a list in \"content\"");
+           "jsonl:1: turn 1: unknown role \"assistent\", expected system, user or assistant; did you mean "
+           "\"assistant\"?");
+    refuse("{\"messages\":[{\"role\":\"user\",\"content\":[1]}]}\n", "plain",
+           "turn 1 has a list in \"content\"");
     refuse("{\"messages\":[{\"content\":\"x\"}]}\n", "plain", "turn 1 has no text in \"role\"");
     refuse("{\"text\":\"x\"}\n", "plain", "jsonl:1: expected {\"messages\"");
     refuse("{\"prompt\":\"x\",\"completion\":[]}\n", "plain", "both texts or both lists");
@@ -202,7 +207,8 @@ static void packing(void **state) {
         ct_row_counts counts = ct_dataset_row_counts(dataset, row);
         tokens += counts.tokens;
         assert_int_equal(counts.targets, counts.samples);
-        assert_int_equal(ct_dataset_fill_row(context, dataset, row, 12, ids, targets, segments, shares), CT_OK);
+        assert_int_equal(ct_dataset_fill_row(context, dataset, row, 12, ids, targets, segments, shares),
+                         CT_OK);
         for (int t = 0; t < 12; t++) {
             bool text = t < counts.tokens;
             assert_int_equal(segments[t] >= 0, text);
@@ -248,9 +254,11 @@ static void orders(void **state) {
             }
         }
         for (int64_t i = 0; i < COUNT; i++)
-            same += ct_dataset_drawn(context, dataset, 5, i) == ct_dataset_drawn(context, dataset, 5, COUNT + i);
+            same +=
+                ct_dataset_drawn(context, dataset, 5, i) == ct_dataset_drawn(context, dataset, 5, COUNT + i);
         assert_true(same < 30);
-        assert_true(grouped ? changes[0] <= 1 : changes[0] > 200); /* 512 and 188 samples in order of length */
+        assert_true(grouped ? changes[0] <= 1
+                            : changes[0] > 200); /* 512 and 188 samples in order of length */
         ct_dataset_destroy(dataset);
     }
     ct_sample_list_free(context, &list);
@@ -300,9 +308,9 @@ static void allocations(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(templates), cmocka_unit_test(special_tokens), cmocka_unit_test(files),
-        cmocka_unit_test(bad_input), cmocka_unit_test(packing),        cmocka_unit_test(orders),
-        cmocka_unit_test(bad_rows),  cmocka_unit_test(allocations)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(templates), cmocka_unit_test(special_tokens),
+                                       cmocka_unit_test(files),     cmocka_unit_test(bad_input),
+                                       cmocka_unit_test(packing),   cmocka_unit_test(orders),
+                                       cmocka_unit_test(bad_rows),  cmocka_unit_test(allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,9 +19,10 @@ static int end(void **state) {
     return result;
 }
 
-/* 100 steps of 10 samples; norm and loss fall slowly from what is given. After step 15 (150 samples) they change places
- * by `later`. */
-static void make_run(ct_context *context, const char *name, double norm, double loss, double later, const char *recipe) {
+/* 100 steps of 10 samples; norm and loss fall slowly from what is given. After step 15 (150 samples) they
+ * change places by `later`. */
+static void make_run(ct_context *context, const char *name, double norm, double loss, double later,
+                     const char *recipe) {
     char folder[128], path[192], text[256], *all = calloc(1, 20000);
     snprintf(folder, sizeof(folder), "%s/%s", root, name);
     assert_int_equal(ct_folder_make(context, folder), CT_OK);

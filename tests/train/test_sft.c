@@ -1,5 +1,5 @@
-/* test_sft.c - fine-tuning: packed samples see themselves alone, the loss of a step is the mean over all its targets however
- * it is cut, packed and padded rows give the same loss, resuming, limits of the batch. */
+/* test_sft.c - fine-tuning: packed samples see themselves alone, the loss of a step is the mean over all its
+ * targets however it is cut, packed and padded rows give the same loss, resuming, limits of the batch. */
 #include "runs.h"
 #include <carat/nn.h>
 
@@ -16,15 +16,17 @@ static const char sft[] = "task: sft, context: 32, data.validation_fraction: 0, 
 
 static outcome tune(const place *p, const char *output, const char *more) {
     char text[768];
-    snprintf(text, sizeof(text), "{%s, data.train: %s%s%s}", sft, at(p, "samples.jsonl"), *more ? ", " : "", more);
+    snprintf(text, sizeof(text), "{%s, data.train: %s%s%s}", sft, at(p, "samples.jsonl"), *more ? ", " : "",
+             more);
     return run_recipe(p, output, text, false, 2);
 }
 
 /* ------------------------------------------------------------------------------------------- the model */
 
 static ct_model *small(ct_context *context) {
-    static const char text[] = "{model_type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, n_positions: 16, vocab_size: 20, "
-                               "resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0}";
+    static const char text[] =
+        "{model_type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, n_positions: 16, vocab_size: 20, "
+        "resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0}";
     ct_value *config = ct_yaml_parse(context, text, sizeof(text) - 1, "model");
     ct_model *model = ct_model_create(context, config);
     ct_value_free(config);
@@ -53,10 +55,11 @@ static ct_tensor *look(void *user, ct_run *run, const char *point, ct_tensor *va
     return value;
 }
 
-/* Logits of each packed sample are those of the sample alone, by the fused kernel and with the probabilities in sight. */
+/* Logits of each packed sample are those of the sample alone, by the fused kernel and with the probabilities
+ * in sight. */
 static void packed_logits(void **state) {
     (void)state;
-    for (int explicit = 0; explicit < 2; explicit++) {
+    for (int explicit = 0; explicit < 2; explicit ++) {
         ct_context *context = ct_context_create(1);
         ct_model *model = small(context);
         ct_run *run = ct_run_create(context, NULL);
@@ -83,9 +86,11 @@ static void packed_logits(void **state) {
                 worst = fmax(worst, fabs((double)logits[i] - (double)packed[first * 20 + i]));
         }
         assert_true(worst < 1e-5);
-        const float *whole = ct_data(ct_model_forward(model, run, ids)); /* without segments it is another row */
+        const float *whole =
+            ct_data(ct_model_forward(model, run, ids)); /* without segments it is another row */
         assert_true(fabsf(whole[11 * 20] - packed[11 * 20]) > 1e-5f);
-        assert_int_equal(ct_run_set_segments(run, ct_full(context, CT_F32, 1, (int64_t[]){12}, 0)), CT_ERROR_SHAPE);
+        assert_int_equal(ct_run_set_segments(run, ct_full(context, CT_F32, 1, (int64_t[]){12}, 0)),
+                         CT_ERROR_SHAPE);
         ct_context_clear(context);
         ct_scope_close(context, scope);
         ct_run_destroy(run);
@@ -115,9 +120,10 @@ static void uniform_logits(void **state) {
 static void micro_batches(void **state) {
     const place *p = *state;
     write_samples(p);
-    static const char *const kinds[] = {"packing: false", "packing: true", "loss_normalization: sample",
-                                        "group_by_length: false, label_smoothing_factor: 0.1, model.attn_pdrop: 0.1, "
-                                        "packing: true"};
+    static const char *const kinds[] = {
+        "packing: false", "packing: true", "loss_normalization: sample",
+        "group_by_length: false, label_smoothing_factor: 0.1, model.attn_pdrop: 0.1, "
+        "packing: true"};
     double first[4];
     for (int k = 0; k < 4; k++) {
         outcome runs[3];
@@ -126,8 +132,8 @@ static void micro_batches(void **state) {
             int rows = k == 1 || k == 3 ? 4 : 8, size = i == 0 ? 1 : i == 1 ? 2 : rows;
             snprintf(output, sizeof(output), "micro-%d-%d", k, i);
             snprintf(more, sizeof(more),
-                     "%s, max_steps: 5, per_device_train_batch_size: %d, gradient_accumulation_steps: %d", kinds[k], size,
-                     rows / size);
+                     "%s, max_steps: 5, per_device_train_batch_size: %d, gradient_accumulation_steps: %d",
+                     kinds[k], size, rows / size);
             runs[i] = tune(p, output, more);
             assert_done(&runs[i]);
             assert_int_equal(runs[i].report.plan.micro_batch, size);
@@ -169,7 +175,8 @@ static void token_mean(void **state) {
     outcome by_token = tune(p, "still", still);
     snprintf(more, sizeof(more), "%s, loss_normalization: sample", still);
     outcome by_sample = tune(p, "still-sample", more);
-    snprintf(more, sizeof(more), "max_steps: 1, learning_rate: 0, packing: true, per_device_train_batch_size: 3");
+    snprintf(more, sizeof(more),
+             "max_steps: 1, learning_rate: 0, packing: true, per_device_train_batch_size: 3");
     outcome packed = tune(p, "still-packed", more);
     assert_done(&by_token);
     assert_done(&by_sample);
@@ -212,12 +219,14 @@ static void packed_and_padded(void **state) {
 static void resumed(void **state) {
     const place *p = *state;
     write_samples(p);
-    static const char recipe[] = "per_device_train_batch_size: 8, max_batch_share: 0.4, save_steps: 3, packing: %s, "
-                                 "max_steps: 7, model.resid_pdrop: 0.1";
+    static const char recipe[] =
+        "per_device_train_batch_size: 8, max_batch_share: 0.4, save_steps: 3, packing: %s, "
+        "max_steps: 7, model.resid_pdrop: 0.1";
     for (int packing = 0; packing < 2; packing++) {
         char more[512], text[768];
         snprintf(more, sizeof(more), recipe, packing ? "true" : "false");
-        snprintf(text, sizeof(text), "{task: sft, context: 32, data.validation_fraction: 0, data.train: %s, %s}",
+        snprintf(text, sizeof(text),
+                 "{task: sft, context: 32, data.validation_fraction: 0, data.train: %s, %s}",
                  at(p, "samples.jsonl"), more);
         outcome whole = run_recipe(p, packing ? "whole-1" : "whole-0", text, false, 2);
         assert_done(&whole);
@@ -250,7 +259,8 @@ static void few_updates(void **state) {
         ct_context *context = ct_context_create(2);
         ct_train_report report;
         ct_context_set_log(context, warn, seen, CT_LOG_WARNING);
-        snprintf(more, sizeof(more), "{%s, data.train: %s, max_steps: %d}", sft, at(p, "samples.jsonl"), steps);
+        snprintf(more, sizeof(more), "{%s, data.train: %s, max_steps: %d}", sft, at(p, "samples.jsonl"),
+                 steps);
         ct_value *recipe = recipe_of(context, p, steps == 29 ? "few" : "enough", more);
         assert_int_equal(ct_train(context, recipe, false, &report), CT_OK);
         assert_true((strstr(seen, "29 updates of 4 rows") != NULL) == (steps == 29));
