@@ -17,7 +17,9 @@
 #include <carat/norm.h>
 #include <carat/ops.h>
 #include <carat/optimizer.h>
+#include <carat/plan.h>
 #include <carat/schedule.h>
+#include <carat/sft.h>
 #include <carat/tensor.h>
 #include <carat/tokenizer.h>
 #include <carat/train.h>

@@ -31,6 +31,40 @@ int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t context); /* in an ep
 ct_status ct_dataset_row(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
                          int32_t *ids, int32_t *targets);
 
+/* ------------------------------------------------------------------------------ rows of samples ----- */
+
+/* Samples one after the other, as fine-tuning has them (sft.h). labels[i] is ids[i] where the token is to be learnt, else
+ * CT_LABEL_NONE. Start with {0}; memory is from the context given when it grows. */
+#define CT_LABEL_NONE (-100)
+typedef struct ct_sample_list {
+    ct_ids ids, labels;
+    ct_ids lengths; /* of each sample, in tokens */
+} ct_sample_list;
+void ct_sample_list_free(ct_context *context, ct_sample_list *list);
+
+typedef struct ct_row_options {
+    int64_t row_length;   /* tokens a row holds at most */
+    bool packing;         /* several samples in a row, best fit for the longest first; else one sample a row */
+    bool group_by_length; /* without packing: rows that follow each other have samples of similar length */
+} ct_row_options;
+/* Samples [from, to) of a list, copied. A sample of n tokens takes n - 1 places of a row: its last token is only a
+ * target. Each must have 2 tokens and a label behind its first at least, and fit into a row. ct_dataset_rows of it counts
+ * rows, and ct_dataset_row pads with id 0 and target CT_LABEL_NONE to the length asked for. */
+ct_dataset *ct_dataset_from_samples(ct_context *context, const ct_sample_list *list, int64_t from, int64_t to,
+                                    const ct_row_options *options);
+bool ct_dataset_has_samples(const ct_dataset *dataset);
+/* The row that training takes as `index`, counted over epochs: every epoch takes each row once, in an order that is a
+ * function of (seed, epoch). -1 on error. */
+int64_t ct_dataset_drawn(ct_context *context, const ct_dataset *dataset, uint64_t seed, int64_t index);
+typedef struct ct_row_counts {
+    int64_t tokens, targets, samples;
+} ct_row_counts;
+ct_row_counts ct_dataset_row_counts(const ct_dataset *dataset, int64_t row);
+/* Fills a row of `length` places, at least its tokens. segments[t] is the number of the sample that place t belongs to, from
+ * 0, and -1 in padding; shares[t] is 1 / (targets of its sample) where there is a target, else 0. Both may be NULL. */
+ct_status ct_dataset_fill_row(ct_context *context, const ct_dataset *dataset, int64_t row, int64_t length,
+                              int32_t *ids, int32_t *targets, int32_t *segments, float *shares);
+
 /* An IDX file (the format of MNIST: http://yann.lecun.com/exdb/mnist), plain or compressed by gzip, as a tensor of its
  * shape: u8, i8, i32 (also for 16-bit integers), f32 or f64. Every byte is accounted for: a file that is cut short, has
  * bytes after its end, or announces more elements than it can hold is an error. NULL on error. */

@@ -156,6 +156,14 @@ void ct_run_set_rows(ct_run *run, uint64_t step, int64_t first_row);
 void ct_run_set_padding(ct_run *run, ct_tensor *mask);
 ct_tensor *ct_run_padding(const ct_run *run);
 
+/* Several samples in one row of the next forward passes: i32 [batch, time], the number of the sample that each place
+ * belongs to, equal only within one stretch. Attention stays within a sample and positions begin anew with each. The tensor
+ * is borrowed, a mask u8 [batch, 1, time, time] made from it is the run's; NULL: rows are whole. Not together with a
+ * key-value cache. */
+ct_status ct_run_set_segments(ct_run *run, ct_tensor *segments);
+ct_tensor *ct_run_segments(const ct_run *run);
+ct_tensor *ct_run_segment_mask(const ct_run *run);
+
 /* From a module's forward: the weight that stands in a slot now (NULL for an absent slot). In bf16 runs weights stay
  * as they are: activations are bf16, and ct_linear multiplies with the bf16 shadow of an f32 weight. */
 ct_tensor *ct_run_weight(ct_run *run, const ct_slot *slot);

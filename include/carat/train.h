@@ -8,6 +8,7 @@
 #include <carat/model.h>
 #include <carat/optimizer.h>
 #include <carat/schedule.h>
+#include <carat/sft.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,12 +26,22 @@ typedef struct ct_train_tokenizer_options {
     int64_t vocab_size; /* of a BPE to be trained */
 } ct_train_tokenizer_options;
 
+/* What is learnt: a stream of text, or the answers of dialogues (sft.h). */
+typedef enum ct_train_task { CT_TASK_TEXT, CT_TASK_SFT } ct_train_task;
+/* The mean that the loss of a step is: over all its targets, or over its samples, each the mean of its targets. */
+typedef enum ct_loss_normalization { CT_BY_TOKEN, CT_BY_SAMPLE } ct_loss_normalization;
+
 /* Names are Hugging Face's TrainingArguments' where it has one, and so are the defaults. */
 typedef struct ct_train_options {
     const ct_value *model; /* a map: {path: DIR} to go on from a folder, else config.json's keys (model_type, ...);
                               vocab_size is filled in from the tokenizer if absent */
     ct_train_tokenizer_options tokenizer;
     ct_train_data_options data;
+    int task; /* ct_train_task */
+    ct_sft_options sft; /* flat in a recipe, with TRL's names; max_length also gives `context` where that is not given */
+    bool packing, group_by_length;
+    int loss_normalization;   /* ct_loss_normalization */
+    double max_batch_share;   /* sft: a step has at most this share of an epoch's rows; 0: no limit */
     const char *output_dir;
     bool overwrite_output_dir; /* else a folder that holds another run is refused */
     int64_t seed;
@@ -104,7 +115,8 @@ ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_p
  *
  * output_dir then holds the model as a Hugging Face folder (with ema_decay: the averaged weights), checkpoint-N/,
  * train.jsonl, loss.svg and loss.png, recipe.yaml and report.json. train.jsonl has a line for every logged step,
- * {"step", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "seconds"}, and one for every evaluation,
+ * {"step", "loss", "learning_rate", "grad_norm", "tokens", "samples", "tokens_per_second", "seconds"}, and one for every
+ * evaluation,
  * {"step", "eval_loss", "bits_per_byte", "perplexity"}. */
 ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_train_report *report);
 

@@ -1,5 +1,6 @@
-/* data.c - carat data: train a tokenizer, encode and decode. */
+/* data.c - carat data: train a tokenizer, encode and decode; sft_check.c has the rest. */
 #include "cli/report.h"
+#include "cli/sft_check.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,21 +232,24 @@ static int run(ct_cli *cli) {
     if (strcmp(what, "tokenizer") == 0) return run_tokenizer(cli, &flags);
     if (strcmp(what, "encode") == 0) return run_coding(cli, &flags, true);
     if (strcmp(what, "decode") == 0) return run_coding(cli, &flags, false);
-    return ct_cli_usage(cli, "there is no \"data %s\", expected tokenizer, encode or decode", what);
+    if (strcmp(what, "sft-check") == 0) return ct_cli_sft_check(cli, flags.tokenizer);
+    return ct_cli_usage(cli, "there is no \"data %s\", expected tokenizer, encode, decode or sft-check", what);
 }
 
 static const char *const examples[] = {
     "carat data tokenizer README.md --vocab_size 400 --out out/tokenizer",
     "carat data encode --tokenizer out/tokenizer README.md --out out/ids.txt",
     "carat data encode --tokenizer out/tokenizer README.md --json --out out/ids.jsonl",
-    "carat data decode --tokenizer out/tokenizer out/ids.txt --out out/text.txt", NULL};
+    "carat data decode --tokenizer out/tokenizer out/ids.txt --out out/text.txt",
+    "carat data sft-check recipes/dialogues.jsonl --tokenizer bytes --chat_template plain", NULL};
 
 const ct_verb ct_verb_data = {
     .name = "data",
-    .arguments = "tokenizer|encode|decode FILE ...",
-    .summary = "Train a tokenizer; turn text into ids and back",
-    .details = "encode writes one line of ids per file or JSONL record (--json: {\"ids\":[...]}); decode reads such lines.",
-    .tables = {flags_table},
+    .arguments = "tokenizer|encode|decode|sft-check FILE ...",
+    .summary = "Train a tokenizer; turn text into ids and back; look at dialogues",
+    .details = "encode writes one line of ids per file or JSONL record (--json: {\"ids\":[...]}); decode reads such lines.\n"
+               "sft-check says what of a file of dialogues would be learnt, and shows one sample.",
+    .tables = {flags_table, ct_cli_sft_table},
     .least = 2,
     .most = -1,
     .examples = examples,

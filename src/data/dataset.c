@@ -1,5 +1,5 @@
 /* dataset.c - a stream of tokens, and training rows that are functions of (seed, index). */
-#include <carat/data.h>
+#include "data/samples.h"
 
 struct ct_dataset {
     ct_context *context;
@@ -8,6 +8,7 @@ struct ct_dataset {
     bool owns;
     int64_t count, bytes;
     int32_t largest;
+    ct_samples *samples; /* owned; NULL: one stream of text */
 };
 
 static ct_dataset *dataset_new(ct_context *context) {
@@ -61,6 +62,10 @@ ct_dataset *ct_dataset_part(ct_dataset *whole, int64_t from, int64_t to) {
                 (long long)to, (long long)whole->count);
         return NULL;
     }
+    if (whole->samples) {
+        ct_fail(context, CT_ERROR_ARGUMENT, "dataset: samples have no part that is a stream of tokens");
+        return NULL;
+    }
     ct_dataset *part = dataset_new(context);
     if (!part) return NULL;
     part->count = to - from;
@@ -70,8 +75,67 @@ ct_dataset *ct_dataset_part(ct_dataset *whole, int64_t from, int64_t to) {
     return part;
 }
 
+ct_dataset *ct_dataset_from_samples(ct_context *context, const ct_sample_list *list, int64_t from, int64_t to,
+                                    const ct_row_options *options) {
+    ct_samples *samples = ct_failed(context) ? NULL : ct_samples_create(context, list, from, to, options);
+    size_t first = 0, count = 0;
+    for (int64_t i = 0; samples && i < to; i++)
+        *(i < from ? &first : &count) += (size_t)list->lengths.ids[i];
+    ct_dataset *dataset = samples ? ct_dataset_from_ids(context, list->ids.ids + first, count) : NULL;
+    if (dataset)
+        dataset->samples = samples;
+    else
+        ct_samples_destroy(context, samples);
+    return dataset;
+}
+
+bool ct_dataset_has_samples(const ct_dataset *dataset) { return dataset && dataset->samples; }
+
+int64_t ct_dataset_drawn(ct_context *context, const ct_dataset *dataset, uint64_t seed, int64_t index) {
+    return ct_samples_drawn(context, dataset->samples, seed, index);
+}
+
+ct_row_counts ct_dataset_row_counts(const ct_dataset *dataset, int64_t row) {
+    return ct_samples_counts(dataset->samples, row);
+}
+
+/* Tokens at [start, start + count - 1) are inputs, those one further targets where they have labels. */
+static void fill_sample(const ct_dataset *dataset, const ct_sample_place *place, int32_t number, int32_t *ids,
+                        int32_t *targets, int32_t *segments, float *shares) {
+    for (int64_t t = 0; t + 1 < place->count; t++) {
+        bool learnt = ct_samples_labelled(dataset->samples, place->start + t + 1);
+        ids[t] = ct_dataset_token(dataset, place->start + t);
+        targets[t] = learnt ? ct_dataset_token(dataset, place->start + t + 1) : CT_LABEL_NONE;
+        if (segments) segments[t] = number;
+        if (shares) shares[t] = learnt ? 1 / (float)place->targets : 0;
+    }
+}
+
+ct_status ct_dataset_fill_row(ct_context *context, const ct_dataset *dataset, int64_t row, int64_t length,
+                              int32_t *ids, int32_t *targets, int32_t *segments, float *shares) {
+    ct_row_counts counts = ct_dataset_row_counts(dataset, row);
+    if (counts.tokens > length)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "dataset: row %lld has %lld tokens, there is room for %lld",
+                       (long long)row, (long long)counts.tokens, (long long)length);
+    int64_t at = 0;
+    for (int64_t i = 0; i < counts.samples; i++) {
+        ct_sample_place place = ct_samples_place(dataset->samples, row, i);
+        fill_sample(dataset, &place, (int32_t)i, ids + at, targets + at, segments ? segments + at : NULL,
+                    shares ? shares + at : NULL);
+        at += place.count - 1;
+    }
+    for (; at < length; at++) {
+        ids[at] = 0;
+        targets[at] = CT_LABEL_NONE;
+        if (segments) segments[at] = -1;
+        if (shares) shares[at] = 0;
+    }
+    return CT_OK;
+}
+
 void ct_dataset_destroy(ct_dataset *dataset) {
     if (!dataset) return;
+    ct_samples_destroy(dataset->context, dataset->samples);
     if (dataset->owns) {
         ct_free(dataset->context, dataset->narrow);
         ct_free(dataset->context, dataset->wide);
@@ -89,6 +153,7 @@ int32_t ct_dataset_token(const ct_dataset *dataset, int64_t index) {
 
 /* A row needs length + 1 tokens; shifting the windows by less than `length` must leave that many rows in every epoch. */
 int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t length) {
+    if (dataset->samples) return ct_samples_rows(dataset->samples);
     if (dataset->count < length + 1) return 0;
     int64_t rows = (dataset->count - 1) / length;
     return rows > 1 ? rows - 1 : 1;
@@ -96,6 +161,11 @@ int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t length) {
 
 ct_status ct_dataset_row(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
                          int32_t *ids, int32_t *targets) {
+    if (dataset->samples) {
+        int64_t row = ct_dataset_drawn(context, dataset, seed, index);
+        if (row < 0) return ct_context_status(context);
+        return ct_dataset_fill_row(context, dataset, row, length, ids, targets, NULL, NULL);
+    }
     int64_t rows = ct_dataset_rows(dataset, length);
     if (rows == 0)
         return ct_fail(context, CT_ERROR_ARGUMENT,

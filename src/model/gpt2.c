@@ -116,7 +116,13 @@ static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
                 ct_module_path(module), drops ? "dropped" : "tapped");
         return qkv;
     }
-    ct_attention_options options = {.causal = true, .scale = o->scaled ? 0 : 1};
+    ct_attention_options options = {
+        .causal = true, .scale = o->scaled ? 0 : 1, .mask = ct_run_segment_mask(run)};
+    if (cache && options.mask) {
+        ct_fail(module->context, CT_ERROR_UNSUPPORTED, "%s: several samples in a row and a key-value cache exclude each other",
+                ct_module_path(module));
+        return qkv;
+    }
     if (!cache && !in_sight) return ct_attention_packed(qkv, o->heads, o->heads, &options);
     ct_tensor *parts[3];
     if (!split_heads(qkv, o, parts)) return qkv;
@@ -206,6 +212,16 @@ static const ct_module_kind list_kind = {
 
 /* --------------------------------------------------------------------------------------------- root */
 
+/* Positions of rows that hold several samples: from 0 in each. */
+static void restart(const ct_tensor *segments, int64_t batch, int64_t time, int32_t *data) {
+    const int32_t *number = ct_data(segments);
+    for (int64_t b = 0; number && data && b < batch; b++)
+        for (int64_t t = 0; t < time; t++) {
+            int64_t i = b * time + t;
+            data[i] = t > 0 && number[i] == number[i - 1] ? data[i - 1] + 1 : 0;
+        }
+}
+
 /* Positions of a batch: from 0, or from where each row's cache ends. i32 [batch, time]. */
 static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
     ct_context *context = ct_context_of(ids);
@@ -213,6 +229,13 @@ static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
     const ct_kv_cache *cache = ct_run_cache(run);
     ct_tensor *result = ct_empty(context, CT_I32, CT_DIMS(batch, time));
     int32_t *data = ct_data_mutable(result);
+    ct_tensor *segments = ct_run_segments(run);
+    if (segments && (ct_dim(segments, 0) != batch || ct_dim(segments, 1) != time)) {
+        char text[160];
+        ct_fail(context, CT_ERROR_SHAPE, "segments: %s, the ids are [%lld, %lld]",
+                ct_describe(segments, text, sizeof(text)), (long long)batch, (long long)time);
+        return result;
+    }
     for (int64_t b = 0; b < batch; b++) {
         int64_t first = cache ? ct_kv_cache_length(cache, ct_kv_cache_row(cache, b)) : 0;
         if (first + time > limit) {
@@ -223,6 +246,7 @@ static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
         for (int64_t t = 0; data && t < time; t++)
             data[b * time + t] = (int32_t)(first + t);
     }
+    if (segments) restart(segments, batch, time, data);
     return result;
 }
 

@@ -253,6 +253,10 @@ ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, c
         ct_tensor *column = ct_arange(context, CT_I64, keys, 0, 1);
         scores = ct_masked_fill(scores, ct_greater(column, row), -INFINITY);
     }
+    if (options->mask) { /* with `causal` each query sees itself at least, so no row is without a key */
+        ct_tensor *none = ct_full(context, CT_U8, 0, NULL, 0);
+        scores = ct_masked_fill(scores, ct_equal(options->mask, none), -INFINITY);
+    }
     ct_tensor *probabilities = ct_run_point(run, module, "probs", ct_softmax(scores, -1));
     return ct_matmul(ct_run_dropout(run, probabilities, dropout), v);
 }

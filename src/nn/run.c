@@ -26,6 +26,7 @@ struct ct_run {
     ct_kv_cache *cache;
     ct_run_position position;
     ct_tensor *padding; /* borrowed */
+    ct_tensor *segments, *segment_mask; /* borrowed; held */
 };
 
 ct_run *ct_run_create(ct_context *context, const ct_run_options *options) {
@@ -40,6 +41,7 @@ void ct_run_destroy(ct_run *run) {
     if (!run) return;
     ct_run_reset(run);
     ct_run_clear_taps(run);
+    ct_drop(run->segment_mask);
     ct_free(run->context, run->resolved);
     ct_free(run->context, run);
 }
@@ -65,6 +67,46 @@ void ct_run_set_padding(ct_run *run, ct_tensor *mask) {
 }
 ct_tensor *ct_run_padding(const ct_run *run) {
     return run->padding;
+}
+
+/* mask[b][0][i][j]: whether i and j are of one sample. */
+static ct_tensor *mask_of(ct_tensor *segments) {
+    ct_context *context = ct_context_of(segments);
+    int64_t batch = ct_dim(segments, 0), time = ct_dim(segments, 1);
+    ct_tensor *mask = ct_empty(context, CT_U8, CT_DIMS(batch, 1, time, time));
+    uint8_t *out = ct_data_mutable(mask);
+    const int32_t *number = ct_data(segments);
+    for (int64_t row = 0; out && number && row < batch; row++)
+        for (int64_t i = 0; i < time; i++)
+            for (int64_t j = 0; j < time; j++)
+                out[(row * time + i) * time + j] = number[row * time + i] == number[row * time + j];
+    return mask;
+}
+
+ct_status ct_run_set_segments(ct_run *run, ct_tensor *segments) {
+    ct_drop(run->segment_mask);
+    run->segments = run->segment_mask = NULL;
+    if (!segments) return ct_context_status(run->context);
+    if (ct_ndim(segments) != 2 || ct_dtype_of(segments) != CT_I32) {
+        char text[160];
+        return ct_fail(run->context, CT_ERROR_SHAPE, "segments: %s, expected i32 [batch, time]",
+                       ct_describe(segments, text, sizeof(text)));
+    }
+    ct_scope scope = ct_scope_open(run->context);
+    ct_tensor *mask = mask_of(segments);
+    if (!ct_failed(run->context)) {
+        run->segments = segments;
+        run->segment_mask = mask;
+        ct_hold(mask);
+    }
+    ct_scope_close(run->context, scope);
+    return ct_context_status(run->context);
+}
+ct_tensor *ct_run_segments(const ct_run *run) {
+    return run->segments;
+}
+ct_tensor *ct_run_segment_mask(const ct_run *run) {
+    return run->segment_mask;
 }
 
 void ct_run_set_rows(ct_run *run, uint64_t step, int64_t first_row) {

@@ -59,6 +59,8 @@ static ct_value *state_value(const ct_trainer *trainer) {
     ct_put_text(context, map, "carat_version", CT_VERSION);
     ct_put_int(context, map, "global_step", s->step);
     ct_put_int(context, map, "max_steps", s->total_steps);
+    ct_put_int(context, map, "tokens", s->tokens);
+    ct_put_int(context, map, "samples", s->samples);
     ct_put_real(context, map, "epoch",
                 (double)s->step * (double)trainer->learner->rows /
                     (double)ct_dataset_rows(trainer->corpus.train, trainer->learner->row_length));

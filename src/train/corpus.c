@@ -27,18 +27,25 @@ static void texts_free(ct_context *context, texts *t) {
     ct_bytes_free(context, &t->validation);
 }
 
-static ct_status texts_read(ct_context *context, const ct_train_data_options *data, texts *t) {
-    if (ct_text_read(context, data->train, data->field, &t->train) != CT_OK)
-        return ct_context_status(context);
+/* Dialogues are read as the text that their template makes of them. */
+static ct_status read_text(ct_context *context, const ct_train_options *options, const char *path, ct_bytes *text) {
+    if (options->task == CT_TASK_SFT) return ct_sft_text(context, path, &options->sft, text);
+    return ct_text_read(context, path, options->data.field, text);
+}
+
+static ct_status texts_read(ct_context *context, const ct_train_options *options, texts *t) {
+    const ct_train_data_options *data = &options->data;
+    if (read_text(context, options, data->train, &t->train) != CT_OK) return ct_context_status(context);
     if (t->train.length == 0)
         return ct_fail(context, CT_ERROR_FORMAT, "data.train: %s holds no text", data->train);
     t->train_length = t->train.length;
     t->separate = data->validation != NULL;
     if (!t->separate) {
-        if (data->validation_fraction > 0) t->train_length = division(&t->train, data->validation_fraction);
+        if (data->validation_fraction > 0 && options->task != CT_TASK_SFT)
+            t->train_length = division(&t->train, data->validation_fraction);
         return CT_OK;
     }
-    if (ct_text_read(context, data->validation, data->field, &t->validation) == CT_OK &&
+    if (read_text(context, options, data->validation, &t->validation) == CT_OK &&
         t->validation.length == 0)
         ct_fail(context, CT_ERROR_FORMAT, "data.validation: %s holds no text", data->validation);
     return ct_context_status(context);
@@ -140,10 +147,16 @@ ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, c
                          ct_corpus *corpus) {
     texts t = {0};
     *corpus = (ct_corpus){0};
-    if (texts_read(context, &options->data, &t) == CT_OK) {
+    if (texts_read(context, options, &t) == CT_OK) {
         corpus->text_hash = hash_texts(&t);
         corpus->tokenizer = tokenizer_folder ? ct_tokenizer_load(context, tokenizer_folder)
                                              : make_tokenizer(context, options, &t);
+    }
+    if (options->task == CT_TASK_SFT) {
+        texts_free(context, &t);
+        if (!ct_failed(context)) ct_corpus_read_samples(context, options, corpus);
+        if (ct_failed(context)) ct_corpus_free(corpus);
+        return ct_context_status(context);
     }
     if (!ct_failed(context))
         corpus->train = ct_dataset_from_text(context, corpus->tokenizer, t.train.data, t.train_length);

@@ -8,12 +8,18 @@ typedef struct ct_corpus {
     ct_tokenizer *tokenizer;
     ct_dataset *train, *validation; /* validation NULL: none */
     uint64_t text_hash;             /* of both texts */
+    ct_sft_counts counts;           /* sft: what was read of data.train and data.validation together */
 } ct_corpus;
 
 /* Reads the texts and makes or loads the tokenizer. `tokenizer_folder`, if not NULL, is where the tokenizer
  * of the run that is resumed was saved: it is taken from there. */
 ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, const char *tokenizer_folder,
                          ct_corpus *corpus);
+/* corpus_sft.c: samples of data.train and data.validation, or a part of data.train held out. */
+ct_status ct_corpus_read_samples(ct_context *context, const ct_train_options *options, ct_corpus *corpus);
+/* Cuts the rows of a step to max_batch_share of an epoch, in the options and in the recipe. */
+ct_status ct_corpus_limit_batch(ct_context *context, const ct_corpus *corpus, ct_train_options *options,
+                                ct_value *recipe);
 void ct_corpus_free(ct_corpus *corpus);
 /* Errors if the model does not know all the tokens, or the text is too short for a row. */
 ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, const ct_corpus *corpus,

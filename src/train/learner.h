@@ -33,8 +33,9 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
 uint64_t ct_learner_weights_hash(const ct_learner *learner);
 
 typedef struct ct_step_result {
-    double loss; /* mean over all targets of the step */
+    double loss; /* mean over all targets of the step, or its samples: loss_normalization */
     double gradient_norm;
+    int64_t tokens, targets, samples; /* of the step; padding does not count. Samples of text are rows */
 } ct_step_result;
 
 /* Step number `step` (from 0): rows step * rows ... of the data, gradients, clipping, update, average. On

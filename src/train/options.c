@@ -20,6 +20,9 @@ static const ct_option tokenizer_table[] = {
                   "tokens of a bpe tokenizer that is trained"),
     CT_OPTION_END};
 
+static const char *const tasks[] = {"text", "sft", NULL};
+static const char *const normalizations[] = {"token", "sample", NULL};
+
 #define TRAIN_INT(field, default_, min_, max_, help_)                                                        \
     CT_OPTION_INT(#field, ct_train_options, field, default_, min_, max_, help_)
 #define TRAIN_REAL(field, default_, min_, max_, help_)                                                       \
@@ -31,6 +34,17 @@ const ct_option ct_train_table[] = {
         "{path: FOLDER} to go on from a model, else the keys of its config.json (model_type, n_layer, ...)"),
     CT_OPTION_GROUP("tokenizer", ct_train_options, tokenizer, tokenizer_table, "how text becomes tokens"),
     CT_OPTION_GROUP("data", ct_train_options, data, data_table, "the text"),
+    CT_OPTION_CHOICE("task", ct_train_options, task, "text", tasks,
+                     "text: learn a stream of text; sft: learn the answers of dialogues in .jsonl files"),
+    CT_SFT_OPTIONS(ct_train_options, sft),
+    CT_OPTION_BOOL("packing", ct_train_options, packing, false,
+                   "sft: several samples in a row, each attending to itself alone"),
+    CT_OPTION_BOOL("group_by_length", ct_train_options, group_by_length, true,
+                   "sft without packing: samples of similar length in a step, so that little is padded"),
+    CT_OPTION_CHOICE("loss_normalization", ct_train_options, loss_normalization, "token", normalizations,
+                     "sft: mean over all targets of a step, or over its samples"),
+    TRAIN_REAL(max_batch_share, 0, 0, 1,
+               "sft: a step has at most this share of the rows of an epoch; 0: as many as asked for"),
     {CT_TYPE_STRING, "output_dir", offsetof(ct_train_options, output_dir), 0, 0, 0, NULL, NULL, NULL,
      "folder for the model, checkpoints, log and curve", "out"},
     CT_OPTION_BOOL("overwrite_output_dir", ct_train_options, overwrite_output_dir, false,

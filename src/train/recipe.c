@@ -197,6 +197,33 @@ static ct_status check_composition(ct_context *context, const ct_train_options *
     return ct_methods_compose(context, methods, count);
 }
 
+enum { ROW_LENGTH = 1024 }; /* TRL's default */
+
+/* Samples as long as a row, rows as long as samples may be. */
+static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_train_options *o) {
+    static const char *const keys[] = {"chat_template", "max_length", "assistant_only_loss", "packing",
+                                       "group_by_length", "loss_normalization", "max_batch_share"};
+    ct_train_options plain;
+    if (o->task == CT_TASK_SFT) {
+        if (o->context == 0) o->context = o->sft.max_length > 0 ? o->sft.max_length : ROW_LENGTH;
+        if (o->sft.max_length == 0) o->sft.max_length = o->context;
+        if (o->sft.max_length > o->context)
+            return fail_at(context, recipe, "max_length", "samples may be longer than a row (context)");
+        return ct_chat_template_find(context, o->sft.chat_template) ? CT_OK : ct_context_status(context);
+    }
+    ct_options_default(ct_train_table, &plain);
+    bool changed[] = {!o->sft.chat_template || strcmp(o->sft.chat_template, plain.sft.chat_template) != 0,
+                      o->sft.max_length != plain.sft.max_length,
+                      o->sft.assistant_only_loss != plain.sft.assistant_only_loss,
+                      o->packing != plain.packing,
+                      o->group_by_length != plain.group_by_length,
+                      o->loss_normalization != plain.loss_normalization,
+                      o->max_batch_share > 0};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (changed[i]) return fail_at(context, recipe, keys[i], "it is an option of task: sft, the task is text");
+    return CT_OK;
+}
+
 ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options) {
     if (ct_failed(context)) return ct_context_status(context);
     if (ct_value_kind_of(recipe) != CT_VALUE_MAP)
@@ -204,7 +231,7 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
                        ct_value_kind_name(ct_value_kind_of(recipe)));
     ct_options_default(ct_train_table, options);
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
-        check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
+        settle_sft(context, recipe, options) != CT_OK || check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
         ct_optimizer_check(context, ct_recipe_optimizer(options), options->optimizer, "optimizer") != CT_OK ||
         ct_optimizer_add_links(context, NULL, options->optimizer_links, "optimizer_links") != CT_OK)

@@ -73,13 +73,12 @@ void ct_trainer_report(const ct_trainer *trainer, ct_train_report *report) {
     const ct_learner *learner = trainer->learner;
     ct_memory_counts counts;
     ct_memory_read(trainer->context, &counts);
-    int64_t tokens_a_step = learner->rows * learner->row_length;
     double seconds = trainer->session_seconds;
     *report = (ct_train_report){
         .steps = s->step,
-        .tokens = s->step * tokens_a_step,
+        .tokens = s->tokens,
         .seconds = s->seconds,
-        .tokens_per_second = seconds > 0 ? (double)(trainer->session_steps * tokens_a_step) / seconds : 0,
+        .tokens_per_second = seconds > 0 ? (double)trainer->session_tokens / seconds : 0,
         .first_loss = s->first_loss,
         .last_loss = s->last_loss,
         .bits_per_byte_before = s->bits_before,
@@ -98,6 +97,22 @@ void ct_trainer_report(const ct_trainer *trainer, ct_train_report *report) {
         .loss_hash = s->loss_hash};
 }
 
+/* What was read for fine-tuning, training and validation together. */
+static ct_value *counts_value(const ct_trainer *trainer) {
+    ct_context *context = trainer->context;
+    const ct_sft_counts *c = &trainer->corpus.counts;
+    ct_value *map = ct_value_map(context);
+    ct_put_int(context, map, "records", c->records);
+    ct_put_int(context, map, "kept", c->samples);
+    ct_put_int(context, map, "without_answer", c->without_answer);
+    ct_put_int(context, map, "answer_cut", c->answer_cut);
+    ct_put_int(context, map, "truncated", c->truncated);
+    ct_put_int(context, map, "tokens", c->tokens);
+    ct_put_int(context, map, "targets", c->targets);
+    ct_put_int(context, map, "learnt_from", trainer->state.samples);
+    return map;
+}
+
 ct_status ct_trainer_write_report(const ct_trainer *trainer, const ct_train_report *report) {
     ct_context *context = trainer->context;
     ct_value *map = ct_train_report_to_value(context, report);
@@ -109,6 +124,7 @@ ct_status ct_trainer_write_report(const ct_trainer *trainer, const ct_train_repo
     ct_put_int(context, map, "training_tokens", ct_dataset_tokens(trainer->corpus.train));
     ct_put_int(context, map, "validation_tokens",
                trainer->corpus.validation ? ct_dataset_tokens(trainer->corpus.validation) : 0);
+    if (trainer->options.task == CT_TASK_SFT) put(map, "samples", counts_value(trainer));
     ct_put_text(context, map, "saved_weights", trainer->learner->average ? "moving average" : "last");
     put(map, "recipe", ct_value_copy(trainer->resolved));
     char *path = ct_path_join(context, trainer->options.output_dir, "report.json");

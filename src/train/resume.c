@@ -93,6 +93,9 @@ static ct_status read_state(ct_trainer *trainer, const char *path, const ct_valu
     ct_train_state *s = &trainer->state;
     uint64_t text_hash, weights_hash, fingerprint;
     s->step = int_at(state, "global_step", -1);
+    const ct_learner *learner = trainer->learner; /* states without the next two are of text, whose rows are whole */
+    s->samples = int_at(state, "samples", s->step * learner->rows);
+    s->tokens = int_at(state, "tokens", s->step * learner->rows * learner->row_length);
     s->last_evaluation = int_at(state, "last_evaluation", -1);
     s->last_save = s->step;
     s->evaluations_without_improvement = int_at(state, "evaluations_without_improvement", 0);

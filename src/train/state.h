@@ -9,6 +9,7 @@
 typedef struct ct_train_state {
     int64_t step; /* steps done: the next one is step + 1 of the log */
     int64_t total_steps;
+    int64_t tokens, samples; /* learnt from, padding aside; samples of text are rows */
     int64_t last_evaluation, last_save; /* the step at which; -1: never */
     int64_t evaluations_without_improvement, best_step;
     double best_loss;
@@ -37,6 +38,7 @@ typedef struct ct_train_log {
 
 typedef struct ct_trainer {
     ct_context *context;
+    ct_value *recipe; /* as given, but for the rows of a step where max_batch_share limits them */
     ct_value *resolved;
     ct_train_options options;
     ct_corpus corpus;
@@ -50,7 +52,7 @@ typedef struct ct_trainer {
     size_t peak_anonymous;  /* highest sample */
     double sampled;         /* when, by ct_seconds */
     double session_seconds; /* in training steps, of this session */
-    int64_t session_steps;
+    int64_t session_tokens;
     bool resumed, interrupted, stopped_early;
 } ct_trainer;
 

@@ -7,34 +7,121 @@
 #include "train/learner.h"
 #include <math.h>
 
-/* Rows first ... first + count - 1 of step `step`; on meta their values do not matter. */
-static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t index, int64_t count,
-                           ct_tensor *ids, ct_tensor *targets) {
-    int32_t *in = ct_data_mutable(ids), *out = ct_data_mutable(targets);
-    if (!data || !in || !out) return ct_context_status(learner->context);
-    uint64_t seed = (uint64_t)learner->options->seed;
-    int64_t length = learner->row_length;
-    for (int64_t i = 0; i < count; i++)
-        if (ct_dataset_row(learner->context, data, length, seed, index + i, in + i * length,
-                           out + i * length) != CT_OK)
-            break;
-    return ct_context_status(learner->context);
+/* A micro-batch. Without samples only ids and targets. */
+typedef struct batch {
+    ct_tensor *ids, *targets; /* i32 [rows, length] */
+    ct_tensor *segments;      /* i32 [rows, length] if rows are packed, else NULL */
+    ct_tensor *text;          /* u8 [rows, length], 0 in padding, or NULL */
+    ct_tensor *weights;       /* f32 [rows * length] of the losses */
+} batch;
+
+/* What all rows of a step are together. */
+typedef struct survey {
+    int64_t length; /* all rows of a step are padded to it, so that nothing depends on how the step is cut */
+    int64_t tokens, targets, samples;
+} survey;
+
+enum { LENGTH_STEP = 16 }; /* padded lengths are multiples of it */
+
+static bool has_samples(const ct_learner *learner, const ct_dataset *data) {
+    return data ? ct_dataset_has_samples(data) : learner->options->task == CT_TASK_SFT;
 }
 
-/* Losses of all targets, [count * length], each times `weight`. Logits and activations are gone when it
- * returns, but for what the graph saved. */
-static ct_tensor *forward(ct_learner *learner, ct_run *run, ct_tensor *ids, ct_tensor *targets, double weight,
-                          double smoothing) {
+static void add_row(const ct_learner *learner, const ct_dataset *data, int64_t row, survey *s) {
+    ct_row_counts counts = ct_dataset_row_counts(data, row);
+    int64_t length = (counts.tokens + LENGTH_STEP - 1) / LENGTH_STEP * LENGTH_STEP;
+    if (length > learner->row_length) length = learner->row_length;
+    if (length > s->length) s->length = length;
+    s->tokens += counts.tokens;
+    s->targets += counts.targets;
+    s->samples += counts.samples;
+}
+
+static ct_status look_over(ct_learner *learner, const ct_dataset *data, int64_t step, survey *s) {
+    int64_t places = learner->rows * learner->row_length;
+    *s = (survey){learner->row_length, places, places, learner->rows};
+    if (!ct_dataset_has_samples(data)) return CT_OK;
+    *s = (survey){0, 0, 0, 0};
+    for (int64_t r = 0; r < learner->rows; r++) {
+        int64_t row = ct_dataset_drawn(learner->context, data, (uint64_t)learner->options->seed,
+                                       step * learner->rows + r);
+        if (row < 0) return ct_context_status(learner->context);
+        add_row(learner, data, row, s);
+    }
+    return CT_OK;
+}
+
+static void make_batch(ct_learner *learner, const ct_dataset *data, int64_t rows, int64_t length, batch *b) {
+    ct_context *context = learner->context;
+    *b = (batch){.ids = ct_empty(context, CT_I32, CT_DIMS(rows, length)),
+                 .targets = ct_empty(context, CT_I32, CT_DIMS(rows, length))};
+    if (!has_samples(learner, data)) return;
+    if (learner->options->packing) b->segments = ct_empty(context, CT_I32, CT_DIMS(rows, length));
+    b->text = ct_empty(context, CT_U8, CT_DIMS(rows, length));
+    b->weights = ct_empty(context, CT_F32, CT_DIMS(rows * length));
+}
+
+/* Row `row` of samples into place `i`. `segments` holds a row. Of a token's weight: 1 / all targets of the step, or
+ * 1 / (samples of the step x targets of its sample). */
+static ct_status fill_samples(ct_learner *learner, const ct_dataset *data, int64_t row, int64_t i, const survey *s,
+                              int32_t *segments, batch *b) {
+    int64_t length = ct_dim(b->ids, 1), at = i * length;
+    float *weights = (float *)ct_data_mutable(b->weights) + at;
+    uint8_t *text = (uint8_t *)ct_data_mutable(b->text) + at;
+    int32_t *number = b->segments ? (int32_t *)ct_data_mutable(b->segments) + at : segments;
+    if (ct_dataset_fill_row(learner->context, data, row, length, (int32_t *)ct_data_mutable(b->ids) + at,
+                            (int32_t *)ct_data_mutable(b->targets) + at, number, weights) != CT_OK)
+        return ct_context_status(learner->context);
+    bool by_sample = learner->options->loss_normalization == CT_BY_SAMPLE;
+    float token = (float)(1 / (double)s->targets), sample = (float)(1 / (double)s->samples);
+    for (int64_t t = 0; t < length; t++) {
+        text[t] = number[t] >= 0;
+        weights[t] = by_sample ? weights[t] * sample : weights[t] > 0 ? token : 0;
+    }
+    return CT_OK;
+}
+
+/* Rows index ... index + count - 1 as training draws them; on meta their values do not matter. */
+static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t index, int64_t count,
+                           const survey *s, batch *b) {
+    ct_context *context = learner->context;
+    int32_t *in = ct_data_mutable(b->ids), *out = ct_data_mutable(b->targets);
+    if (!data || !in || !out || ct_failed(context)) return ct_context_status(context);
+    uint64_t seed = (uint64_t)learner->options->seed;
+    int64_t length = s->length;
+    bool samples = has_samples(learner, data);
+    int32_t *segments =
+        samples ? ct_alloc(context, (size_t)length * sizeof(*segments), CT_MEMORY_WORKSPACE) : NULL;
+    for (int64_t i = 0; i < count && !ct_failed(context); i++) {
+        if (samples)
+            fill_samples(learner, data, ct_dataset_drawn(context, data, seed, index + i), i, s, segments, b);
+        else
+            ct_dataset_row(context, data, length, seed, index + i, in + i * length, out + i * length);
+    }
+    ct_free(context, segments);
+    return ct_context_status(context);
+}
+
+/* What of a batch the model has to know beside the ids; NULL: nothing. */
+static void tell_run(ct_run *run, const batch *b) {
+    ct_run_set_segments(run, b ? b->segments : NULL);
+    ct_run_set_padding(run, b ? b->text : NULL);
+}
+
+/* Losses of all targets, [count * length], each times `weight` or those of the batch. Logits and activations are gone
+ * when it returns, but for what the graph saved. */
+static ct_tensor *forward(ct_learner *learner, ct_run *run, const batch *b, double weight, double smoothing) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
-    int64_t count = ct_count(targets);
+    int64_t count = ct_count(b->targets);
     ct_cross_entropy_options how = CT_CROSS_ENTROPY_DEFAULT;
     how.reduction = CT_LOSS_NONE;
     how.label_smoothing = smoothing;
-    how.ignore_index = -1;
-    if (weight != 1) how.weights = ct_full(context, CT_F32, 1, &count, weight);
-    ct_tensor *logits = ct_model_forward(learner->model, run, ids);
-    return ct_scope_return(context, scope, ct_cross_entropy(logits, targets, &how));
+    how.ignore_index = CT_LABEL_NONE;
+    how.weights = b->weights;
+    if (!b->weights && weight != 1) how.weights = ct_full(context, CT_F32, 1, &count, weight);
+    ct_tensor *logits = ct_model_forward(learner->model, run, b->ids);
+    return ct_scope_return(context, scope, ct_cross_entropy(logits, b->targets, &how));
 }
 
 /* Sums of the losses of each row, in order of position. */
@@ -50,23 +137,26 @@ static void read_losses(const ct_tensor *losses, int64_t rows, int64_t length, d
 /* Forward and backward for rows first ... first + count - 1 of the step; gradients are added to the leaves.
  */
 static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_t step, int64_t first,
-                             int64_t count, double weight) {
+                             int64_t count, const survey *s) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
-    int64_t length = learner->row_length, targets_here = count * length;
-    ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(count, length));
-    ct_tensor *targets = ct_empty(context, CT_I32, CT_DIMS(count, length));
-    if (!ct_failed(context)) fill_rows(learner, data, step * learner->rows + first, count, ids, targets);
+    int64_t targets_here = count * s->length;
+    batch b;
+    make_batch(learner, data, count, s->length, &b);
+    fill_rows(learner, data, step * learner->rows + first, count, s, &b);
     ct_run_reset(learner->run);
     ct_run_set_rows(learner->run, (uint64_t)step, first);
+    if (!ct_failed(context)) tell_run(learner->run, &b);
+    double weight = (double)(float)(1 / (double)s->targets);
     ct_tensor *losses =
-        forward(learner, learner->run, ids, targets, weight, learner->options->label_smoothing_factor);
+        forward(learner, learner->run, &b, weight, learner->options->label_smoothing_factor);
     if (!ct_failed(context)) {
-        read_losses(losses, count, length, learner->row_losses + first);
+        read_losses(losses, count, s->length, learner->row_losses + first);
         /* A gradient of one for every loss, without memory of its own. */
         ct_tensor *ones = ct_expand(ct_full(context, CT_F32, 0, NULL, 1), 1, &targets_here);
         ct_backward(losses, ones, CT_GRAD_DEFAULT);
     }
+    tell_run(learner->run, NULL);
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }
@@ -123,10 +213,10 @@ static ct_status update(ct_learner *learner, int64_t step, double learning_rate,
 ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t step, double learning_rate,
                           ct_step_result *result) {
     ct_context *context = learner->context;
-    ct_status status = CT_OK;
-    double targets = (double)learner->rows * (double)learner->row_length, sum = 0;
-    float weight = (float)(1 / targets);
-    *result = (ct_step_result){0, 0};
+    survey s;
+    double sum = 0;
+    ct_status status = look_over(learner, data, step, &s);
+    *result = (ct_step_result){.tokens = s.tokens, .targets = s.targets, .samples = s.samples};
     for (int64_t first = 0; first < learner->rows && status == CT_OK; first += learner->micro_batch) {
         int64_t left = learner->rows - first;
         if (ct_stop_requested(context)) {
@@ -134,11 +224,13 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
             return CT_ERROR_INTERRUPTED;
         }
         status = micro_batch(learner, data, step, first,
-                             left < learner->micro_batch ? left : learner->micro_batch, (double)weight);
+                             left < learner->micro_batch ? left : learner->micro_batch, &s);
     }
     for (int64_t r = 0; r < learner->rows; r++)
         sum += learner->row_losses[r];
-    result->loss = sum / ((double)weight * targets); /* the weight's rounding is taken out again */
+    bool by_sample = has_samples(learner, data) && learner->options->loss_normalization == CT_BY_SAMPLE;
+    double weight = (double)(float)(1 / (double)s.targets);
+    result->loss = by_sample ? sum : sum / (weight * (double)s.targets); /* the weight's rounding is taken out again */
     if (status == CT_OK) status = update(learner, step, learning_rate, result);
     clear_gradients(learner);
     return status;
@@ -151,16 +243,18 @@ static ct_status evaluate_rows(ct_learner *learner, const ct_dataset *data, cons
                                int64_t rows, int64_t length, double *sum) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(rows, length));
-    ct_tensor *targets = ct_empty(context, CT_I32, CT_DIMS(rows, length));
-    int32_t *in = ct_data_mutable(ids), *out = ct_data_mutable(targets);
+    batch b;
+    make_batch(learner, data, rows, length, &b);
+    int32_t *in = ct_data_mutable(b.ids), *out = ct_data_mutable(b.targets);
     for (int64_t r = 0; data && in && out && r < rows; r++)
         for (int64_t t = 0; t < length; t++) {
             in[r * length + t] = ct_dataset_token(data, starts[r] + t);
             out[r * length + t] = ct_dataset_token(data, starts[r] + t + 1);
         }
     ct_run_reset(learner->evaluation);
-    ct_tensor *losses = forward(learner, learner->evaluation, ids, targets, 1, 0);
+    if (!ct_failed(context)) tell_run(learner->evaluation, &b);
+    ct_tensor *losses = forward(learner, learner->evaluation, &b, 1, 0);
+    tell_run(learner->evaluation, NULL);
     const float *loss = ct_failed(context) ? NULL : ct_data(losses);
     for (int64_t i = 0; loss && i < rows * length; i++)
         *sum += (double)loss[i];
@@ -191,6 +285,52 @@ static ct_status evaluate_text(ct_learner *learner, const ct_dataset *data, int6
     return status;
 }
 
+/* The same of rows[0 ... count) of samples; all weights are 1. */
+static ct_status evaluate_samples_at(ct_learner *learner, const ct_dataset *data, const int64_t *rows, int64_t count,
+                                     double *sum, int64_t *targets) {
+    ct_context *context = learner->context;
+    ct_scope scope = ct_scope_open(context);
+    survey s = {0, 0, 0, 0};
+    batch b;
+    for (int64_t i = 0; i < count; i++)
+        add_row(learner, data, rows[i], &s);
+    make_batch(learner, data, count, s.length, &b);
+    int32_t *segments = ct_alloc(context, (size_t)s.length * sizeof(*segments), CT_MEMORY_WORKSPACE);
+    for (int64_t i = 0; i < count && !ct_failed(context); i++)
+        fill_samples(learner, data, rows[i], i, &s, segments, &b);
+    ct_free(context, segments);
+    b.weights = NULL;
+    ct_run_reset(learner->evaluation);
+    if (!ct_failed(context)) tell_run(learner->evaluation, &b);
+    ct_tensor *losses = forward(learner, learner->evaluation, &b, 1, 0);
+    tell_run(learner->evaluation, NULL);
+    const float *loss = ct_failed(context) ? NULL : ct_data(losses);
+    for (int64_t i = 0; loss && i < count * s.length; i++)
+        *sum += (double)loss[i];
+    *targets += s.targets;
+    ct_scope_close(context, scope);
+    return ct_context_status(context);
+}
+
+static ct_status evaluate_samples(ct_learner *learner, const ct_dataset *data, int64_t most_rows, int64_t *rows,
+                                  double *loss) {
+    ct_context *context = learner->context;
+    int64_t whole = ct_dataset_rows(data, learner->row_length), targets = 0;
+    int64_t wanted = most_rows > 0 && most_rows < whole ? most_rows : whole;
+    double sum = 0;
+    ct_status status = CT_OK;
+    for (int64_t first = 0; first < wanted && status == CT_OK; first += learner->micro_batch) {
+        int64_t count = wanted - first < learner->micro_batch ? wanted - first : learner->micro_batch;
+        if (ct_stop_requested(context)) return CT_ERROR_INTERRUPTED;
+        for (int64_t i = 0; i < count; i++)
+            rows[i] = (first + i) * whole / wanted;
+        status = evaluate_samples_at(learner, data, rows, count, &sum, &targets);
+        ct_progress(context, "evaluate", (double)(first + count), (double)wanted, "rows", NULL);
+    }
+    *loss = sum / (double)targets;
+    return status;
+}
+
 ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64_t most_rows, double *loss) {
     ct_context *context = learner->context;
     if (ct_failed(context)) return ct_context_status(context);
@@ -198,8 +338,9 @@ ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64
     if (!starts) return CT_ERROR_MEMORY;
     bool before = ct_grad_mode_set(context, false);
     ct_status status =
-        data ? evaluate_text(learner, data, most_rows, starts, loss)
-             : evaluate_rows(learner, NULL, starts, learner->micro_batch, learner->row_length, loss);
+        ct_dataset_has_samples(data) ? evaluate_samples(learner, data, most_rows, starts, loss)
+        : data                       ? evaluate_text(learner, data, most_rows, starts, loss)
+                                     : evaluate_rows(learner, NULL, starts, learner->micro_batch, learner->row_length, loss);
     ct_grad_mode_set(context, before);
     ct_free(context, starts);
     return status;

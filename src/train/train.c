@@ -37,9 +37,31 @@ static ct_status prepare_text(ct_trainer *trainer, const char *checkpoint) {
     return ct_context_status(context);
 }
 
-static ct_status prepare_plan(ct_trainer *trainer, const ct_value *recipe) {
+/* The recipe as it can be carried out with these samples. */
+static ct_status settle_recipe(ct_trainer *trainer) {
+    ct_context *context = trainer->context;
+    if (ct_corpus_limit_batch(context, &trainer->corpus, &trainer->options, trainer->recipe) != CT_OK)
+        return ct_context_status(context);
+    trainer->resolved = ct_recipe_resolved(context, &trainer->options);
+    return ct_context_status(context);
+}
+
+enum { FEW_UPDATES = 30 };
+
+static void tell_updates(const ct_trainer *trainer, int64_t total) {
+    const ct_dataset *data = trainer->corpus.train;
+    if (!ct_dataset_has_samples(data)) return;
+    ct_log_message(trainer->context, total < FEW_UPDATES ? CT_LOG_WARNING : CT_LOG_INFO,
+                   "%lld updates of %lld rows each, of %lld rows in an epoch%s", (long long)total,
+                   (long long)trainer->learner->rows,
+                   (long long)ct_dataset_rows(data, trainer->learner->row_length),
+                   total < FEW_UPDATES ? ": few; smaller steps (gradient_accumulation_steps) or more epochs give more"
+                                       : "");
+}
+
+static ct_status prepare_plan(ct_trainer *trainer) {
     ct_memory_counts counts;
-    if (ct_plan_make(trainer->context, recipe, trainer->config, &trainer->plan) != CT_OK)
+    if (ct_plan_make(trainer->context, trainer->recipe, trainer->config, &trainer->plan) != CT_OK)
         return ct_context_status(trainer->context);
     ct_memory_read(trainer->context, &counts);
     size_t base = trainer->plan.base;
@@ -69,6 +91,7 @@ static ct_status prepare_learner(ct_trainer *trainer) {
         ct_learner_arrange(learner, trainer->plan.micro_batch, trainer->plan.checkpoint_every) != CT_OK)
         return ct_context_status(context);
     trainer->state.total_steps = total;
+    tell_updates(trainer, total);
     return CT_OK;
 }
 
@@ -127,15 +150,17 @@ static ct_status set_up(ct_trainer *trainer, const ct_value *recipe, bool resume
     ct_context *context = trainer->context;
     ct_value *state = NULL;
     trainer->state = fresh_state;
-    if (ct_recipe_read(context, recipe, &trainer->options) != CT_OK) return ct_context_status(context);
+    trainer->recipe = ct_value_copy(recipe);
+    if (!trainer->recipe || ct_recipe_read(context, trainer->recipe, &trainer->options) != CT_OK)
+        return ct_context_status(context);
     if (trainer->options.threads > 0) ct_context_set_threads(context, (int)trainer->options.threads);
-    trainer->resolved = ct_recipe_resolved(context, &trainer->options);
     const char *folder = trainer->options.output_dir;
     char *checkpoint = resume && folder ? newest_checkpoint(context, folder) : NULL;
     ct_status status = prepare_output(trainer, checkpoint != NULL);
-    if (status == CT_OK && checkpoint) status = ct_checkpoint_open(trainer, checkpoint, &state);
     if (status == CT_OK) status = prepare_text(trainer, checkpoint);
-    if (status == CT_OK) status = prepare_plan(trainer, recipe);
+    if (status == CT_OK) status = settle_recipe(trainer);
+    if (status == CT_OK && checkpoint) status = ct_checkpoint_open(trainer, checkpoint, &state);
+    if (status == CT_OK) status = prepare_plan(trainer);
     if (status == CT_OK) status = prepare_learner(trainer);
     if (status == CT_OK) status = begin_output(trainer, checkpoint, state);
     ct_value_free(state);
@@ -150,6 +175,7 @@ static void tear_down(ct_trainer *trainer, size_t budget) {
     ct_corpus_free(&trainer->corpus);
     ct_value_free(trainer->config);
     ct_value_free(trainer->resolved);
+    ct_value_free(trainer->recipe);
     ct_memory_set_budget(trainer->context, budget);
     ct_memory_set_cache_limit(trainer->context, 0);
 }
@@ -178,7 +204,10 @@ static ct_status evaluate(ct_trainer *trainer) {
         ct_learner_evaluate(trainer->learner, text, o->eval_batches * o->per_device_train_batch_size, &loss);
     if (status != CT_OK) return status;
     sample_memory(trainer, true);
-    double tokens_a_byte = (double)ct_dataset_tokens(text) / (double)ct_dataset_bytes(text);
+    /* Of answers the bytes are not known. */
+    double tokens_a_byte = ct_dataset_has_samples(text)
+                               ? NAN
+                               : (double)ct_dataset_tokens(text) / (double)ct_dataset_bytes(text);
     s->bits_after = loss / log(2) * tokens_a_byte;
     s->perplexity_after = exp(loss);
     s->last_evaluation = s->step;
@@ -205,14 +234,14 @@ static ct_status evaluate(ct_trainer *trainer) {
 static ct_status log_step(ct_trainer *trainer, const ct_step_result *result, double learning_rate,
                           double seconds) {
     ct_context *context = trainer->context;
-    const ct_learner *learner = trainer->learner;
-    double tokens = (double)(learner->rows * learner->row_length);
+    double tokens = (double)result->tokens;
     ct_value *line = ct_value_map(context);
     ct_put_int(context, line, "step", trainer->state.step);
     ct_put_real(context, line, "loss", result->loss);
     ct_put_real(context, line, "learning_rate", learning_rate);
     ct_put_real(context, line, "grad_norm", result->gradient_norm);
-    ct_put_int(context, line, "tokens", trainer->state.step * learner->rows * learner->row_length);
+    ct_put_int(context, line, "tokens", trainer->state.tokens);
+    ct_put_int(context, line, "samples", trainer->state.samples);
     ct_put_real(context, line, "tokens_per_second", seconds > 0 ? tokens / seconds : 0);
     ct_put_real(context, line, "seconds", trainer->state.seconds);
     return ct_log_append(&trainer->log, line);
@@ -230,9 +259,11 @@ static ct_status train_step(ct_trainer *trainer) {
     if (status != CT_OK) return status;
     double seconds = ct_seconds() - start;
     s->step++;
+    s->tokens += result.tokens;
+    s->samples += result.samples;
+    trainer->session_tokens += result.tokens;
     s->seconds += seconds;
     trainer->session_seconds += seconds;
-    trainer->session_steps++;
     s->last_loss = result.loss;
     if (s->step == 1) s->first_loss = result.loss;
     s->loss_hash = ct_hash_bytes(s->loss_hash, &result.loss, sizeof(result.loss));
@@ -323,8 +354,10 @@ ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_p
     if (!trainer) return ct_failed(context) ? ct_context_status(context) : CT_ERROR_MEMORY;
     trainer->context = context;
     trainer->log.file = -1;
-    if (ct_recipe_read(context, recipe, &trainer->options) == CT_OK && prepare_text(trainer, NULL) == CT_OK)
-        ct_plan_make(context, recipe, trainer->config, plan);
+    trainer->recipe = ct_value_copy(recipe);
+    if (trainer->recipe && ct_recipe_read(context, trainer->recipe, &trainer->options) == CT_OK &&
+        prepare_text(trainer, NULL) == CT_OK && settle_recipe(trainer) == CT_OK)
+        ct_plan_make(context, trainer->recipe, trainer->config, plan);
     tear_down(trainer, ct_memory_budget(context));
     ct_free(context, trainer);
     return ct_context_status(context);
