@@ -10,6 +10,8 @@ typedef struct ct_learner {
     const ct_train_options *options; /* borrowed */
     ct_model *model;
     ct_optimizer *optimizer;
+    ct_objective *objective;
+    ct_regularizers *regularizers;
     ct_run *run;         /* of training, for the present arrangement */
     ct_run *evaluation;  /* sees the averaged weights if there are any */
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */
@@ -33,8 +35,9 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
 uint64_t ct_learner_weights_hash(const ct_learner *learner);
 
 typedef struct ct_step_result {
-    double loss; /* mean over all targets of the step */
+    double loss; /* of the objective, mean over all targets of the step */
     double gradient_norm;
+    double regularization; /* what regularizers added to the loss */
 } ct_step_result;
 
 /* Step number `step` (from 0): rows step * rows ... of the data, gradients, clipping, update, average. On
