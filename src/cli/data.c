@@ -1,4 +1,5 @@
 /* data.c - carat data: train a tokenizer, encode and decode. */
+#include "cli/pause.h"
 #include "cli/report.h"
 #include <stdlib.h>
 #include <string.h>
@@ -231,7 +232,8 @@ static int run(ct_cli *cli) {
     if (strcmp(what, "tokenizer") == 0) return run_tokenizer(cli, &flags);
     if (strcmp(what, "encode") == 0) return run_coding(cli, &flags, true);
     if (strcmp(what, "decode") == 0) return run_coding(cli, &flags, false);
-    return ct_cli_usage(cli, "there is no \"data %s\", expected tokenizer, encode or decode", what);
+    if (strcmp(what, "pause") == 0) return ct_cli_pause(cli, flags.tokenizer, flags.out);
+    return ct_cli_usage(cli, "there is no \"data %s\", expected tokenizer, encode, decode or pause", what);
 }
 
 static const char *const examples[] = {
@@ -242,10 +244,12 @@ static const char *const examples[] = {
 
 const ct_verb ct_verb_data = {
     .name = "data",
-    .arguments = "tokenizer|encode|decode FILE ...",
-    .summary = "Train a tokenizer; turn text into ids and back",
-    .details = "encode writes one line of ids per file or JSONL record (--json: {\"ids\":[...]}); decode reads such lines.",
-    .tables = {flags_table},
+    .arguments = "tokenizer|encode|decode|pause FILE ...",
+    .summary = "Train a tokenizer; turn text into ids and back; put pause tokens into questions",
+    .details = "encode writes one line of ids per file or JSONL record (--json: {\"ids\":[...]}); decode reads such lines. "
+               "pause puts pause tokens between the questions and answers of JSONL records; with --tokenizer it adds ids and "
+               "a loss mask.",
+    .tables = {flags_table, ct_pause_table},
     .least = 2,
     .most = -1,
     .examples = examples,
