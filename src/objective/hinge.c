@@ -1,6 +1,7 @@
 /* hinge.c - margins. Class ids y, with m the margin:
  *     crammer_singer  max(0, m + max over c != y of x_c - x_y)
  *     weston_watkins  sum over c != y of max(0, m + x_c - x_y)
+ * (Crammer & Singer, JMLR 2001; Weston & Watkins, ESANN 1999)
  * and values t of +1 or -1: mean over outputs of max(0, m - t x). `squared`: each hinge is squared. */
 #include <carat/objective.h>
 
@@ -54,7 +55,6 @@ const ct_objective_method ct_objective_hinge = {
                .size = sizeof(ct_objective_method),
                .name = "hinge",
                .title = "Hinge loss",
-               .paper = {NULL, "Crammer & Singer, JMLR 2001; Weston & Watkins, ESANN 1999"},
                .summary =
                    "Zero once the right class leads by a margin, else what is missing. For support-vector "
                    "machines and for values +1 and -1.",

@@ -33,7 +33,6 @@ const ct_regularizer_method ct_regularizer_l1 = {
                .size = sizeof(ct_regularizer_method),
                .name = "l1",
                .title = "L1 penalty",
-               .paper = {NULL, "Tibshirani, JRSS B 1996"},
                .summary = "The sum of the magnitudes of the weights is added to the loss, which drives many "
                           "of them towards 0. "
                           "For sparse weights.",

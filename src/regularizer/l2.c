@@ -34,7 +34,6 @@ const ct_regularizer_method ct_regularizer_l2 = {
                .size = sizeof(ct_regularizer_method),
                .name = "l2",
                .title = "L2 penalty",
-               .paper = {NULL, "Hoerl & Kennard, Technometrics 1970"},
                .summary = "Half the sum of the squares of the weights is added to the loss. Its weight is "
                           "the coefficient; the "
                           "gradient goes through the optimizer, unlike decoupled weight decay.",
