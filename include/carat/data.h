@@ -65,6 +65,19 @@ ct_row_counts ct_dataset_row_counts(const ct_dataset *dataset, int64_t row);
 ct_status ct_dataset_fill_row(ct_context *context, const ct_dataset *dataset, int64_t row, int64_t length,
                               int32_t *ids, int32_t *targets, int32_t *segments, float *shares);
 
+/* ------------------------------------------------------------------------------- pause tokens ----- */
+
+/* Pause tokens: `begin`, `count` times `token`, `end` are put behind the question of a record {question, answer}, where
+ * they are input and no target. With a tokenizer the record also gets "ids" (question, pause tokens, answer) and
+ * "loss_mask" (1 for the answer's, 0 for all others); its vocabulary must have the three tokens. */
+typedef struct ct_pause_options {
+    int64_t count;
+    const char *question, *answer, *token, *begin, *end;
+} ct_pause_options;
+extern const ct_option ct_pause_table[];
+ct_status ct_data_pause(ct_context *context, ct_tokenizer *tokenizer, const ct_pause_options *options,
+                        ct_value *record);
+
 /* An IDX file (the format of MNIST: http://yann.lecun.com/exdb/mnist), plain or compressed by gzip, as a tensor of its
  * shape: u8, i8, i32 (also for 16-bit integers), f32 or f64. Every byte is accounted for: a file that is cut short, has
  * bytes after its end, or announces more elements than it can hold is an error. NULL on error. */

@@ -63,6 +63,19 @@ int64_t ct_evaluate_blocks(ct_model *model);
 ct_status ct_evaluate_layers(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, bool skip,
                              ct_layer_report *reports, double *loss);
 
+/* Matrix entropy of order alpha > 0, nats, of z [..., rows, columns] (mean over leading axes): with p the eigenvalues of
+ * z z^T over their sum, log(sum p^alpha) / (1 - alpha), for alpha 1 - sum p log p. 0 if all rows are multiples of one,
+ * the logarithm of the rank at most. */
+ct_status ct_matrix_entropy(ct_tensor *z, double alpha, double *entropy);
+/* Of the stream before the first block (entry 0) and behind each: `reports` has room for ct_evaluate_blocks + 1. ids
+ * [rows][length]. */
+typedef struct ct_entropy_report {
+    double sequence; /* of a sequence's [length, width], mean over rows */
+    double batch;    /* of a position's [rows, width] around its mean, mean over positions; NAN for one row */
+} ct_entropy_report;
+ct_status ct_evaluate_entropy(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, double alpha,
+                              ct_entropy_report *reports);
+
 #ifdef __cplusplus
 }
 #endif

@@ -6,7 +6,9 @@
 
 #include <carat/data.h>
 #include <carat/model.h>
+#include <carat/objective.h>
 #include <carat/optimizer.h>
+#include <carat/regularizer.h>
 #include <carat/schedule.h>
 #include <carat/sft.h>
 
@@ -63,6 +65,9 @@ typedef struct ct_train_options {
                                          without weight_decay biases and norms have none */
     double max_grad_norm; /* 0: no clipping */
     double label_smoothing_factor;
+    const ct_value *objective;    /* objective.h: a list or a map; NULL: cross_entropy. What is evaluated is always
+                                     cross-entropy */
+    const ct_value *regularizers; /* regularizer.h: the same; NULL: none */
     bool bf16;
     int64_t gradient_checkpointing; /* 0: as the memory budget asks; n: segments of n layers */
     double ema_decay; /* of a moving average of the weights, min(ema_decay, (1 + step) / (10 + step)) at each step;

@@ -14,7 +14,7 @@ typedef struct ct_verb {
     const char *arguments; /* "RECIPE [key=value ...]" */
     const char *summary;
     const char *details;        /* a paragraph for --help; may be NULL */
-    const ct_option *tables[3]; /* NULL-terminated */
+    const ct_option *tables[4]; /* NULL-terminated */
     int least, most;            /* positional arguments; most -1: any number */
     bool methods;               /* it uses methods by name, so it takes --plugin */
     const char *const *examples; /* NULL-terminated; each is run by the tests */

@@ -1,4 +1,5 @@
-/* data.c - carat data: train a tokenizer, encode and decode; sft_check.c has the rest. */
+/* data.c - carat data: train a tokenizer, encode and decode; sft_check.c and pause.c have the rest. */
+#include "cli/pause.h"
 #include "cli/report.h"
 #include "cli/sft_check.h"
 #include <stdlib.h>
@@ -233,7 +234,8 @@ static int run(ct_cli *cli) {
     if (strcmp(what, "encode") == 0) return run_coding(cli, &flags, true);
     if (strcmp(what, "decode") == 0) return run_coding(cli, &flags, false);
     if (strcmp(what, "sft-check") == 0) return ct_cli_sft_check(cli, flags.tokenizer);
-    return ct_cli_usage(cli, "there is no \"data %s\", expected tokenizer, encode, decode or sft-check", what);
+    if (strcmp(what, "pause") == 0) return ct_cli_pause(cli, flags.tokenizer, flags.out);
+    return ct_cli_usage(cli, "there is no \"data %s\", expected tokenizer, encode, decode, sft-check or pause", what);
 }
 
 static const char *const examples[] = {
@@ -245,11 +247,13 @@ static const char *const examples[] = {
 
 const ct_verb ct_verb_data = {
     .name = "data",
-    .arguments = "tokenizer|encode|decode|sft-check FILE ...",
-    .summary = "Train a tokenizer; turn text into ids and back; look at dialogues",
+    .arguments = "tokenizer|encode|decode|sft-check|pause FILE ...",
+    .summary = "Train a tokenizer; turn text into ids and back; look at dialogues; put pause tokens into questions",
     .details = "encode writes one line of ids per file or JSONL record (--json: {\"ids\":[...]}); decode reads such lines.\n"
-               "sft-check says what of a file of dialogues would be learnt, and shows one sample.",
-    .tables = {flags_table, ct_cli_sft_table},
+               "sft-check says what of a file of dialogues would be learnt, and shows one sample.\n"
+               "pause puts pause tokens between the questions and answers of JSONL records; with --tokenizer it adds ids and "
+               "a loss mask.",
+    .tables = {flags_table, ct_cli_sft_table, ct_pause_table},
     .least = 2,
     .most = -1,
     .examples = examples,

@@ -8,6 +8,7 @@ typedef struct evaluate_flags {
     const char *tokenizer, *field, *choices;
     bool bf16_weights;
     int64_t limit;
+    double alpha;
 } evaluate_flags;
 
 static const ct_option flags_table[] = {
@@ -16,6 +17,7 @@ static const ct_option flags_table[] = {
     CT_OPTION_STRING("choices", evaluate_flags, choices, NULL,
                      "JSONL of {\"prompt\", \"choices\", \"answer\"}: multiple choice by likelihood"),
     CT_OPTION_INT("limit", evaluate_flags, limit, 0, 0, 1e12, "questions at most; 0: all"),
+    CT_OPTION_REAL("alpha", evaluate_flags, alpha, 1, 1e-6, 1e6, "entropy: its order"),
     CT_OPTION_BOOL("bf16_weights", evaluate_flags, bf16_weights, false, "weights in bf16"), CT_OPTION_END};
 
 static void evaluate_text(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
@@ -70,11 +72,14 @@ static int run(ct_cli *cli) {
     if (ct_cli_options(cli, flags_table, &flags) != CT_OK ||
         ct_cli_options(cli, ct_perplexity_table, &options) != CT_OK)
         return ct_cli_finish(cli);
-    const char *words[] = {"layers", "growth"};
-    int which = cli->positional_count == 3 ? strcmp(cli->positional[0], words[1]) == 0 : -1;
+    enum { LAYERS, GROWTH, ENTROPY };
+    static const char *const words[] = {"layers", "growth", "entropy"};
+    int which = cli->positional_count == 3 ? ENTROPY : -1;
+    while (which > 0 && strcmp(cli->positional[0], words[which]) != 0) which--;
     if (which >= 0 && strcmp(cli->positional[0], words[which]) != 0)
-        return ct_cli_usage(cli, "three arguments: expected \"layers\" or \"growth\" as the first, found \"%s\"",
-                            cli->positional[0]);
+        return ct_cli_usage(
+            cli, "three arguments: expected \"layers\", \"growth\" or \"entropy\" as the first, found \"%s\"",
+            cli->positional[0]);
     const char *const *arguments = cli->positional + (which >= 0);
     if (!flags.choices && cli->positional_count < 2)
         return ct_cli_usage(cli, "expected a TEXT file after the model, or --choices FILE");
@@ -82,7 +87,10 @@ static int run(ct_cli *cli) {
         return ct_cli_usage(cli, "both a TEXT file and --choices FILE");
     if (ct_cli_load(cli, arguments[0], flags.tokenizer, flags.bf16_weights, &model, &tokenizer)) {
         if (flags.choices) evaluate_choices(cli, model, tokenizer, &flags);
-        else if (which >= 0) ct_cli_layers(cli, model, tokenizer, arguments[1], flags.field, &options, which == 1);
+        else if (which == ENTROPY)
+            ct_cli_entropy(cli, model, tokenizer, arguments[1], flags.field, &options, flags.alpha);
+        else if (which >= 0)
+            ct_cli_layers(cli, model, tokenizer, arguments[1], flags.field, &options, which == GROWTH);
         else evaluate_text(cli, model, tokenizer, arguments[1], flags.field, &options);
         ct_tokenizer_destroy(tokenizer);
         ct_model_destroy(model);
@@ -94,15 +102,17 @@ static const char *const examples[] = {
     "carat evaluate out/tiny README.md --stride 32 --max_tokens 2000",
     "carat evaluate out/tiny README.md --max_tokens 2000 --json",
     "carat evaluate layers out/tiny README.md --batch 4",
-    "carat evaluate growth out/tiny README.md --batch 4", NULL};
+    "carat evaluate growth out/tiny README.md --batch 4",
+    "carat evaluate entropy out/tiny README.md --batch 4", NULL};
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
-    .arguments = "[layers | growth] MODEL TEXT",
+    .arguments = "[layers | growth | entropy] MODEL TEXT",
     .summary = "Measure perplexity and bits per byte, multiple choice, or what each layer does",
     .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
                "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "
-               "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on.",
+               "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on. "
+               "With entropy: the matrix entropy (--alpha) of sequences, and of the batch at a position.",
     .tables = {flags_table, ct_perplexity_table},
     .least = 1,
     .most = 3,

@@ -81,8 +81,42 @@ static void report(ct_cli *cli, ct_model *model, const int32_t *ids, int64_t row
     ct_free(context, r);
 }
 
-void ct_cli_layers(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
-                   const ct_perplexity_options *options, bool growth) {
+static void report_entropy(ct_cli *cli, ct_model *model, const int32_t *ids, int64_t rows, int64_t length,
+                           double alpha) {
+    ct_context *context = cli->context;
+    int64_t blocks = ct_evaluate_blocks(model);
+    size_t count = (size_t)(rows * length);
+    ct_entropy_report *r = ct_alloc_zero(context, (size_t)(blocks + 1) * sizeof(*r), CT_MEMORY_OTHER);
+    int32_t *inputs = ct_alloc(context, count * sizeof(int32_t), CT_MEMORY_OTHER);
+    for (int64_t i = 0; inputs && i < rows; i++) /* rows are those of the other reports, with their targets */
+        memcpy(inputs + i * length, ids + i * (length + 1), (size_t)length * sizeof(int32_t));
+    if (r && inputs && ct_evaluate_entropy(model, inputs, rows, length, alpha, r) == CT_OK) {
+        ct_value *list = cli->json ? ct_value_list(context) : NULL;
+        if (!cli->json) printf("layer,entropy,batch_entropy\n");
+        for (int64_t i = 0; i <= blocks; i++) {
+            if (!cli->json) {
+                printf("%lld,", (long long)i - 1);
+                put(r[i].sequence, ",");
+                put(r[i].batch, "\n");
+                continue;
+            }
+            ct_value *layer = ct_value_map(context);
+            ct_cli_put_int(layer, "layer", i - 1, context);
+            ct_cli_put_real(layer, "entropy", r[i].sequence, context);
+            ct_cli_put_real(layer, "batch_entropy", r[i].batch, context);
+            ct_value_append(list, layer);
+        }
+        ct_value *map = cli->json ? ct_value_map(context) : NULL;
+        if (map) ct_value_set(map, "layers", list);
+        if (map) ct_cli_print_json(cli, map);
+    }
+    ct_free(context, inputs);
+    ct_free(context, r);
+}
+
+/* The text's first rows to one of the two reports; alpha 0: the one on blocks. */
+static void with_rows(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
+                      const ct_perplexity_options *options, bool growth, double alpha) {
     ct_context *context = cli->context;
     ct_bytes text = {0};
     ct_ids ids = {0};
@@ -99,8 +133,19 @@ void ct_cli_layers(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const 
             ct_fail(context, CT_ERROR_ARGUMENT, "%s: %lld tokens, expected at least 2", path,
                     (long long)count);
         else
-            report(cli, model, ids.ids, rows, length, growth);
+            alpha > 0 ? report_entropy(cli, model, ids.ids, rows, length, alpha)
+                      : report(cli, model, ids.ids, rows, length, growth);
     }
     ct_bytes_free(context, &text);
     ct_ids_free(context, &ids);
+}
+
+void ct_cli_layers(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
+                   const ct_perplexity_options *options, bool growth) {
+    with_rows(cli, model, tokenizer, path, field, options, growth, 0);
+}
+
+void ct_cli_entropy(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
+                    const ct_perplexity_options *options, double alpha) {
+    with_rows(cli, model, tokenizer, path, field, options, false, alpha);
 }

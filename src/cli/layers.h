@@ -8,5 +8,8 @@
  * else what each layer does. */
 void ct_cli_layers(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
                    const ct_perplexity_options *options, bool growth);
+/* The matrix entropy of each layer, on the same rows. */
+void ct_cli_entropy(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
+                    const ct_perplexity_options *options, double alpha);
 
 #endif

@@ -9,7 +9,9 @@
  * follow this order. The file is included more than once. */
 #include <carat/link.h>
 #include <carat/norm.h>
+#include <carat/objective.h>
 #include <carat/optimizer.h>
+#include <carat/regularizer.h>
 #include <carat/schedule.h>
 
 CT_KIND(optimizer, false, CT_HOOK_DIRECTION, "train", "optimizer", ct_optimizer_shared_options,
@@ -26,4 +28,12 @@ CT_KIND(norm, false, 0, "build a model", "model.norm", NULL, CT_NEEDS(norm, forw
 CT_KIND(link, true, 0, "train", NULL, NULL, CT_NEEDS_NOTHING,
         "what is done to gradients, updates and weights around the optimizer",
         "carat train recipes/gpt-tiny.yaml data.train=README.md optimizer_links=[%s] max_steps=50 out=out/%s "
+        "--overwrite_output_dir")
+CT_KIND(objective, true, 0, "train", "objective", ct_chosen_options, CT_NEEDS(objective, losses),
+        "what the loss of a step is",
+        "carat train recipes/gpt-tiny.yaml data.train=README.md objective=[%s] max_steps=20 out=out/%s "
+        "--overwrite_output_dir")
+CT_KIND(regularizer, true, 0, "train", "regularizers", ct_chosen_options, CT_NEEDS_NOTHING,
+        "terms added to the loss, and weights made from other parameters",
+        "carat train recipes/gpt-tiny.yaml data.train=README.md regularizers=[%s] max_steps=20 out=out/%s "
         "--overwrite_output_dir")

@@ -2,6 +2,7 @@
  * whose tables the build generates (tools/method-table.sh). */
 #include "method/registry.h"
 #include "base/context.h"
+#include "method/chosen.h"
 #include <string.h>
 
 #define CT_KIND(name, many, hooks, task, key, shared, needs, summary, example)                               \

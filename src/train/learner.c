@@ -120,11 +120,19 @@ static ct_status make_average(ct_learner *learner) {
     return ct_context_status(context);
 }
 
+static ct_tensor *average_of(void *user, const ct_parameter *parameter) {
+    (void)user;
+    return parameter->user ? *(ct_tensor **)parameter->user : parameter->tensor;
+}
+
 static ct_status make_runs(ct_learner *learner) {
     ct_run_options how = {.compute = learner->options->bf16 ? CT_BF16 : CT_F32};
     learner->evaluation = ct_run_create(learner->context, &how);
     if (!learner->evaluation) return CT_ERROR_MEMORY;
     if (learner->average) ct_run_push_overlay(learner->evaluation, &(ct_overlay){resolve_average, learner});
+    if (ct_regularizers_install(learner->regularizers, learner->evaluation, false,
+                                learner->average ? average_of : NULL, learner) != CT_OK)
+        return ct_context_status(learner->context);
     return ct_learner_arrange(learner, learner->rows, 0);
 }
 
@@ -137,7 +145,7 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
     if (!learner->run) return CT_ERROR_MEMORY;
     learner->micro_batch = micro_batch < learner->rows ? micro_batch : learner->rows;
     learner->checkpoint_every = checkpoint_every;
-    return CT_OK;
+    return ct_regularizers_install(learner->regularizers, learner->run, true, NULL, NULL);
 }
 
 /* -------------------------------------------------------------------------------------- life of a learner */
@@ -163,7 +171,11 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
     const ct_train_options *o = learner->options;
     const char *path = ct_value_as_string(ct_value_get(o->model, "path"), NULL);
     learner->model = path ? ct_model_load(context, path, CT_F32) : ct_model_create(context, config);
-    if (!learner->model || check_context(learner) != CT_OK || check_patterns(learner) != CT_OK)
+    learner->objective = ct_objective_create(context, o->objective, o->label_smoothing_factor, "objective");
+    learner->regularizers = ct_regularizers_create(context, o->regularizers, "regularizers");
+    if (!learner->model || check_context(learner) != CT_OK ||
+        ct_regularizers_attach(learner->regularizers, learner->model) != CT_OK ||
+        check_patterns(learner) != CT_OK)
         return ct_context_status(context);
     learner->rows = ct_recipe_rows(o);
     learner->row_losses = ct_alloc(context, (size_t)learner->rows * sizeof(double), CT_MEMORY_OTHER);
@@ -192,6 +204,8 @@ void ct_learner_destroy(ct_learner *learner) {
     ct_context *context = learner->context;
     ct_run_destroy(learner->run);
     ct_run_destroy(learner->evaluation);
+    ct_regularizers_destroy(learner->regularizers);
+    ct_objective_destroy(learner->objective);
     ct_optimizer_destroy(learner->optimizer);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_drop(learner->average[i]);
@@ -206,6 +220,7 @@ ct_status ct_learner_initialize(ct_learner *learner) {
     uint64_t seed = (uint64_t)learner->options->seed;
     ct_seed(context, seed);
     if (!ct_value_get(learner->options->model, "path")) ct_model_initialize(learner->model, seed);
+    ct_regularizers_initialize(learner->regularizers, seed);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_copy_into(learner->average[i], ct_model_parameter(learner->model, i)->tensor);
     return ct_context_status(context);

@@ -10,6 +10,8 @@ typedef struct ct_learner {
     const ct_train_options *options; /* borrowed */
     ct_model *model;
     ct_optimizer *optimizer;
+    ct_objective *objective;
+    ct_regularizers *regularizers;
     ct_run *run;         /* of training, for the present arrangement */
     ct_run *evaluation;  /* sees the averaged weights if there are any */
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */
@@ -33,9 +35,10 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
 uint64_t ct_learner_weights_hash(const ct_learner *learner);
 
 typedef struct ct_step_result {
-    double loss; /* mean over all targets of the step, or its samples: loss_normalization */
+    double loss; /* of the objective, mean over all targets of the step, or its samples: loss_normalization */
     double gradient_norm;
     int64_t tokens, targets, samples; /* of the step; padding does not count. Samples of text are rows */
+    double regularization; /* what regularizers added to the loss */
 } ct_step_result;
 
 /* Step number `step` (from 0): rows step * rows ... of the data, gradients, clipping, update, average. On

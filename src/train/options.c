@@ -68,8 +68,9 @@ const ct_option ct_train_table[] = {
                      "adamw, muon, lion, adafactor, sgd, ... (carat show optimizer)"),
     CT_OPTION_VALUE("optimizer", ct_train_options, optimizer,
                     "options of the optimizer: {beta1: 0.9, beta2: 0.95}"),
-    CT_OPTION_VALUE("optimizer_links", ct_train_options, optimizer_links,
-                    "list of links around the optimizer: [nap], or [{name: nap, every: 2}] (carat show link)"),
+    CT_OPTION_VALUE(
+        "optimizer_links", ct_train_options, optimizer_links,
+        "list of links around the optimizer: [nap], or [{name: nap, every: 2}] (carat show link)"),
     CT_OPTION_BOOL("log_optimizer", ct_train_options, log_optimizer, false,
                    "write what the optimizer tells of each tensor at logged steps to optimizer.csv"),
     TRAIN_REAL(weight_decay, 0, 0, 1e3, "of all weights but biases and norms"),
@@ -79,6 +80,14 @@ const ct_option ct_train_table[] = {
         "match a name the first counts"),
     TRAIN_REAL(max_grad_norm, 1, 0, 1e9, "gradients are scaled down to this norm; 0: never"),
     TRAIN_REAL(label_smoothing_factor, 0, 0, 0.999, "share of each target that all tokens get"),
+    CT_OPTION_VALUE(
+        "objective", ct_train_options, objective,
+        "the loss: a list [{name: focal, gamma: 2}, {name: z_loss, weight: 0.1}] (carat show "
+        "objective); cross_entropy if absent. Evaluation is always by cross-entropy"),
+    CT_OPTION_VALUE(
+        "regularizers", ct_train_options, regularizers,
+        "list of terms added to the loss and of derived weights: [{name: l2, weight: 0.01}, weight_norm] "
+        "(carat show regularizer)"),
     CT_OPTION_BOOL("bf16", ct_train_options, bf16, false, "activations and products in bf16, weights in f32"),
     TRAIN_INT(gradient_checkpointing, 0, 0, 1e4,
               "layers in a segment that the backward pass computes again; 0: as the memory budget asks"),

@@ -22,7 +22,7 @@ typedef struct planner {
     ct_learner *learner;
     size_t base;
     int64_t layers;
-    ct_norm_needs norms;
+    ct_norm_needs norms; /* and what regularizers ask for */
 } planner;
 
 /* Predicted peak of one candidate. */
@@ -67,11 +67,23 @@ static bool fits(planner *p, candidate *c) {
     return p->options.memory == 0 || needed(p, c) <= (size_t)p->options.memory;
 }
 
-/* Norms that use the statistics of a batch keep so many rows in one micro-batch. */
+/* Norms and regularizers that use the statistics of a batch keep so many rows in one micro-batch. */
 static int64_t rows_together(const planner *p) {
     int64_t batch = p->options.per_device_train_batch_size, rows = p->norms.rows;
     if (rows == CT_ROWS_ANY) return 1;
     return rows == CT_ROWS_WHOLE || rows > batch ? batch : rows;
+}
+
+/* Regularizers may ask for more rows than the norms; two different numbers are both suited by whole batches.
+ */
+static void add_regularizers(planner *p) {
+    const char *who = NULL;
+    int64_t rows = ct_regularizers_rows(p->learner->regularizers, &who);
+    if (rows == CT_ROWS_ANY || p->norms.rows == CT_ROWS_WHOLE) return;
+    bool suited = p->norms.rows != CT_ROWS_ANY && rows != CT_ROWS_WHOLE && p->norms.rows % rows == 0;
+    if (suited) return;
+    p->norms.rows = p->norms.rows == CT_ROWS_ANY ? rows : CT_ROWS_WHOLE;
+    p->norms.who = who;
 }
 
 /* The most rows at a time that fit; the need grows with the rows. */
@@ -192,6 +204,7 @@ ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_val
         int64_t layers = ct_model_layers(p.learner->model);
         p.layers = layers > 0 ? layers : 1;
         p.norms = ct_norm_needs_of(ct_model_root(p.learner->model));
+        add_regularizers(&p);
         choose(&p, context, plan);
     }
     if (ct_failed(p.context))

@@ -16,9 +16,11 @@ static ct_status fail_at(ct_context *context, const ct_value *recipe, const char
 /* ------------------------------------------------------------------------------------- names and steps */
 
 /* Names that Hugging Face gives to what is one method here. */
-static const char *const optimizer_aliases[][2] = {
-    {"adamw_torch", "adamw"}, {"adamw_torch_fused", "adamw"}, {"adamw_hf", "adamw"},
-    {"adamw_8bit", "adamw8bit"}, {"adamw_bnb_8bit", "adamw8bit"}};
+static const char *const optimizer_aliases[][2] = {{"adamw_torch", "adamw"},
+                                                   {"adamw_torch_fused", "adamw"},
+                                                   {"adamw_hf", "adamw"},
+                                                   {"adamw_8bit", "adamw8bit"},
+                                                   {"adamw_bnb_8bit", "adamw8bit"}};
 static const char *const schedule_aliases[][2] = {{"constant_with_warmup", "constant"}};
 
 static const char *alias_of(const char *name, const char *const (*aliases)[2], size_t count) {
@@ -180,7 +182,28 @@ static ct_status check_together(ct_context *context, const ct_value *recipe, con
 
 /* "nap", or the name in {name: nap, every: 2}. */
 static const char *name_of(const ct_value *value) {
-    return ct_value_as_string(ct_value_kind_of(value) == CT_VALUE_MAP ? ct_value_get(value, "name") : value, NULL);
+    return ct_value_as_string(ct_value_kind_of(value) == CT_VALUE_MAP ? ct_value_get(value, "name") : value,
+                              NULL);
+}
+
+/* Objectives and regularizers by themselves, and the rows that they need. */
+static ct_status check_loss(ct_context *context, const ct_train_options *o) {
+    ct_objective *objective =
+        ct_objective_create(context, o->objective, o->label_smoothing_factor, "objective");
+    ct_regularizers *regularizers = ct_regularizers_create(context, o->regularizers, "regularizers");
+    if (regularizers) ct_regularizers_check_rows(regularizers, o->per_device_train_batch_size);
+    ct_regularizers_destroy(regularizers);
+    ct_objective_destroy(objective);
+    return ct_context_status(context);
+}
+
+static size_t add_listed(ct_context *context, const char *kind, const ct_value *value,
+                         const ct_method **methods, size_t count, size_t most) {
+    bool many = ct_value_kind_of(value) == CT_VALUE_LIST;
+    size_t items = many ? ct_value_count(value) : ct_value_kind_of(value) != CT_VALUE_NULL;
+    for (size_t i = 0; i < items && count < most; i++)
+        methods[count++] = ct_method_find(context, kind, name_of(many ? ct_value_at(value, i) : value));
+    return count;
 }
 
 /* Methods that are there, each by itself, may still exclude each other. */
@@ -194,6 +217,8 @@ static ct_status check_composition(ct_context *context, const ct_train_options *
     if (norm) methods[count++] = ct_method_find(context, "norm", norm);
     for (size_t i = 0; i < ct_value_count(options->optimizer_links) && count < MOST; i++)
         methods[count++] = ct_method_find(context, "link", name_of(ct_value_at(options->optimizer_links, i)));
+    count = add_listed(context, "objective", options->objective, methods, count, MOST);
+    count = add_listed(context, "regularizer", options->regularizers, methods, count, MOST);
     return ct_methods_compose(context, methods, count);
 }
 
@@ -237,7 +262,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
         ct_optimizer_add_links(context, NULL, options->optimizer_links, "optimizer_links") != CT_OK)
         return ct_context_status(context);
     if (check_method(context, "schedule", ct_recipe_schedule(options), options->lr_scheduler_kwargs,
-                     "lr_scheduler_kwargs") != CT_OK)
+                     "lr_scheduler_kwargs") != CT_OK ||
+        check_loss(context, options) != CT_OK)
         return ct_context_status(context);
     return check_composition(context, options);
 }

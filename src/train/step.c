@@ -3,7 +3,8 @@
  * The loss of a step is the mean over the targets of all its rows, so each micro-batch is divided by the
  * number of targets of the whole step. Nothing here depends on how the step is cut: losses are summed row by
  * row in f64, the gradients of parameters sequence by sequence (see ct_linear), each use of a tied parameter
- * on its own. */
+ * on its own. Terms of regularizers that read activations join the loss of the batch that they were computed
+ * in; those of weights have a backward pass of their own behind the last batch. */
 #include "train/learner.h"
 #include <math.h>
 
@@ -108,19 +109,22 @@ static void tell_run(ct_run *run, const batch *b) {
     ct_run_set_padding(run, b ? b->text : NULL);
 }
 
-/* Losses of all targets, [count * length], each times `weight` or those of the batch. Logits and activations are gone
- * when it returns, but for what the graph saved. */
-static ct_tensor *forward(ct_learner *learner, ct_run *run, const batch *b, double weight, double smoothing) {
+/* Losses of all targets, [count * length], each times `weight` or those of the batch: of the objective in training.
+ * Logits and activations are gone when it returns, but for what the graph saved. */
+static ct_tensor *forward(ct_learner *learner, ct_run *run, const batch *b, double weight) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
     int64_t count = ct_count(b->targets);
+    ct_tensor *weights = b->weights;
+    if (!weights && weight != 1) weights = ct_full(context, CT_F32, 1, &count, weight);
+    ct_tensor *logits = ct_model_forward(learner->model, run, b->ids);
+    if (run == learner->run)
+        return ct_scope_return(context, scope,
+                               ct_objective_losses(learner->objective, logits, b->targets, weights, CT_LABEL_NONE));
     ct_cross_entropy_options how = CT_CROSS_ENTROPY_DEFAULT;
     how.reduction = CT_LOSS_NONE;
-    how.label_smoothing = smoothing;
     how.ignore_index = CT_LABEL_NONE;
-    how.weights = b->weights;
-    if (!b->weights && weight != 1) how.weights = ct_full(context, CT_F32, 1, &count, weight);
-    ct_tensor *logits = ct_model_forward(learner->model, run, b->ids);
+    how.weights = weights;
     return ct_scope_return(context, scope, ct_cross_entropy(logits, b->targets, &how));
 }
 
@@ -134,29 +138,63 @@ static void read_losses(const ct_tensor *losses, int64_t rows, int64_t length, d
     }
 }
 
+/* For what regularizers draw in a step. */
+static uint64_t draws_of(const ct_learner *learner, int64_t step, int64_t first) {
+    return (uint64_t)learner->options->seed ^
+           ((uint64_t)(step * learner->rows + first) * 0x9E3779B97F4A7C15u);
+}
+
+/* A gradient of one for every loss, without memory of its own, and for the term beside them. */
+static void backward(ct_learner *learner, ct_tensor *losses, ct_tensor *term, ct_step_result *result) {
+    ct_context *context = learner->context;
+    double value = 0;
+    if (!term) {
+        ct_tensor *ones = ct_expand(ct_full(context, CT_F32, 0, NULL, 1), 1, ct_shape(losses));
+        ct_backward(losses, ones, CT_GRAD_DEFAULT);
+        return;
+    }
+    if (ct_context_device(context) == CT_CPU) ct_item(term, &value);
+    result->regularization += value;
+    ct_backward(losses ? ct_add(ct_sum_all(losses), term) : term, NULL, CT_GRAD_DEFAULT);
+}
+
 /* Forward and backward for rows first ... first + count - 1 of the step; gradients are added to the leaves.
  */
 static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_t step, int64_t first,
-                             int64_t count, const survey *s) {
+                             int64_t count, const survey *s, ct_step_result *result) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
-    int64_t targets_here = count * s->length;
     batch b;
     make_batch(learner, data, count, s->length, &b);
     fill_rows(learner, data, step * learner->rows + first, count, s, &b);
     ct_run_reset(learner->run);
     ct_run_set_rows(learner->run, (uint64_t)step, first);
     if (!ct_failed(context)) tell_run(learner->run, &b);
-    double weight = (double)(float)(1 / (double)s->targets);
-    ct_tensor *losses =
-        forward(learner, learner->run, &b, weight, learner->options->label_smoothing_factor);
+    ct_regularizers_begin(learner->regularizers, learner->run);
+    ct_tensor *losses = forward(learner, learner->run, &b, (double)(float)(1 / (double)s->targets));
+    ct_tensor *term = ct_failed(context) ? NULL
+                                         : ct_regularizers_batch_term(learner->regularizers, learner->run,
+                                                                      draws_of(learner, step, first),
+                                                                      (double)count / (double)learner->rows);
+    ct_regularizers_end(learner->regularizers);
     if (!ct_failed(context)) {
         read_losses(losses, count, s->length, learner->row_losses + first);
-        /* A gradient of one for every loss, without memory of its own. */
-        ct_tensor *ones = ct_expand(ct_full(context, CT_F32, 0, NULL, 1), 1, &targets_here);
-        ct_backward(losses, ones, CT_GRAD_DEFAULT);
+        backward(learner, losses, term, result);
     }
     tell_run(learner->run, NULL);
+    ct_scope_close(context, scope);
+    return ct_context_status(context);
+}
+
+/* Terms of weights alone: once a step, so that the order of sums does not depend on how it was cut. */
+static ct_status weight_terms(ct_learner *learner, int64_t step, ct_step_result *result) {
+    ct_context *context = learner->context;
+    ct_scope scope = ct_scope_open(context);
+    ct_run_reset(learner->run); /* the graphs of derived weights are gone */
+    ct_tensor *term =
+        ct_regularizers_weight_term(learner->regularizers, learner->run, draws_of(learner, step, 0));
+    if (term && !ct_failed(context)) backward(learner, NULL, term, result);
+    ct_run_reset(learner->run);
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }
@@ -187,8 +225,12 @@ static ct_status update_average(ct_learner *learner, int64_t step) {
 
 static ct_status not_finite(ct_learner *learner, int64_t step, double learning_rate,
                             const ct_step_result *result) {
-    const char *what = isfinite(result->loss) ? "norm of the gradients" : "loss";
-    double value = isfinite(result->loss) ? result->gradient_norm : result->loss;
+    const char *what = !isfinite(result->loss)             ? "loss"
+                       : !isfinite(result->regularization) ? "regularization"
+                                                           : "norm of the gradients";
+    double value = !isfinite(result->loss)             ? result->loss
+                   : !isfinite(result->regularization) ? result->regularization
+                                                       : result->gradient_norm;
     return ct_fail(
         learner->context, CT_ERROR_NUMERIC,
         "step %lld: the %s is %f (learning rate %g); the weights were left as they were before this step",
@@ -201,7 +243,8 @@ static ct_status update(ct_learner *learner, int64_t step, double learning_rate,
     bool real = ct_context_device(context) == CT_CPU;
     if (ct_optimizer_gradient_norm(learner->optimizer, &result->gradient_norm) != CT_OK)
         return ct_context_status(context);
-    if (real && !(isfinite(result->loss) && isfinite(result->gradient_norm)))
+    if (real &&
+        !(isfinite(result->loss) && isfinite(result->regularization) && isfinite(result->gradient_norm)))
         return not_finite(learner, step, learning_rate, result);
     if (most > 0 && result->gradient_norm > most)
         scale = most / (result->gradient_norm + 1e-6); /* as torch does */
@@ -224,13 +267,14 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
             return CT_ERROR_INTERRUPTED;
         }
         status = micro_batch(learner, data, step, first,
-                             left < learner->micro_batch ? left : learner->micro_batch, &s);
+                             left < learner->micro_batch ? left : learner->micro_batch, &s, result);
     }
     for (int64_t r = 0; r < learner->rows; r++)
         sum += learner->row_losses[r];
     bool by_sample = has_samples(learner, data) && learner->options->loss_normalization == CT_BY_SAMPLE;
     double weight = (double)(float)(1 / (double)s.targets);
     result->loss = by_sample ? sum : sum / (weight * (double)s.targets); /* the weight's rounding is taken out again */
+    if (status == CT_OK) status = weight_terms(learner, step, result);
     if (status == CT_OK) status = update(learner, step, learning_rate, result);
     clear_gradients(learner);
     return status;
@@ -253,7 +297,7 @@ static ct_status evaluate_rows(ct_learner *learner, const ct_dataset *data, cons
         }
     ct_run_reset(learner->evaluation);
     if (!ct_failed(context)) tell_run(learner->evaluation, &b);
-    ct_tensor *losses = forward(learner, learner->evaluation, &b, 1, 0);
+    ct_tensor *losses = forward(learner, learner->evaluation, &b, 1);
     tell_run(learner->evaluation, NULL);
     const float *loss = ct_failed(context) ? NULL : ct_data(losses);
     for (int64_t i = 0; loss && i < rows * length; i++)
@@ -302,7 +346,7 @@ static ct_status evaluate_samples_at(ct_learner *learner, const ct_dataset *data
     b.weights = NULL;
     ct_run_reset(learner->evaluation);
     if (!ct_failed(context)) tell_run(learner->evaluation, &b);
-    ct_tensor *losses = forward(learner, learner->evaluation, &b, 1, 0);
+    ct_tensor *losses = forward(learner, learner->evaluation, &b, 1);
     tell_run(learner->evaluation, NULL);
     const float *loss = ct_failed(context) ? NULL : ct_data(losses);
     for (int64_t i = 0; loss && i < count * s.length; i++)

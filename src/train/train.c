@@ -75,8 +75,8 @@ static ct_status prepare_learner(ct_trainer *trainer) {
     ct_memory_reset_peak(context);
     /* The cache of freed blocks stays within the user's budget too. */
     if (o->memory > 0) ct_memory_set_budget(context, (size_t)o->memory - trainer->outside);
-    /* Freed blocks are kept only near the predicted peak, so that resident memory stays near it as well; pieces
-     * between blocks need some room. */
+    /* Freed blocks are kept only near the predicted peak, so that resident memory stays near it as well;
+     * pieces between blocks need some room. */
     size_t inside = trainer->plan.peak - trainer->outside, slack = inside / 16;
     ct_memory_set_cache_limit(context, inside + (slack > CACHE_SLACK ? slack : CACHE_SLACK));
     trainer->learner = ct_learner_create(context, o, trainer->config);
@@ -238,6 +238,8 @@ static ct_status log_step(ct_trainer *trainer, const ct_step_result *result, dou
     ct_value *line = ct_value_map(context);
     ct_put_int(context, line, "step", trainer->state.step);
     ct_put_real(context, line, "loss", result->loss);
+    if (ct_regularizers_count(trainer->learner->regularizers))
+        ct_put_real(context, line, "regularization", result->regularization);
     ct_put_real(context, line, "learning_rate", learning_rate);
     ct_put_real(context, line, "grad_norm", result->gradient_norm);
     ct_put_int(context, line, "tokens", trainer->state.tokens);

@@ -1,0 +1,59 @@
+/* orthogonal.c - pulls the matrices of linear layers towards orthogonal rows or columns: the sum over them of
+ * ||W W^T - I||^2, or with fewer columns than rows ||W^T W - I||^2: only the smaller side can be orthonormal
+ * (Brock et al., eq. 1; Bansal et al., section 3). */
+#include <carat/regularizer.h>
+
+typedef struct orthogonal_options {
+    const char *pattern;
+    int side;
+} orthogonal_options;
+
+enum { SMALLER, OUTPUTS, INPUTS };
+static const char *const sides[] = {"smaller", "outputs", "inputs", NULL};
+static const ct_option options[] = {
+    CT_OPTION_STRING("pattern", orthogonal_options, pattern, "*",
+                     "of names of parameters; * is any run of characters"),
+    CT_OPTION_CHOICE(
+        "side", orthogonal_options, side, "smaller", sides,
+        "which vectors are to be orthonormal: one for each output, one for each input, or the fewer"),
+    CT_OPTION_END};
+
+static ct_tensor *deviation_of(const ct_parameter *parameter, ct_tensor *w, int side) {
+    if (ct_regularizer_is_transposed(parameter)) w = ct_transpose(w, 0, 1); /* [out, in] now */
+    bool outputs = side == OUTPUTS || (side == SMALLER && ct_dim(w, 0) <= ct_dim(w, 1));
+    ct_tensor *v = outputs ? w : ct_transpose(w, 0, 1);
+    ct_tensor *product = ct_matmul(v, ct_transpose(v, 0, 1));
+    return ct_sum_all(ct_square(ct_sub(product, ct_eye(ct_context_of(w), ct_dtype_of(w), ct_dim(v, 0)))));
+}
+
+static ct_tensor *orthogonal_term(const ct_regularizer_call *call) {
+    const orthogonal_options *o = call->options;
+    ct_tensor *sum = NULL;
+    for (int64_t i = 0; i < ct_model_parameter_count(call->model); i++) {
+        const ct_parameter *p = ct_model_parameter(call->model, i);
+        if (!p->trainable || !ct_regularizer_is_matrix(p) || !ct_regularizer_matches(o->pattern, p->name))
+            continue;
+        ct_tensor *part = deviation_of(p, ct_run_weight(call->run, p->slot), o->side);
+        sum = sum ? ct_add(sum, part) : part;
+    }
+    if (!sum)
+        ct_fail(call->context, CT_ERROR_ARGUMENT, "%s.pattern: \"%s\" matches no matrix of a linear layer",
+                call->where, o->pattern);
+    return sum;
+}
+
+const ct_regularizer_method ct_regularizer_orthogonal = {
+    .method =
+        {.abi = CT_METHOD_ABI,
+         .size = sizeof(ct_regularizer_method),
+         .name = "orthogonal",
+         .title = "Orthogonality penalty",
+         .paper = {"arXiv:1810.09102", "Bansal, Chen & Wang, NeurIPS 2018"},
+         .summary =
+             "The squared distance of W W^T from the identity is added to the loss. It keeps the sizes of "
+             "signals and gradients through deep networks.",
+         .options = options,
+         .options_size = sizeof(orthogonal_options),
+         .task = "train, stabilise",
+         .uses = CT_HOOK_LOSS_TERM},
+    .term = orthogonal_term};
