@@ -21,7 +21,7 @@ static ct_claim_language *create(const ct_claim_trial *t, const work *w) {
     const ct_value *recipe =
         ct_claim_yaml(t->run,
                       "{model: {n_embd: 48, n_layer: 8, n_head: 4, n_positions: 48, resid_pdrop: 0, "
-                      "embd_pdrop: 0, attn_pdrop: 0, norm: "
+                      "embd_pdrop: 0, attn_pdrop: 0, tie_word_embeddings: false, norm: "
                       "%s}, context: 48, max_steps: %d, per_device_train_batch_size: 12, optim: adam, "
                       "optimizer: {beta2: 0.95}, "
                       "learning_rate: %g, warmup_steps: 50, weight_decay: 0, max_grad_norm: %d}",

@@ -58,7 +58,7 @@ static ct_status trial(const ct_claim_trial *t, double *score, double *value) {
     const ct_value *recipe =
         ct_claim_yaml(t->run,
                       "{model: {n_embd: 48, n_layer: 4, n_head: 4, n_positions: 48, resid_pdrop: 0, "
-                      "embd_pdrop: 0, attn_pdrop: 0, norm: "
+                      "embd_pdrop: 0, attn_pdrop: 0, tie_word_embeddings: false, norm: "
                       "{%s%s%s}}, context: 48, max_steps: %d, per_device_train_batch_size: 12, optim: adam, "
                       "learning_rate: 1e-3, "
                       "weight_decay: 0, max_grad_norm: 1}",

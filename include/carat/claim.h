@@ -217,6 +217,7 @@ typedef struct ct_claim_network {
     const ct_value *model; /* {model_type: mlp, sizes: [...]}: ct_claim_yaml */
     const char *optimizer;
     const ct_value *optimizer_options;
+    const ct_value *links; /* around the optimizer, as optimizer_links of a recipe: [nap] */
     double learning_rate, weight_decay, max_grad_norm;
     const char *schedule;
     const ct_value *schedule_options;

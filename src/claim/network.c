@@ -89,6 +89,8 @@ ct_optimizer *ct_claim_learner_optimizer(ct_claim_learner *learner) {
     if (learner->optimizer || ct_failed(context)) return learner->optimizer;
     learner->optimizer =
         ct_optimizer_create(context, how->optimizer ? how->optimizer : "adamw", how->optimizer_options);
+    if (learner->optimizer && how->links)
+        ct_optimizer_add_links(context, learner->optimizer, how->links, "links");
     for (int64_t i = 0; learner->optimizer && i < ct_model_parameter_count(learner->model); i++) {
         ct_parameter *parameter = ct_model_parameter(learner->model, i);
         ct_parameter_group group = {1, parameter->no_decay ? 0 : how->weight_decay};

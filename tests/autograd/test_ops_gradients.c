@@ -14,7 +14,8 @@
 /* Operations that have no gradient, or none that central differences could confirm: tested elsewhere. */
 static const char *const without_gradient[] = {
     "equal",  "not_equal", "less",   "less_equal",       "greater",      "greater_equal",
-    "argmax", "argmin",    "detach", "straight_through", "alibi_slopes", "rotary_tables"};
+    "argmax", "argmin",    "detach", "straight_through", "alibi_slopes", "rotary_tables",
+    "linear_pack"};
 
 static bool has_case(const char *operation) {
     for (int i = 0; ops_case_at(i); i++)

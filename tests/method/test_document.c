@@ -66,7 +66,8 @@ static void disk_failures(void **state) {
         ct_context *context = ct_context_create(1);
         ct_file_fail_at(context, n, 'f');
         assert_int_equal(ct_methods_document(context, folder), CT_ERROR_IO);
-        assert_non_null(strstr(ct_context_message(context), folder));
+        const char *message = ct_context_message(context); /* names the page, or the claims' results that it quotes */
+        assert_true(strstr(message, folder) || strstr(message, "results.json"));
         ct_context_destroy(context);
     }
     ct_context *context = ct_context_create(1);

@@ -15,6 +15,8 @@
 #define TILE_ROWS 4
 #define TILE_VECTORS 1
 #endif
+#define REST_ROWS 2
+#define REST_VECTORS 2
 #define ROW_VECTORS 4 /* vectors side by side where there is only one row */
 
 typedef enum product_mode {
@@ -64,22 +66,23 @@ SIMD void product_tile(const product *p, product_mode mode, int rows, int vector
     }
 }
 
+/* `rows` rows from i, `vectors` vectors of columns at a time. */
+SIMD void product_rows(const product *p, product_mode mode, int rows, int vectors, int64_t i) {
+    int64_t j = 0;
+    for (; j + vectors * VF_LANES <= p->n; j += vectors * VF_LANES)
+        product_tile(p, mode, rows, vectors, i, j);
+    for (; j < p->n; j += VF_LANES)
+        product_tile(p, mode, rows, 1, i, j);
+}
+
 SIMD void product_run(const product *p, product_mode mode) {
     int64_t i = 0;
-    for (; i + TILE_ROWS <= p->m; i += TILE_ROWS) {
-        int64_t j = 0;
-        for (; j + TILE_VECTORS * VF_LANES <= p->n; j += TILE_VECTORS * VF_LANES)
-            product_tile(p, mode, TILE_ROWS, TILE_VECTORS, i, j);
-        for (; j < p->n; j += VF_LANES)
-            product_tile(p, mode, TILE_ROWS, 1, i, j);
-    }
-    for (; i < p->m; ++i) {
-        int64_t j = 0;
-        for (; j + ROW_VECTORS * VF_LANES <= p->n; j += ROW_VECTORS * VF_LANES)
-            product_tile(p, mode, 1, ROW_VECTORS, i, j);
-        for (; j < p->n; j += VF_LANES)
-            product_tile(p, mode, 1, 1, i, j);
-    }
+    for (; i + TILE_ROWS <= p->m; i += TILE_ROWS)
+        product_rows(p, mode, TILE_ROWS, TILE_VECTORS, i);
+    for (; i + REST_ROWS <= p->m; i += REST_ROWS)
+        product_rows(p, mode, REST_ROWS, REST_VECTORS, i);
+    for (; i < p->m; ++i)
+        product_rows(p, mode, 1, ROW_VECTORS, i);
 }
 static void product_set(const product *p) {
     product_run(p, PRODUCT_SET);
