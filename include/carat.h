@@ -10,6 +10,7 @@
 #include <carat/evaluate.h>
 #include <carat/format.h>
 #include <carat/generate.h>
+#include <carat/initializer.h>
 #include <carat/link.h>
 #include <carat/method.h>
 #include <carat/model.h>
@@ -17,6 +18,7 @@
 #include <carat/norm.h>
 #include <carat/ops.h>
 #include <carat/optimizer.h>
+#include <carat/parametrization.h>
 #include <carat/plan.h>
 #include <carat/schedule.h>
 #include <carat/sft.h>

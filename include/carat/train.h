@@ -37,6 +37,8 @@ typedef enum ct_loss_normalization { CT_BY_TOKEN, CT_BY_SAMPLE } ct_loss_normali
 typedef struct ct_train_options {
     const ct_value *model; /* a map: {path: DIR} to go on from a folder, else config.json's keys (model_type, ...);
                               vocab_size is filled in from the tokenizer if absent */
+    const ct_value *init; /* an initializer (initializer.h): {name: lsuv, its options}; NULL: none */
+    const ct_value *param; /* a parametrization (parametrization.h): {name: mup, base_width: 64}; NULL: none */
     ct_train_tokenizer_options tokenizer;
     ct_train_data_options data;
     int task; /* ct_train_task */

@@ -81,7 +81,7 @@ static ct_status build(ct_claim_language *language, const ct_value *given, uint6
     language->schedule =
         ct_schedule_create(context, ct_recipe_schedule(o), o->lr_scheduler_kwargs,
                            ct_recipe_warmup_steps(o, language->total_steps), language->total_steps);
-    return ct_learner_initialize(learner);
+    return ct_learner_initialize(learner, language->corpus.train);
 }
 
 ct_claim_language *ct_claim_language_create(ct_claim_run *run, const ct_value *recipe, uint64_t seed) {

@@ -1,7 +1,79 @@
-/* plan.c - carat plan: what a recipe will need, by class, without running it; which of several runs to stop. */
+/* plan.c - carat plan memory: what a recipe will need, by class, without running it. carat plan abc: what a
+ * choice of width exponents does in the limit of infinite width. carat plan runs-judge: which of several runs to stop. */
 #include "cli/report.h"
 #include <carat/plan.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* ------------------------------------------------------------------------------------------- plan abc */
+
+typedef struct abc_flags {
+    const char *a, *b;
+    double c;
+} abc_flags;
+
+static const ct_option abc_table[] = {
+    CT_OPTION_STRING(
+        "a", abc_flags, a, NULL,
+        "abc: multiplier exponents of the first, hidden and last matrix (without hidden ones: two numbers): "
+        "-0.5/0/0.5"),
+    CT_OPTION_STRING("b", abc_flags, b, NULL, "abc: exponents of the initial deviations: 0.5/0.5/0.5"),
+    CT_OPTION_REAL("c", abc_flags, c, 0, -100, 100, "abc: exponent of SGD's learning rate"), CT_OPTION_END};
+
+/* "x/y/z" or "x/z"; how many, 0 if it is neither. */
+static int read_exponents(const char *text, double found[3]) {
+    int count = 0;
+    for (const char *at = text; at && count < 3;) {
+        char *end;
+        found[count++] = strtod(at, &end);
+        if (end == at || (*end && *end != '/')) return 0;
+        if (!*end) break;
+        at = end + 1;
+        if (count == 3) return 0;
+    }
+    if (count == 2) {
+        found[2] = found[1];
+        found[1] = 0;
+    }
+    return count >= 2 ? count : 0;
+}
+
+static void say_verdict(const ct_abc_verdict *v) {
+    printf("%-18s %g\n%-18s %s\n", "r", v->r, "stable", v->stable ? "yes" : "no");
+    if (!v->stable) printf("%-18s %s\n", "violated", v->violated);
+    printf("%-18s %s\n%-18s %s\n%-18s %s\n", "nontrivial", v->nontrivial ? "yes" : "no", "feature learning",
+           v->feature_learning ? "yes" : "no", "kernel regime", v->kernel_regime ? "yes" : "no");
+}
+
+static int run_abc(ct_cli *cli) {
+    ct_context *context = cli->context;
+    abc_flags flags;
+    ct_abc exponents = {{0}, {0}, 0};
+    if (ct_cli_options(cli, abc_table, &flags) != CT_OK) return ct_cli_finish(cli);
+    int a = read_exponents(flags.a, exponents.a), b = read_exponents(flags.b, exponents.b);
+    if (!a || a != b)
+        return ct_cli_usage(
+            cli, "plan abc: expected as many exponents in a as in b, three (first/hidden/last) or two "
+                 "(first/last): a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0");
+    exponents.c = flags.c;
+    ct_abc_verdict verdict = ct_abc_judge(&exponents, a == 3);
+    if (!cli->json) {
+        say_verdict(&verdict);
+        return ct_cli_finish(cli);
+    }
+    ct_value *map = ct_value_map(context);
+    ct_value_set(map, "r", ct_value_real(context, verdict.r));
+    ct_value_set(map, "stable", ct_value_bool(context, verdict.stable));
+    ct_value_set(map, "nontrivial", ct_value_bool(context, verdict.nontrivial));
+    ct_value_set(map, "feature_learning", ct_value_bool(context, verdict.feature_learning));
+    ct_value_set(map, "kernel_regime", ct_value_bool(context, verdict.kernel_regime));
+    ct_value_set(map, "violated",
+                 verdict.stable ? ct_value_null(context) : ct_value_string(context, verdict.violated));
+    ct_cli_print_json(cli, map);
+    return ct_cli_finish(cli);
+}
+
+/* ------------------------------------------------------------------------------------ plan runs-judge */
 
 static void print_judgement(const ct_judgement *j) {
     printf("%-24s %12s %14s %5s %10s %5s\n", "run", "samples", "gradient norm", "rank", "loss", "rank");
@@ -37,6 +109,7 @@ static ct_value *judgement_value(ct_context *context, const ct_judgement *j) {
 }
 
 static int run_judge(ct_cli *cli) {
+    if (cli->positional_count != 2) return ct_cli_usage(cli, "plan runs-judge: expected one folder of runs");
     ct_judge_options options;
     ct_judgement judgement;
     if (ct_cli_options(cli, ct_judge_table, &options) == CT_OK &&
@@ -50,11 +123,14 @@ static int run_judge(ct_cli *cli) {
     return ct_cli_finish(cli);
 }
 
-static int run(ct_cli *cli) {
+/* ---------------------------------------------------------------------------------------- plan memory */
+
+static int run_memory(ct_cli *cli) {
     ct_context *context = cli->context;
-    if (strcmp(cli->positional[0], "runs-judge") == 0) return run_judge(cli);
-    if (strcmp(cli->positional[0], "memory") != 0)
-        return ct_cli_usage(cli, "there is no plan \"%s\", expected: memory or runs-judge", cli->positional[0]);
+    if (cli->positional_count != 2) return ct_cli_usage(cli, "plan memory: expected one recipe");
+    for (const ct_option *o = abc_table; o->type != CT_TYPE_END; o++)
+        if (ct_value_get(cli->options, o->name))
+            return ct_cli_usage(cli, "plan memory: %s belongs to plan abc", o->name);
     ct_memory_plan plan;
     for (int i = 1; i < cli->positional_count; i++) cli->positional[i - 1] = cli->positional[i];
     cli->positional_count--;
@@ -78,18 +154,29 @@ static int run(ct_cli *cli) {
     return ct_cli_finish(cli);
 }
 
+static int run(ct_cli *cli) {
+    if (strcmp(cli->positional[0], "memory") == 0) return run_memory(cli);
+    if (strcmp(cli->positional[0], "runs-judge") == 0) return run_judge(cli);
+    if (strcmp(cli->positional[0], "abc") != 0)
+        return ct_cli_usage(cli, "there is no plan \"%s\", expected: memory, runs-judge or abc", cli->positional[0]);
+    if (cli->positional_count != 1) return ct_cli_usage(cli, "plan abc: it takes no recipe");
+    return run_abc(cli);
+}
+
 static const char *const examples[] = {"carat plan memory recipes/gpt-small.yaml",
                                        "carat plan memory recipes/gpt-small.yaml --memory 600M --json",
-                                       "carat plan runs-judge out/runs", NULL};
+                                       "carat plan runs-judge out/runs",
+                                       "carat plan abc a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0", NULL};
 
 const ct_verb ct_verb_plan = {
     .name = "plan",
-    .arguments = "memory RECIPE.yaml [key=value ...] | runs-judge FOLDER",
-    .summary = "Predict the memory a recipe needs, by class; say which runs to stop early",
+    .arguments = "memory RECIPE.yaml [key=value ...] | runs-judge FOLDER | abc a=... b=... c=...",
+    .summary = "Predict the memory a recipe needs, by class; say which runs to stop early; judge width exponents",
     .details = "memory: one training step runs on the meta device, which counts bytes and computes nothing.\n"
-               "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.",
-    .tables = {ct_train_table, ct_judge_table},
-    .least = 2,
+               "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
+               "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
+    .tables = {ct_train_table, ct_judge_table, abc_table},
+    .least = 1,
     .most = 2,
     .methods = true,
     .examples = examples,

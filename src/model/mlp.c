@@ -4,6 +4,7 @@
 #include "nn/block.h"
 #include "nn/layers.h"
 #include <carat/norm.h>
+#include <string.h>
 
 typedef struct mlp_options {
     const ct_value *sizes;
@@ -20,8 +21,8 @@ static const char *const inserted_methods[] = {NULL, "layernorm", "rmsnorm"};
 
 static const ct_option mlp_table[] = {
     CT_OPTION_VALUE("sizes", mlp_options, sizes, "list of channels, from the input to the output"),
-    CT_OPTION_CHOICE("activation", mlp_options, activation, "relu", ct_activation_names,
-                     "between the layers"),
+    CT_OPTION_CHOICE("activation", mlp_options, activation, "relu", ct_function_names,
+                     "between the layers; with maxout they have twice as many channels before it"),
     CT_OPTION_REAL("dropout", mlp_options, dropout, 0, 0, 0.999, "after each activation"),
     CT_OPTION_BOOL("bias", mlp_options, bias, true, "in the linear layers"),
     CT_OPTION_CHOICE("insert_norm", mlp_options, insert_norm, "none", inserted,
@@ -74,6 +75,7 @@ static ct_module *mlp_build(ct_context *context, const void *options, const ct_v
     for (size_t i = 0; root && i + 1 < count; i++) {
         int64_t out = ct_value_as_int(ct_value_at(o->sizes, i + 1), 0);
         bool last = i + 2 == count;
+        if (!last && strcmp(ct_function_names[o->activation], "maxout") == 0) out *= 2;
         ct_value *linear =
             ct_option_ints(context, "in", ct_value_as_int(ct_value_at(o->sizes, i), 0), "out", out, NULL);
         if (linear) ct_value_set(linear, "bias", ct_value_bool(context, o->bias && (last || !norm.asked)));
@@ -86,7 +88,7 @@ static ct_module *mlp_build(ct_context *context, const void *options, const ct_v
         }
         ct_value *function = ct_value_map(context);
         if (function)
-            ct_value_set(function, "function", ct_value_string(context, ct_activation_names[o->activation]));
+            ct_value_set(function, "function", ct_value_string(context, ct_function_names[o->activation]));
         add(root, "activation", function);
         if (o->dropout <= 0) continue;
         ct_value *dropout = ct_value_map(context);

@@ -82,11 +82,14 @@ static ct_status conv1d_build(ct_module *module) {
 }
 
 static ct_tensor *linear_run(ct_run *run, ct_module *module, ct_tensor *x, ct_activation activation) {
+    x = ct_run_point(run, module, "in", x);
     ct_tensor *weight = ct_run_weight(run, &module->slots[0]);
     ct_tensor *bias = module->slot_count > 1 ? ct_run_weight(run, &module->slots[1]) : NULL;
     bool transposed = module->kind->build == conv1d_build;
     if (ct_run_options_of(run)->constant_weights) ct_linear_pack(weight, transposed);
-    return ct_linear(x, weight, bias, transposed, activation);
+    if (!ct_run_tapped(run, module, "preactivation")) return ct_linear(x, weight, bias, transposed, activation);
+    x = ct_run_point(run, module, "preactivation", ct_linear(x, weight, bias, transposed, CT_ACT_NONE));
+    return ct_activate(x, activation);
 }
 
 static ct_tensor *linear_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
@@ -151,17 +154,38 @@ static const ct_module_kind embedding_kind = {.name = "embedding",
 
 /* -------------------------------------------------------------------- activation, dropout, sequential */
 
+/* Beyond ct_activation, which products can be fused with. */
+enum { FUNCTION_TANH = CT_ACT_SILU + 1, FUNCTION_MAXOUT };
+const char *const ct_function_names[] = {"none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "maxout", NULL};
+
 typedef struct activation_options {
     int function;
 } activation_options;
 
 static const ct_option activation_table[] = {
-    CT_OPTION_CHOICE("function", activation_options, function, "relu", ct_activation_names, "which"),
+    CT_OPTION_CHOICE("function", activation_options, function, "relu", ct_function_names,
+                     "which; maxout: the greater of channels 2i and 2i + 1, half as many"),
     CT_OPTION_END};
+
+/* Goodfellow et al., arXiv:1302.4389, with two pieces: [..., 2 width] -> [..., width]. */
+static ct_tensor *maxout(ct_tensor *x) {
+    int64_t shape[CT_MAX_DIMS];
+    int ndim = ct_ndim(x), axis = ndim;
+    if (ndim < 1 || ndim == CT_MAX_DIMS || ct_dim(x, ndim - 1) % 2) {
+        ct_fail(ct_context_of(x), CT_ERROR_SHAPE, "maxout: expected an even number of channels");
+        return x;
+    }
+    for (int i = 0; i < ndim; i++) shape[i] = ct_dim(x, i);
+    shape[ndim - 1] /= 2;
+    shape[ndim] = 2;
+    return ct_max(ct_reshape(x, ndim + 1, shape), 1, &axis, false);
+}
 
 static ct_tensor *activation_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)run, (void)count;
     const activation_options *o = ct_module_options(module);
+    if (o->function == FUNCTION_TANH) return ct_tanh(inputs[0]);
+    if (o->function == FUNCTION_MAXOUT) return maxout(inputs[0]);
     return ct_activate(inputs[0], (ct_activation)o->function);
 }
 

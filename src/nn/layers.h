@@ -5,6 +5,7 @@
 #include "nn/module.h"
 
 extern const char *const ct_activation_names[]; /* in the order of ct_activation, NULL-terminated */
+extern const char *const ct_function_names[];   /* of the module kind activation: those, tanh and maxout */
 
 /* activation(child(x)), in one kernel where the child is a linear or conv1d module. */
 ct_tensor *ct_forward_activated(ct_run *run, ct_module *child, ct_tensor *x, ct_activation activation);

@@ -3,6 +3,7 @@
 #include "nn/run.h"
 #include "train/hash.h"
 #include "train/recipe.h"
+#include <carat/initializer.h>
 #include <math.h>
 #include <string.h>
 
@@ -130,8 +131,13 @@ static ct_status make_runs(ct_learner *learner) {
     learner->evaluation = ct_run_create(learner->context, &how);
     if (!learner->evaluation) return CT_ERROR_MEMORY;
     if (learner->average) ct_run_push_overlay(learner->evaluation, &(ct_overlay){resolve_average, learner});
+    if (learner->parametrization && ct_regularizers_adds_parameters(learner->regularizers))
+        return ct_fail(learner->context, CT_ERROR_UNSUPPORTED,
+                       "param: its multipliers and weights made by regularizers (weight_norm) cannot be combined");
     if (ct_regularizers_install(learner->regularizers, learner->evaluation, false,
                                 learner->average ? average_of : NULL, learner) != CT_OK)
+        return ct_context_status(learner->context);
+    if (learner->parametrization && ct_parametrization_attach(learner->parametrization, learner->evaluation) != CT_OK)
         return ct_context_status(learner->context);
     return ct_learner_arrange(learner, learner->rows, 0);
 }
@@ -145,7 +151,10 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
     if (!learner->run) return CT_ERROR_MEMORY;
     learner->micro_batch = micro_batch < learner->rows ? micro_batch : learner->rows;
     learner->checkpoint_every = checkpoint_every;
-    return ct_regularizers_install(learner->regularizers, learner->run, true, NULL, NULL);
+    if (ct_regularizers_install(learner->regularizers, learner->run, true, NULL, NULL) != CT_OK)
+        return ct_context_status(learner->context);
+    if (learner->parametrization) return ct_parametrization_attach(learner->parametrization, learner->run);
+    return CT_OK;
 }
 
 /* -------------------------------------------------------------------------------------- life of a learner */
@@ -166,6 +175,21 @@ static ct_status check_context(ct_learner *learner) {
     return CT_OK;
 }
 
+static ct_status parametrize(ct_learner *learner) {
+    const ct_train_options *o = learner->options;
+    if (!o->param) return CT_OK;
+    learner->parametrization = ct_parametrization_create(learner->model, o->param, ct_recipe_optimizer(o));
+    if (!learner->parametrization) return ct_context_status(learner->context);
+    if (ct_parametrization_unties(learner->parametrization))
+        return ct_fail(learner->context, CT_ERROR_UNSUPPORTED,
+                       "param: the last layer shares the embedding's weight but is multiplied by another factor, which a "
+                       "model folder cannot say; set model.tie_word_embeddings: false");
+    char *text = ct_parametrization_text(learner->parametrization);
+    if (text) ct_log_message(learner->context, CT_LOG_DEBUG, "%s", text);
+    ct_free(learner->context, text);
+    return ct_parametrization_rates(learner->parametrization, learner->optimizer);
+}
+
 static ct_status build(ct_learner *learner, const ct_value *config) {
     ct_context *context = learner->context;
     const ct_train_options *o = learner->options;
@@ -182,7 +206,7 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
     learner->optimizer = ct_optimizer_create(context, ct_recipe_optimizer(o), o->optimizer);
     if (!learner->optimizer || !learner->row_losses ||
         ct_optimizer_add_links(context, learner->optimizer, o->optimizer_links, "optimizer_links") != CT_OK ||
-        add_parameters(learner) != CT_OK)
+        add_parameters(learner) != CT_OK || parametrize(learner) != CT_OK)
         return ct_context_status(context);
     if (o->ema_decay > 0 && make_average(learner) != CT_OK) return ct_context_status(context);
     return make_runs(learner);
@@ -207,6 +231,7 @@ void ct_learner_destroy(ct_learner *learner) {
     ct_regularizers_destroy(learner->regularizers);
     ct_objective_destroy(learner->objective);
     ct_optimizer_destroy(learner->optimizer);
+    ct_parametrization_destroy(learner->parametrization);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_drop(learner->average[i]);
     ct_free(context, learner->average);
@@ -215,11 +240,47 @@ void ct_learner_destroy(ct_learner *learner) {
     ct_free(context, learner);
 }
 
-ct_status ct_learner_initialize(ct_learner *learner) {
+/* The rows that the first steps train on, [rows, row_length]. */
+static ct_tensor *first_rows(ct_learner *learner, const ct_dataset *data, int64_t rows) {
+    ct_context *context = learner->context;
+    int64_t length = learner->row_length;
+    ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(rows, length));
+    ct_tensor *targets = ct_empty(context, CT_I32, CT_DIMS(1, length));
+    int32_t *in = ct_failed(context) ? NULL : ct_data_mutable(ids), *out = in ? ct_data_mutable(targets) : NULL;
+    for (int64_t i = 0; out && i < rows; i++)
+        if (ct_dataset_row(context, data, length, (uint64_t)learner->options->seed, i, in + i * length, out) != CT_OK)
+            break;
+    return ids;
+}
+
+/* The recipe's initializer, with the table of what it did as log lines. */
+static ct_status run_initializer(ct_learner *learner, const ct_dataset *data) {
+    ct_context *context = learner->context;
+    const ct_train_options *o = learner->options;
+    ct_initializer_report report = {0};
+    int64_t rows = -1;
+    if (ct_initializer_check(context, o->init, "init", &rows) != CT_OK) return ct_context_status(context);
+    ct_scope scope = ct_scope_open(context);
+    ct_tensor *ids = rows >= 0 ? first_rows(learner, data, rows ? rows : learner->rows) : NULL;
+    if (!ct_failed(context)) ct_initialize(learner->model, o->init, ids, (uint64_t)o->seed, &report);
+    ct_scope_close(context, scope);
+    char *text = report.count ? ct_initializer_report_text(context, &report) : NULL;
+    for (char *line = text, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        ct_log_message(context, CT_LOG_INFO, "%s", line);
+    }
+    ct_free(context, text);
+    ct_initializer_report_free(context, &report);
+    return ct_context_status(context);
+}
+
+ct_status ct_learner_initialize(ct_learner *learner, const ct_dataset *data) {
     ct_context *context = learner->context;
     uint64_t seed = (uint64_t)learner->options->seed;
     ct_seed(context, seed);
     if (!ct_value_get(learner->options->model, "path")) ct_model_initialize(learner->model, seed);
+    if (learner->parametrization) ct_parametrization_fill(learner->parametrization);
+    if (learner->options->init && data && run_initializer(learner, data) != CT_OK) return ct_context_status(context);
     ct_regularizers_initialize(learner->regularizers, seed);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_copy_into(learner->average[i], ct_model_parameter(learner->model, i)->tensor);

@@ -3,6 +3,7 @@
 #ifndef CARAT_SRC_TRAIN_LEARNER_H
 #define CARAT_SRC_TRAIN_LEARNER_H
 
+#include <carat/parametrization.h>
 #include <carat/train.h>
 
 typedef struct ct_learner {
@@ -12,6 +13,7 @@ typedef struct ct_learner {
     ct_optimizer *optimizer;
     ct_objective *objective;
     ct_regularizers *regularizers;
+    ct_parametrization *parametrization; /* NULL: none */
     ct_run *run;         /* of training, for the present arrangement */
     ct_run *evaluation;  /* sees the averaged weights if there are any */
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */
@@ -28,8 +30,9 @@ ct_value *ct_learner_config(ct_context *context, const ct_train_options *options
 /* Model (not filled, unless it comes from a folder), optimizer, average, on the context's device. */
 ct_learner *ct_learner_create(ct_context *context, const ct_train_options *options, const ct_value *config);
 void ct_learner_destroy(ct_learner *learner);
-/* Initial weights from the seed (unless they came from a folder), and the average set to them. */
-ct_status ct_learner_initialize(ct_learner *learner);
+/* Initial weights from the seed (unless they came from a folder), the recipe's initializer on rows of `data` (NULL: left
+ * out, as weights of a checkpoint will follow), and the average set to them. */
+ct_status ct_learner_initialize(ct_learner *learner, const ct_dataset *data);
 /* How a step is cut from now on. */
 ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t checkpoint_every);
 uint64_t ct_learner_weights_hash(const ct_learner *learner);

@@ -32,6 +32,11 @@ const ct_option ct_train_table[] = {
     CT_OPTION_VALUE(
         "model", ct_train_options, model,
         "{path: FOLDER} to go on from a model, else the keys of its config.json (model_type, n_layer, ...)"),
+    CT_OPTION_VALUE("init", ct_train_options, init,
+                    "an initializer for the weights of linear layers: {name: lsuv, and its options}; also "
+                    "of a model from a path (carat show initializer)"),
+    CT_OPTION_VALUE("param", ct_train_options, param,
+                    "how weights and rates depend on the width: {name: mup, base_width: 64} (carat show parametrization)"),
     CT_OPTION_GROUP("tokenizer", ct_train_options, tokenizer, tokenizer_table, "how text becomes tokens"),
     CT_OPTION_GROUP("data", ct_train_options, data, data_table, "the text"),
     CT_OPTION_CHOICE("task", ct_train_options, task, "text", tasks,

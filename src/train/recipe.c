@@ -1,7 +1,9 @@
 /* recipe.c - a recipe: its keys into options, what they must fulfil together, and what may differ on
  * resuming. */
 #include "train/recipe.h"
+#include <carat/initializer.h>
 #include <carat/method.h>
+#include <carat/parametrization.h>
 #include <math.h>
 #include <string.h>
 
@@ -215,6 +217,8 @@ static ct_status check_composition(ct_context *context, const ct_train_options *
     methods[count++] = ct_method_find(context, "schedule", ct_recipe_schedule(options));
     const char *norm = name_of(ct_value_get(options->model, "norm"));
     if (norm) methods[count++] = ct_method_find(context, "norm", norm);
+    const char *init = name_of(options->init);
+    if (init) methods[count++] = ct_method_find(context, "initializer", init);
     for (size_t i = 0; i < ct_value_count(options->optimizer_links) && count < MOST; i++)
         methods[count++] = ct_method_find(context, "link", name_of(ct_value_at(options->optimizer_links, i)));
     count = add_listed(context, "objective", options->objective, methods, count, MOST);
@@ -249,6 +253,17 @@ static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_trai
     return CT_OK;
 }
 
+static ct_status check_param(ct_context *context, const ct_train_options *options) {
+    if (!options->param) return CT_OK;
+    if (options->init)
+        return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                       "param: it sets the deviations of initial weights, which init would replace; choose one of them");
+    if (ct_value_get(options->model, "path"))
+        return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                       "param: the weights of a model from a path are there already, with its multipliers in them");
+    return ct_parametrization_check(context, options->param, "param");
+}
+
 ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_options *options) {
     if (ct_failed(context)) return ct_context_status(context);
     if (ct_value_kind_of(recipe) != CT_VALUE_MAP)
@@ -258,6 +273,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
         settle_sft(context, recipe, options) != CT_OK || check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
+        check_param(context, options) != CT_OK ||
+        (options->init && ct_initializer_check(context, options->init, "init", NULL) != CT_OK) ||
         ct_optimizer_check(context, ct_recipe_optimizer(options), options->optimizer, "optimizer") != CT_OK ||
         ct_optimizer_add_links(context, NULL, options->optimizer_links, "optimizer_links") != CT_OK)
         return ct_context_status(context);

@@ -69,7 +69,7 @@ static ct_status prepare_plan(ct_trainer *trainer) {
     return CT_OK;
 }
 
-static ct_status prepare_learner(ct_trainer *trainer) {
+static ct_status prepare_learner(ct_trainer *trainer, bool resumes) {
     ct_context *context = trainer->context;
     const ct_train_options *o = &trainer->options;
     ct_memory_reset_peak(context);
@@ -87,7 +87,7 @@ static ct_status prepare_learner(ct_trainer *trainer) {
     int64_t total = ct_recipe_total_steps(o, ct_dataset_rows(trainer->corpus.train, learner->row_length));
     trainer->schedule = ct_schedule_create(context, ct_recipe_schedule(o), o->lr_scheduler_kwargs,
                                            ct_recipe_warmup_steps(o, total), total);
-    if (!trainer->schedule || ct_learner_initialize(learner) != CT_OK ||
+    if (!trainer->schedule || ct_learner_initialize(learner, resumes ? NULL : trainer->corpus.train) != CT_OK ||
         ct_learner_arrange(learner, trainer->plan.micro_batch, trainer->plan.checkpoint_every) != CT_OK)
         return ct_context_status(context);
     trainer->state.total_steps = total;
@@ -161,7 +161,7 @@ static ct_status set_up(ct_trainer *trainer, const ct_value *recipe, bool resume
     if (status == CT_OK) status = settle_recipe(trainer);
     if (status == CT_OK && checkpoint) status = ct_checkpoint_open(trainer, checkpoint, &state);
     if (status == CT_OK) status = prepare_plan(trainer);
-    if (status == CT_OK) status = prepare_learner(trainer);
+    if (status == CT_OK) status = prepare_learner(trainer, checkpoint != NULL);
     if (status == CT_OK) status = begin_output(trainer, checkpoint, state);
     ct_value_free(state);
     ct_free(context, checkpoint);

@@ -29,7 +29,7 @@ static bench *bench_start(const place *p, const char *more) {
     b->data = ct_dataset_from_ids(b->context, ids, 600);
     b->config = ct_learner_config(b->context, &b->options, b->tokenizer);
     b->learner = ct_learner_create(b->context, &b->options, b->config);
-    if (!b->learner || ct_learner_initialize(b->learner) != CT_OK)
+    if (!b->learner || ct_learner_initialize(b->learner, NULL) != CT_OK)
         fail_msg("%s", ct_context_message(b->context));
     return b;
 }

@@ -1,0 +1,357 @@
+/* parametrization.c - what all parametrizations share: the base model, which dimensions of a tensor grow, and
+ * the factors of initial weights, rates and forward multipliers that follow. */
+#include "parametrization/parametrization.h"
+#include <carat/ops.h>
+#include <math.h>
+#include <string.h>
+
+static const char *const class_names[] = {"input", "hidden", "output", "fixed"};
+const char *ct_width_class_name(ct_width_class class) {
+    return class_names[class];
+}
+
+enum { BY_NAME, AS_SGD, AS_ADAM };
+static const char *const optimizers[] = {"auto", "sgd", "adam", NULL};
+static const char *const decays[] = {"independent", "scaled", NULL};
+static const char *const attentions[] = {"auto", "1/d", "1/sqrt(d)", NULL};
+
+const ct_option ct_parametrization_options[] = {
+    CT_OPTION_INT("base_width", ct_param_options, base_width, 0, 0, 1e9,
+                  "width at which every factor is 1: n_embd, or the first hidden size of an mlp, all others "
+                  "in proportion"),
+    CT_OPTION_VALUE("base", ct_param_options, base,
+                    "keys of the base model's configuration: {n_embd: 64, n_head: 2}"),
+    CT_OPTION_CHOICE("optimizer", ct_param_options, optimizer, "auto", optimizers,
+                     "which rules for rates hold; auto: as the optimizer's name says"),
+    CT_OPTION_CHOICE(
+        "decay", ct_param_options, decay, "independent", decays,
+        "of weights whose rate is scaled: independent: rate times decay stays; scaled: the decay stays"),
+    CT_OPTION_CHOICE("attention", ct_param_options, attention, "auto", attentions,
+                     "scale of attention logits in the channels d of a head; auto: as the method says"),
+    CT_OPTION_BOOL("zero_out", ct_param_options, zero_out, false, "output weights begin as 0"),
+    CT_OPTION_REAL("rate_exponent", ct_param_options, rate_exponent, 0, -10, 10,
+                   "all rates are also divided by this power of the width's ratio"),
+    CT_OPTION_END};
+
+/* ------------------------------------------------------------------------------------------- choosing */
+
+static ct_status choose(ct_context *context, const ct_value *choice, const char *path,
+                        ct_parametrization *p) {
+    const char *name = ct_value_as_string(ct_value_get(choice, "name"), NULL);
+    if (!name) return ct_fail(context, CT_ERROR_ARGUMENT, "%s: expected {name: mup, base_width: 64}", path);
+    const ct_method *method = ct_method_find(context, "parametrization", name);
+    if (!method) return ct_context_status(context);
+    static const char *const skip[] = {"name", NULL};
+    p->method = (const ct_parametrization_method *)(const void *)method;
+    p->choice = ct_value_copy(choice);
+    ct_options_default(ct_parametrization_options, &p->options);
+    if (!p->choice ||
+        ct_options_apply(context, ct_parametrization_options, &p->options, p->choice, path, skip) != CT_OK)
+        return ct_context_status(context);
+    if (p->options.base && ct_value_kind_of(p->options.base) != CT_VALUE_MAP)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "%s.base: expected keys of a configuration: {n_embd: 64}",
+                       path);
+    if (!p->options.base && p->options.base_width == 0)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "%s: expected base_width, the width at which all factors are 1", path);
+    return CT_OK;
+}
+
+ct_status ct_parametrization_check(ct_context *context, const ct_value *choice, const char *path) {
+    ct_parametrization p = {.context = context};
+    choose(context, choice, path, &p);
+    ct_value_free(p.choice);
+    return ct_context_status(context);
+}
+
+/* Adam's updates do not grow with the gradient; that is what its rules rest on. */
+static ct_status find_rules(ct_parametrization *p, const char *optimizer) {
+    static const char *const plain[] = {"sgd", "sgdp"};
+    static const char *const adaptive[] = {"adam",     "adamw", "adamw8bit", "adamp",
+                                           "diffgrad", "lion",  "rmsprop",   "adagrad"};
+    const char *name = p->method->method.name;
+    int rules = p->options.optimizer;
+    for (size_t i = 0; rules == BY_NAME && i < sizeof(plain) / sizeof(plain[0]); i++)
+        if (strcmp(plain[i], optimizer) == 0) rules = AS_SGD;
+    for (size_t i = 0; rules == BY_NAME && i < sizeof(adaptive) / sizeof(adaptive[0]); i++)
+        if (strcmp(adaptive[i], optimizer) == 0) rules = AS_ADAM;
+    if (rules == BY_NAME)
+        return ct_fail(p->context, CT_ERROR_UNSUPPORTED,
+                       "%s: how the rates of \"%s\" should depend on the width is not known; "
+                       "param.optimizer: adam or sgd "
+                       "says whose rules to take",
+                       name, optimizer);
+    if (rules == AS_ADAM && !p->method->knows_adam)
+        return ct_fail(p->context, CT_ERROR_UNSUPPORTED,
+                       "%s: it is defined for SGD, not for adaptive steps as \"%s\" has", name, optimizer);
+    p->adam = rules == AS_ADAM;
+    return CT_OK;
+}
+
+/* -------------------------------------------------------------------------------------- the base model */
+
+static ct_value *narrow_sizes(ct_context *context, const ct_value *sizes, int64_t width) {
+    ct_value *list = ct_value_list(context);
+    size_t count = ct_value_count(sizes);
+    int64_t first = ct_value_as_int(ct_value_at(sizes, 1), 1);
+    for (size_t i = 0; list && i < count; i++) {
+        int64_t size = ct_value_as_int(ct_value_at(sizes, i), 1);
+        if (i > 0 && i + 1 < count && size * width % first)
+            ct_fail(context, CT_ERROR_ARGUMENT,
+                    "param.base_width: at %lld sizes.%zu would be %lld * %lld / %lld", (long long)width, i,
+                    (long long)size, (long long)width, (long long)first);
+        ct_value_append(list, ct_value_int(context, i > 0 && i + 1 < count ? size * width / first : size));
+    }
+    return list;
+}
+
+static ct_value *base_config(ct_parametrization *p) {
+    ct_context *context = p->context;
+    ct_value *config = ct_value_copy(ct_model_config(p->model));
+    int64_t width = p->options.base_width, inner = ct_value_as_int(ct_value_get(config, "n_inner"), 0);
+    const ct_value *sizes = ct_value_get(config, "sizes");
+    if (config && width > 0 && sizes) {
+        ct_value_set(config, "sizes", narrow_sizes(context, sizes, width));
+    } else if (config && width > 0) {
+        int64_t own = ct_value_as_int(ct_value_get(config, "n_embd"), 768);
+        if (inner > 0 && inner * width % own)
+            ct_fail(context, CT_ERROR_ARGUMENT,
+                    "param.base_width: n_inner %lld does not scale from %lld to %lld", (long long)inner,
+                    (long long)own, (long long)width);
+        ct_value_set(config, "n_embd", ct_value_int(context, width));
+        if (inner > 0) ct_value_set(config, "n_inner", ct_value_int(context, inner * width / own));
+    }
+    for (size_t i = 0; config && i < ct_value_count(p->options.base); i++)
+        ct_value_set(config, ct_value_key(p->options.base, i),
+                     ct_value_copy(ct_value_at(p->options.base, i)));
+    return config;
+}
+
+/* Channels of a head. */
+static double head_channels(const ct_model *model) {
+    const ct_value *config = ct_model_config(model);
+    return (double)ct_value_as_int(ct_value_get(config, "n_embd"), 768) /
+           (double)ct_value_as_int(ct_value_get(config, "n_head"), 12);
+}
+
+/* -------------------------------------------------------------------------------------------- factors */
+
+/* Slots say where the inputs of a matrix are: the last axis, of conv1d and embeddings the first. */
+static void classify(const ct_parameter *own, const ct_parameter *base, ct_parametrization_scale *s) {
+    const int64_t *a = ct_shape(own->tensor), *b = ct_shape(base->tensor);
+    int ndim = ct_ndim(own->tensor);
+    const char *kind = own->slot && own->slot->module ? ct_module_kind_of(own->slot->module)->name : "";
+    bool turned = strcmp(kind, "conv1d") == 0 || strcmp(kind, "embedding") == 0;
+    double out = 1, in = 1;
+    if (ndim >= 1) out = (double)a[turned ? ndim - 1 : 0] / (double)b[turned ? ndim - 1 : 0];
+    if (ndim >= 2) in = (double)a[turned ? 0 : ndim - 1] / (double)b[turned ? 0 : ndim - 1];
+    s->class = in != 1    ? out != 1 ? CT_WIDTH_HIDDEN : CT_WIDTH_OUTPUT
+               : out != 1 ? CT_WIDTH_INPUT
+                          : CT_WIDTH_FIXED;
+    s->m = in != 1 ? in : out;
+}
+
+static bool is_random(const ct_slot *slot) {
+    return slot && (slot->options.fill == CT_FILL_NORMAL || slot->options.fill == CT_FILL_UNIFORM) &&
+           slot->options.scale > 0;
+}
+
+static void set_factors(ct_parametrization *p, const ct_parameter *own, const ct_parameter *base,
+                        ct_parametrization_scale *s) {
+    const ct_parametrization_method *method = p->method;
+    *s = (ct_parametrization_scale){CT_WIDTH_FIXED, 1, 1, 1, 1, 1, 1};
+    classify(own, base, s);
+    double power = p->options.rate_exponent;
+    if (s->class != CT_WIDTH_FIXED) {
+        power += p->adam ? method->adam[s->class] : method->sgd[s->class];
+        s->deviation = pow(s->m, -method->deviation[s->class]);
+        if (ct_ndim(own->tensor) >= 2) s->multiplier = pow(s->m, -method->multiplier[s->class]);
+    }
+    s->learning_rate = pow(s->class == CT_WIDTH_FIXED ? p->width : s->m, -power);
+    if (p->options.decay == 0) s->weight_decay = 1 / s->learning_rate;
+    if (is_random(own->slot) && is_random(base->slot))
+        s->initial = s->deviation * base->slot->options.scale / own->slot->options.scale;
+    if (s->class == CT_WIDTH_OUTPUT && p->options.zero_out) s->initial = 0;
+}
+
+static ct_status compare(ct_parametrization *p, ct_model *base) {
+    int64_t count = ct_model_parameter_count(p->model), others = ct_model_parameter_count(base);
+    if (count != others)
+        return ct_fail(
+            p->context, CT_ERROR_ARGUMENT,
+            "param: the base model has %lld tensors, the model %lld: they may differ in width, not in depth",
+            (long long)others, (long long)count);
+    p->scales = ct_alloc_zero(p->context, (size_t)(count + 1) * sizeof(*p->scales), CT_MEMORY_OTHER);
+    if (!p->scales) return CT_ERROR_MEMORY;
+    for (int pass = 0; pass < 2;
+         pass++) /* the first finds the width's ratio, for tensors that do not change */
+        for (int64_t i = 0; i < count; i++) {
+            const ct_parameter *own = ct_model_parameter(p->model, i), *other = ct_model_parameter(base, i);
+            if (strcmp(own->name, other->name) || ct_ndim(own->tensor) != ct_ndim(other->tensor))
+                return ct_fail(p->context, CT_ERROR_ARGUMENT,
+                               "param: the model has \"%s\" where its base has \"%s\"", own->name,
+                               other->name);
+            set_factors(p, own, other, &p->scales[i]);
+            if (p->scales[i].class != CT_WIDTH_FIXED && p->width == 1) p->width = p->scales[i].m;
+            if (p->method->shallow && p->scales[i].class == CT_WIDTH_HIDDEN)
+                return ct_fail(p->context, CT_ERROR_UNSUPPORTED,
+                               "%s: it is defined for one hidden layer, \"%s\" stands between two",
+                               p->method->method.name, own->name);
+        }
+    return CT_OK;
+}
+
+/* --------------------------------------------------------------------------------------------- life */
+
+static void find_attention(ct_parametrization *p, const ct_model *base) {
+    bool inverse = p->options.attention == 0 ? p->method->attention : p->options.attention == 1;
+    p->query = 1;
+    if (inverse && strcmp(ct_model_architecture(p->model)->model_type, "gpt2") == 0)
+        p->query = sqrt(head_channels(base) / head_channels(p->model));
+}
+
+static void warn(ct_parametrization *p) {
+    ct_abc exponents = p->method->exponents;
+    if (strcmp(p->method->method.name, "standard") == 0)
+        exponents.c = p->options.rate_exponent;
+    else
+        exponents.c += p->options.rate_exponent;
+    ct_abc_verdict verdict = ct_abc_judge(&exponents, !p->method->shallow);
+    if (!p->adam && !verdict.stable)
+        ct_log_message(p->context, CT_LOG_WARNING, "%s: unstable as models become wider: %s",
+                       p->method->method.name, verdict.violated);
+}
+
+ct_parametrization *ct_parametrization_create(ct_model *model, const ct_value *choice,
+                                              const char *optimizer) {
+    ct_context *context = ct_model_context(model);
+    ct_parametrization *p = ct_failed(context) ? NULL : ct_alloc_zero(context, sizeof(*p), CT_MEMORY_OTHER);
+    if (!p) return NULL;
+    p->context = context;
+    p->model = model;
+    p->width = 1;
+    ct_value *config = NULL;
+    ct_model *base = NULL;
+    if (choose(context, choice, "param", p) == CT_OK && find_rules(p, optimizer) == CT_OK)
+        config = base_config(p);
+    if (config && !ct_failed(context)) base = ct_model_create(context, config);
+    if (base && compare(p, base) == CT_OK) {
+        find_attention(p, base);
+        warn(p);
+    }
+    ct_model_destroy(base);
+    ct_value_free(config);
+    if (!ct_failed(context)) return p;
+    ct_parametrization_destroy(p);
+    return NULL;
+}
+
+void ct_parametrization_destroy(ct_parametrization *p) {
+    if (!p) return;
+    ct_value_free(p->choice);
+    ct_free(p->context, p->scales);
+    ct_free(p->context, p);
+}
+
+/* ------------------------------------------------------------------------------------------- applying */
+
+const ct_parametrization_scale *ct_parametrization_scale_of(const ct_parametrization *p, int64_t index) {
+    return index >= 0 && index < ct_model_parameter_count(p->model) ? &p->scales[index] : NULL;
+}
+
+ct_status ct_parametrization_fill(ct_parametrization *p) {
+    for (int64_t i = 0; i < ct_model_parameter_count(p->model); i++)
+        if (p->scales[i].initial != 1)
+            ct_scale_into(ct_model_parameter(p->model, i)->tensor, p->scales[i].initial);
+    return ct_context_status(p->context);
+}
+
+ct_status ct_parametrization_rates(ct_parametrization *p, ct_optimizer *optimizer) {
+    for (int64_t i = 0; i < ct_model_parameter_count(p->model); i++) {
+        const ct_parameter *parameter = ct_model_parameter(p->model, i);
+        if (!parameter->trainable || parameter->buffer) continue;
+        ct_status status =
+            ct_optimizer_scale(optimizer, parameter, p->scales[i].learning_rate, p->scales[i].weight_decay);
+        if (status != CT_OK) return status;
+    }
+    return CT_OK;
+}
+
+/* An embedding that is tied to the last layer is multiplied there and not where rows are looked up. */
+static double multiplier_at(const ct_parametrization *p, const ct_slot *slot) {
+    if (!slot->parameter || slot->ndim < 2) return 1;
+    if (slot->parameter->slot !=
+        slot) { /* the last layer's weight is an embedding's: an output tensor here */
+        int64_t i = 0;
+        while (i < ct_model_parameter_count(p->model) && ct_model_parameter(p->model, i) != slot->parameter)
+            i++;
+        return pow(p->scales[i].m, -p->method->multiplier[CT_WIDTH_OUTPUT]);
+    }
+    for (int64_t i = 0; i < ct_model_parameter_count(p->model); i++)
+        if (ct_model_parameter(p->model, i) == slot->parameter) return p->scales[i].multiplier;
+    return 1;
+}
+
+static bool has_queries(const ct_slot *slot) {
+    return strcmp(ct_module_name(slot->module), "c_attn") == 0;
+}
+
+static ct_tensor *resolve(void *user, ct_run *run, const ct_slot *slot, ct_tensor *present) {
+    (void)run;
+    const ct_parametrization *p = user;
+    double multiplier = multiplier_at(p, slot);
+    if (present && multiplier != 1) present = ct_mul_scalar(present, multiplier);
+    if (!present || p->query == 1 || !has_queries(slot)) return present;
+    int axis = ct_ndim(present) - 1; /* the first third of the outputs are queries */
+    int64_t width = ct_dim(present, axis), third = width / 3;
+    ct_tensor *parts[2] = {ct_mul_scalar(ct_slice(present, axis, 0, third, 1), p->query),
+                           ct_slice(present, axis, third, width, 1)};
+    return ct_concat(parts, 2, axis);
+}
+
+typedef struct search {
+    const ct_parametrization *p;
+    bool found, tied;
+} search;
+
+static ct_status look(void *user, ct_module *module) {
+    search *s = user;
+    for (int i = 0; i < ct_module_slot_count(module); i++) {
+        const ct_slot *slot = ct_module_slot_at(module, i);
+        bool multiplied = multiplier_at(s->p, slot) != 1;
+        s->found |= multiplied || (s->p->query != 1 && has_queries(slot));
+        s->tied |= multiplied && slot->parameter->slot != slot;
+    }
+    return CT_OK;
+}
+
+bool ct_parametrization_multiplies(const ct_parametrization *p) {
+    search s = {.p = p};
+    ct_module_visit(ct_model_root(p->model), look, &s);
+    return s.found;
+}
+
+bool ct_parametrization_unties(const ct_parametrization *p) {
+    search s = {.p = p};
+    ct_module_visit(ct_model_root(p->model), look, &s);
+    return s.tied;
+}
+
+ct_status ct_parametrization_attach(ct_parametrization *p, ct_run *run) {
+    if (!ct_parametrization_multiplies(p)) return CT_OK;
+    return ct_run_push_overlay(run, &(ct_overlay){resolve, p});
+}
+
+char *ct_parametrization_text(const ct_parametrization *p) {
+    char *text = ct_format(p->context, "%-40s %-7s %8s %10s %10s %10s\n", "tensor", "class", "m", "initial",
+                           "rate", "multiplier");
+    for (int64_t i = 0; text && i < ct_model_parameter_count(p->model); i++) {
+        const ct_parametrization_scale *s = &p->scales[i];
+        char *longer = ct_format(p->context, "%s%-40s %-7s %8.4g %10.4g %10.4g %10.4g\n", text,
+                                 ct_model_parameter(p->model, i)->name, class_names[s->class], s->m,
+                                 s->initial, s->learning_rate, s->multiplier);
+        ct_free(p->context, text);
+        text = longer;
+    }
+    return text;
+}

@@ -1,0 +1,27 @@
+/* parametrization.h - inside parametrization: a parametrization of one model. */
+#ifndef CARAT_SRC_PARAMETRIZATION_PARAMETRIZATION_H
+#define CARAT_SRC_PARAMETRIZATION_PARAMETRIZATION_H
+
+#include <carat/parametrization.h>
+
+typedef struct ct_param_options {
+    int64_t base_width;
+    const ct_value *base;
+    int optimizer, decay, attention;
+    bool zero_out;
+    double rate_exponent;
+} ct_param_options;
+
+struct ct_parametrization {
+    ct_context *context;
+    ct_model *model; /* borrowed */
+    const ct_parametrization_method *method;
+    ct_value *choice; /* options borrow from it */
+    ct_param_options options;
+    bool adam;                        /* the rules for rates */
+    double width;                     /* ratio of the first tensor that changes */
+    double query;                     /* queries are multiplied by this */
+    ct_parametrization_scale *scales; /* one a parameter */
+};
+
+#endif
