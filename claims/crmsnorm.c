@@ -120,7 +120,7 @@ static double worst(double a, double b) {
 static ct_status examine(ct_model *model, const text *t, bool wide, findings *f) {
     ct_context *context = ct_model_context(model);
     int32_t expected[CONTINUED], found[CONTINUED];
-    double apart, perplexity, losses[2][MORE];
+    double apart = 0, perplexity = 0, losses[2][MORE];
     ct_status status = wide ? CT_OK : greedy(model, t, expected);
     for (int form = 0; form < FORMS && status == CT_OK; form++) {
         ct_model *rewritten = ct_model_to_rms(model, &forms[form]);

@@ -64,7 +64,7 @@ exits 2 evaluate model
 says "TEXT" "--choices"
 exits 2 data encode
 exits 2 data rot13 README.md
-says 'there is no "data rot13"' "tokenizer, encode, decode or sft-check"
+says 'there is no "data rot13"' "tokenizer, encode, decode, sft-check or pause"
 exits 2 data encode README.md
 says "--tokenizer"
 exits 2 data tokenizer README.md
