@@ -17,6 +17,7 @@
 #include <carat/model.h>
 #include <carat/nn.h>
 #include <carat/norm.h>
+#include <carat/npz.h>
 #include <carat/ops.h>
 #include <carat/optimizer.h>
 #include <carat/parametrization.h>
