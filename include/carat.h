@@ -2,6 +2,7 @@
 #ifndef CARAT_CARAT_H
 #define CARAT_CARAT_H
 
+#include <carat/archive.h>
 #include <carat/autograd.h>
 #include <carat/base.h>
 #include <carat/claim.h>
