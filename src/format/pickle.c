@@ -1,6 +1,7 @@
 /* pickle.c - a pickle is a program for a machine with a stack and a memory. This is that machine with the
- * instructions that data needs (protocols 2 to 5, Python's Lib/pickletools.py); pickle_call.c has the few functions that
- * may be called. Every count is bounded by the bytes that are there, and nothing is made twice. */
+ * instructions that data needs (protocols 2 to 5, Python's Lib/pickletools.py); pickle_call.c has the few
+ * functions that may be called. Every count is bounded by the bytes that are there, and nothing is made
+ * twice. */
 #include "format/pickle.h"
 #include "format/utf8.h"
 #include "format/zip_parts.h"
@@ -19,7 +20,7 @@ typedef struct machine {
     const unsigned char *bytes;
     size_t length, at, start; /* start: of the present instruction */
     ct_pickle_node **stack, **memory;
-    size_t depth, stack_capacity, memory_size;
+    size_t depth, stack_capacity, memory_size, memory_used;
     ct_pickle_node *result;
 } machine;
 
@@ -38,6 +39,11 @@ bool ct_pickle_refuse(ct_pickle *pickle, const char *format, ...) {
 void *ct_pickle_bytes(ct_pickle *pickle, size_t size) {
     ct_pickle_block *block = pickle->blocks;
     size = (size + 15) / 16 * 16;
+    if ((pickle->made += size) >
+        pickle->most) { /* what is made once and used often may be made again by calls */
+        ct_pickle_refuse(pickle, "makes more than %llu bytes of values", (unsigned long long)pickle->most);
+        return NULL;
+    }
     if (!block || block->size - block->used < size) {
         size_t room = size > BLOCK ? size : BLOCK;
         block = ct_alloc(pickle->context, sizeof *block + room, CT_MEMORY_OTHER);
@@ -78,8 +84,9 @@ bool ct_pickle_push_item(ct_pickle *pickle, ct_pickle_node *list, ct_pickle_node
 }
 
 const char *ct_pickle_kind_name(const ct_pickle_node *node) {
-    static const char *const names[] = {"None",  "bool", "int",  "long integer", "float",    "str",     "bytes", "list",
-                                        "tuple", "dict", "type", "function",     "storage",  "tensor",  "mark"};
+    static const char *const names[] = {"None", "bool",     "int",     "long integer", "float",
+                                        "str",  "bytes",    "list",    "tuple",        "dict",
+                                        "type", "function", "storage", "tensor",       "mark"};
     return names[node->kind];
 }
 
@@ -172,16 +179,9 @@ static bool remember(machine *m, uint64_t slot) {
         m->memory = larger;
         m->memory_size = size;
     }
+    m->memory_used += m->memory[slot] == NULL;
     m->memory[slot] = node;
     return true;
-}
-
-/* MEMOIZE numbers by itself: the next slot is the number of those in use. */
-static bool remember_next(machine *m) {
-    size_t used = 0;
-    while (used < m->memory_size && m->memory[used])
-        used++;
-    return remember(m, used);
 }
 
 static bool recall(machine *m, uint64_t slot) {
@@ -254,7 +254,8 @@ static bool push_text(machine *m, int length_size, ct_pickle_kind kind) {
         return refuse_here(m, "a text is no UTF-8");
     ct_pickle_node *node = ct_pickle_new(m->pickle, kind);
     if (!node) return false;
-    node->as.text.data = ct_arena_copy(m->pickle->context, &m->pickle->texts, (const char *)bytes, (size_t)size);
+    node->as.text.data =
+        ct_arena_copy(m->pickle->context, &m->pickle->texts, (const char *)bytes, (size_t)size);
     node->as.text.length = (size_t)size;
     return node->as.text.data && push(m, node);
 }
@@ -282,7 +283,8 @@ static bool import_stack(machine *m) {
     const ct_pickle_node *name = top(m, 0), *module = name ? top(m, 1) : NULL;
     if (!module) return false;
     if (name->kind != CT_PICKLE_TEXT || module->kind != CT_PICKLE_TEXT ||
-        strlen(name->as.text.data) != name->as.text.length || strlen(module->as.text.data) != module->as.text.length)
+        strlen(name->as.text.data) != name->as.text.length ||
+        strlen(module->as.text.data) != module->as.text.length)
         return refuse_here(m, "a function's name is no text");
     m->depth -= 2;
     return push(m, ct_pickle_import(m->pickle, module->as.text.data, name->as.text.data));
@@ -292,12 +294,14 @@ static bool call(machine *m) {
     const ct_pickle_node *arguments = top(m, 0), *function = arguments ? top(m, 1) : NULL;
     if (!function) return false;
     if (arguments->kind != CT_PICKLE_TUPLE) return refuse_here(m, "a function is called without a tuple");
-    if (function->kind != CT_PICKLE_FUNCTION) return refuse_here(m, "something that is no function is called");
+    if (function->kind != CT_PICKLE_FUNCTION)
+        return refuse_here(m, "something that is no function is called");
     m->depth -= 2;
     return push(m, ct_pickle_call(m->pickle, function, arguments));
 }
 
-/* The state of a dictionary holds attributes (PyTorch's _metadata: versions of modules), which no tensor needs. */
+/* The state of a dictionary holds attributes (PyTorch's _metadata: versions of modules), which no tensor
+ * needs. */
 static bool build(machine *m) {
     const ct_pickle_node *state = top(m, 0), *object = state ? top(m, 1) : NULL;
     if (!object) return false;
@@ -339,28 +343,51 @@ static bool push_empty(machine *m, ct_pickle_kind kind) {
 static bool constant(machine *m, int instruction) {
     uint64_t value = 0;
     switch (instruction) {
-    case 'N': return push_empty(m, CT_PICKLE_NONE);
-    case '(': return push_empty(m, CT_PICKLE_MARK);
-    case 0x88: return push_bool(m, true);
-    case 0x89: return push_bool(m, false);
-    case 'J': return number(m, 4, &value) && push_int(m, (int32_t)(uint32_t)value);
-    case 'K': return number(m, 1, &value) && push_int(m, (int64_t)value);
-    case 'M': return number(m, 2, &value) && push_int(m, (int64_t)value);
-    case 0x8a: return push_long(m, 1);
-    case 0x8b: return push_long(m, 4);
-    case 'G': return push_real(m);
-    case 'X': return push_text(m, 4, CT_PICKLE_TEXT);
-    case 0x8c: return push_text(m, 1, CT_PICKLE_TEXT);
-    case 0x8d: return push_text(m, 8, CT_PICKLE_TEXT);
-    case 'C': return push_text(m, 1, CT_PICKLE_BYTES);
-    case 'B': return push_text(m, 4, CT_PICKLE_BYTES);
-    case 0x8e: return push_text(m, 8, CT_PICKLE_BYTES);
-    case 'U': return push_text(m, 1, CT_PICKLE_TEXT);
-    case 'T': return push_text(m, 4, CT_PICKLE_TEXT);
-    case ']': case 0x8f: return push_empty(m, CT_PICKLE_LIST); /* a list, a set */
-    case ')': return push_empty(m, CT_PICKLE_TUPLE);
-    case '}': return push_empty(m, CT_PICKLE_DICT);
-    default: return unknown(m, instruction);
+    case 'N':
+        return push_empty(m, CT_PICKLE_NONE);
+    case '(':
+        return push_empty(m, CT_PICKLE_MARK);
+    case 0x88:
+        return push_bool(m, true);
+    case 0x89:
+        return push_bool(m, false);
+    case 'J':
+        return number(m, 4, &value) && push_int(m, (int32_t)(uint32_t)value);
+    case 'K':
+        return number(m, 1, &value) && push_int(m, (int64_t)value);
+    case 'M':
+        return number(m, 2, &value) && push_int(m, (int64_t)value);
+    case 0x8a:
+        return push_long(m, 1);
+    case 0x8b:
+        return push_long(m, 4);
+    case 'G':
+        return push_real(m);
+    case 'X':
+        return push_text(m, 4, CT_PICKLE_TEXT);
+    case 0x8c:
+        return push_text(m, 1, CT_PICKLE_TEXT);
+    case 0x8d:
+        return push_text(m, 8, CT_PICKLE_TEXT);
+    case 'C':
+        return push_text(m, 1, CT_PICKLE_BYTES);
+    case 'B':
+        return push_text(m, 4, CT_PICKLE_BYTES);
+    case 0x8e:
+        return push_text(m, 8, CT_PICKLE_BYTES);
+    case 'U':
+        return push_text(m, 1, CT_PICKLE_TEXT);
+    case 'T':
+        return push_text(m, 4, CT_PICKLE_TEXT);
+    case ']':
+    case 0x8f:
+        return push_empty(m, CT_PICKLE_LIST); /* a list, a set */
+    case ')':
+        return push_empty(m, CT_PICKLE_TUPLE);
+    case '}':
+        return push_empty(m, CT_PICKLE_DICT);
+    default:
+        return unknown(m, instruction);
     }
 }
 
@@ -370,35 +397,59 @@ static bool step(machine *m, int instruction) {
     case 0x80: /* protocol */
         if (!number(m, 1, &value)) return false;
         return (value >= 2 && value <= 5) || refuse_here(m, "a protocol that is not 2 to 5");
-    case 0x95: return number(m, 8, &value); /* the length of a frame, which only helps to buffer */
-    case 't': return push_marked_tuple(m);
-    case 0x85: return small_tuple(m, 1);
-    case 0x86: return small_tuple(m, 2);
-    case 0x87: return small_tuple(m, 3);
-    case 'a': return top(m, 0) && m->depth > 1 ? extend(m, m->depth - 1, m->depth - 1, CT_PICKLE_LIST) : top(m, 1) != NULL;
-    case 'e': case 0x90: return extend_marked(m, CT_PICKLE_LIST);
-    case 's': return top(m, 0) && top(m, 1) && top(m, 2) && extend(m, m->depth - 2, m->depth - 2, CT_PICKLE_DICT);
-    case 'u': return extend_marked(m, CT_PICKLE_DICT);
-    case 'q': return number(m, 1, &value) && remember(m, value);
-    case 'r': return number(m, 4, &value) && remember(m, value);
-    case 0x94: return remember_next(m);
-    case 'h': return number(m, 1, &value) && recall(m, value);
-    case 'j': return number(m, 4, &value) && recall(m, value);
-    case 'c': return import_lines(m);
-    case 0x93: return import_stack(m);
-    case 'R': return call(m);
-    case 'b': return build(m);
-    case 'Q': return persistent(m);
-    case '.': return finish(m);
-    default: return constant(m, instruction);
+    case 0x95:
+        return number(m, 8, &value); /* the length of a frame, which only helps to buffer */
+    case 't':
+        return push_marked_tuple(m);
+    case 0x85:
+        return small_tuple(m, 1);
+    case 0x86:
+        return small_tuple(m, 2);
+    case 0x87:
+        return small_tuple(m, 3);
+    case 'a':
+        return top(m, 0) && top(m, 1) && extend(m, m->depth - 1, m->depth - 1, CT_PICKLE_LIST);
+    case 'e':
+    case 0x90:
+        return extend_marked(m, CT_PICKLE_LIST);
+    case 's':
+        return top(m, 0) && top(m, 1) && top(m, 2) && extend(m, m->depth - 2, m->depth - 2, CT_PICKLE_DICT);
+    case 'u':
+        return extend_marked(m, CT_PICKLE_DICT);
+    case 'q':
+        return number(m, 1, &value) && remember(m, value);
+    case 'r':
+        return number(m, 4, &value) && remember(m, value);
+    case 0x94:
+        return remember(m, m->memory_used); /* numbers by itself */
+    case 'h':
+        return number(m, 1, &value) && recall(m, value);
+    case 'j':
+        return number(m, 4, &value) && recall(m, value);
+    case 'c':
+        return import_lines(m);
+    case 0x93:
+        return import_stack(m);
+    case 'R':
+        return call(m);
+    case 'b':
+        return build(m);
+    case 'Q':
+        return persistent(m);
+    case '.':
+        return finish(m);
+    default:
+        return constant(m, instruction);
     }
 }
 
-bool ct_pickle_parse(ct_context *context, const char *bytes, size_t length, const char *where, ct_pickle *pickle) {
-    *pickle = (ct_pickle){.context = context, .where = where};
+bool ct_pickle_parse(ct_context *context, const char *bytes, size_t length, const char *where,
+                     ct_pickle *pickle) {
+    *pickle = (ct_pickle){.context = context, .where = where, .most = (uint64_t)length * 128 + BLOCK};
     machine m = {.pickle = pickle, .bytes = (const unsigned char *)bytes, .length = length};
     bool good = !ct_failed(context);
-    if (good && (length < 2 || m.bytes[0] != 0x80)) good = ct_pickle_refuse(pickle, "is no pickle of protocol 2 to 5");
+    if (good && (length < 2 || m.bytes[0] != 0x80))
+        good = ct_pickle_refuse(pickle, "is no pickle of protocol 2 to 5");
     while (good && !m.result) {
         m.start = m.at;
         const unsigned char *instruction = take(&m, 1);

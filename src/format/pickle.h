@@ -1,5 +1,6 @@
-/* pickle.h - the part of Python's pickle that PyTorch's files need: containers, numbers, texts, tensors and the
- * storages behind them. Nothing is run: a pickle that names any other function or class is refused by that name. */
+/* pickle.h - the part of Python's pickle that PyTorch's files need: containers, numbers, texts, tensors and
+ * the storages behind them. Nothing is run: a pickle that names any other function or class is refused by
+ * that name. */
 #ifndef CARAT_FORMAT_PICKLE_H
 #define CARAT_FORMAT_PICKLE_H
 
@@ -50,7 +51,7 @@ typedef struct ct_pickle_tensor {
     ct_file_dtype dtype;
     int rank;
     uint64_t first; /* element of the storage */
-    int64_t shape[CT_PICKLE_RANK], stride[CT_PICKLE_RANK];
+    int64_t *shape, *stride;
 } ct_pickle_tensor;
 
 struct ct_pickle_node {
@@ -89,24 +90,30 @@ typedef struct ct_pickle {
     const ct_pickle_node *root;
     struct ct_pickle_block *blocks; /* all nodes and lists */
     size_t nodes;
+    uint64_t made, most; /* bytes of all blocks, and how many there may be */
     ct_arena texts;
 } ct_pickle;
 
-/* Runs the pickle of `length` bytes. `where` must live as long. False with an error; ct_pickle_free in any case. */
-bool ct_pickle_parse(ct_context *context, const char *bytes, size_t length, const char *where, ct_pickle *pickle);
+/* Runs the pickle of `length` bytes, in memory of at most 128 times that. `where` must live as long. False
+ * with an error; ct_pickle_free in any case. */
+bool ct_pickle_parse(ct_context *context, const char *bytes, size_t length, const char *where,
+                     ct_pickle *pickle);
 void ct_pickle_free(ct_pickle *pickle);
 
-/* ------------------------------------------------------------------------------ between its two files ----- */
+/* ------------------------------------------------------------------------------ between its two files -----
+ */
 
 bool ct_pickle_refuse(ct_pickle *pickle, const char *format, ...) CT_PRINTF(2, 3);
-ct_pickle_node *ct_pickle_new(ct_pickle *pickle, ct_pickle_kind kind); /* NULL without memory or over the limit */
-void *ct_pickle_bytes(ct_pickle *pickle, size_t size);                /* freed with the pickle */
+ct_pickle_node *ct_pickle_new(ct_pickle *pickle,
+                              ct_pickle_kind kind);    /* NULL without memory or over the limit */
+void *ct_pickle_bytes(ct_pickle *pickle, size_t size); /* freed with the pickle */
 bool ct_pickle_push_item(ct_pickle *pickle, ct_pickle_node *list, ct_pickle_node *item);
 const char *ct_pickle_kind_name(const ct_pickle_node *node);
 /* The node that an imported name stands for; NULL with an error that names it if it is not known. */
 ct_pickle_node *ct_pickle_import(ct_pickle *pickle, const char *module, const char *name);
 /* function(arguments...) */
-ct_pickle_node *ct_pickle_call(ct_pickle *pickle, const ct_pickle_node *function, const ct_pickle_node *arguments);
+ct_pickle_node *ct_pickle_call(ct_pickle *pickle, const ct_pickle_node *function,
+                               const ct_pickle_node *arguments);
 /* ("storage", class, key, place, count) */
 ct_pickle_node *ct_pickle_storage(ct_pickle *pickle, const ct_pickle_node *id);
 #endif

@@ -1,5 +1,5 @@
-/* pickle_call.c - the functions and classes that a pickle of tensors names, and what calling them gives. What is not in
- * the table is refused: importing and calling by name is how a pickle would run code. */
+/* pickle_call.c - the functions and classes that a pickle of tensors names, and what calling them gives. What
+ * is not in the table is refused: importing and calling by name is how a pickle would run code. */
 #include "format/pickle.h"
 #include "format/utf8.h"
 #include <string.h>
@@ -21,7 +21,8 @@ static const struct {
     {"torch._utils", "_rebuild_parameter_with_state", CT_CALL_PARAMETER},
 };
 
-/* Storage classes and types; those that files of tensors cannot have are known so that the message can say so. */
+/* Storage classes and types; those that files of tensors cannot have are known so that the message can say
+ * so. */
 static const struct {
     const char *storage, *type;
     int dtype; /* -1: none */
@@ -57,8 +58,8 @@ static const struct {
 
 /* -------------------------------------------------------------------------------------------- importing */
 
-static ct_pickle_node *new_function(ct_pickle *pickle, ct_pickle_kind kind, ct_pickle_function call, const char *name,
-                                    int dtype) {
+static ct_pickle_node *new_function(ct_pickle *pickle, ct_pickle_kind kind, ct_pickle_function call,
+                                    const char *name, int dtype) {
     ct_pickle_node *node = ct_pickle_new(pickle, kind);
     if (!node) return NULL;
     node->as.function.call = call;
@@ -76,19 +77,22 @@ ct_pickle_node *ct_pickle_import(ct_pickle *pickle, const char *module, const ch
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         bool storage = types[i].storage && strcmp(types[i].storage, name) == 0;
         if (storage && (torch || strcmp(module, "torch.cuda") == 0))
-            return new_function(pickle, CT_PICKLE_FUNCTION, CT_CALL_STORAGE, types[i].storage, types[i].dtype);
+            return new_function(pickle, CT_PICKLE_FUNCTION, CT_CALL_STORAGE, types[i].storage,
+                                types[i].dtype);
         if (torch && strcmp(types[i].type, name) == 0)
             return new_function(pickle, CT_PICKLE_DTYPE, CT_CALL_STORAGE, types[i].type, types[i].dtype);
     }
     if (strcmp(name, "UntypedStorage") == 0 && (torch || strcmp(module, "torch.storage") == 0)) {
-        ct_pickle_node *node = new_function(pickle, CT_PICKLE_FUNCTION, CT_CALL_STORAGE, "UntypedStorage", CT_FILE_U8);
+        ct_pickle_node *node =
+            new_function(pickle, CT_PICKLE_FUNCTION, CT_CALL_STORAGE, "UntypedStorage", CT_FILE_U8);
         if (node) node->as.function.untyped = true;
         return node;
     }
-    ct_pickle_refuse(pickle,
-                     "wants to use \"%.100s.%.100s\": only what tensors, numbers, texts and their containers need is "
-                     "read, and no code is run",
-                     module, name);
+    ct_pickle_refuse(
+        pickle,
+        "wants to use \"%.100s.%.100s\": only what tensors, numbers, texts and their containers need is "
+        "read, and no code is run",
+        module, name);
     return NULL;
 }
 
@@ -102,7 +106,8 @@ ct_pickle_node *ct_pickle_storage(ct_pickle *pickle, const ct_pickle_node *id) {
     const ct_pickle_node *const *items = (const ct_pickle_node *const *)id->as.list.items;
     bool good = id->kind == CT_PICKLE_TUPLE && id->as.list.count == 5 && is_text(items[0], "storage") &&
                 items[1]->kind == CT_PICKLE_FUNCTION && items[1]->as.function.call == CT_CALL_STORAGE &&
-                items[2]->kind == CT_PICKLE_TEXT && items[4]->kind == CT_PICKLE_INT && items[4]->as.integer >= 0;
+                items[2]->kind == CT_PICKLE_TEXT && items[4]->kind == CT_PICKLE_INT &&
+                items[4]->as.integer >= 0;
     if (!good) {
         ct_pickle_refuse(pickle, "a persistent id is not (\"storage\", class, key, place, count)");
         return NULL;
@@ -123,25 +128,35 @@ ct_pickle_node *ct_pickle_storage(ct_pickle *pickle, const ct_pickle_node *id) {
 
 /* ----------------------------------------------------------------------------------------------- tensors */
 
-static bool read_extents(ct_pickle *pickle, const ct_pickle_node *tuple, const char *what, int64_t *extents,
-                         int *rank) {
-    if ((tuple->kind != CT_PICKLE_TUPLE && tuple->kind != CT_PICKLE_LIST) || tuple->as.list.count > CT_PICKLE_RANK)
-        return ct_pickle_refuse(pickle, "a tensor's %s is no tuple of at most %d integers", what, CT_PICKLE_RANK);
+/* A tuple of integers as an array; NULL on error. */
+static int64_t *read_extents(ct_pickle *pickle, const ct_pickle_node *tuple, const char *what, int *rank) {
+    if ((tuple->kind != CT_PICKLE_TUPLE && tuple->kind != CT_PICKLE_LIST) ||
+        tuple->as.list.count > CT_PICKLE_RANK) {
+        ct_pickle_refuse(pickle, "a tensor's %s is no tuple of at most %d integers", what, CT_PICKLE_RANK);
+        return NULL;
+    }
     *rank = (int)tuple->as.list.count;
-    for (int i = 0; i < *rank; i++) {
+    int64_t *extents = ct_pickle_bytes(pickle, (size_t)*rank * sizeof *extents + 1);
+    for (int i = 0; extents && i < *rank; i++) {
         const ct_pickle_node *item = tuple->as.list.items[i];
-        if (item->kind != CT_PICKLE_INT || item->as.integer < 0)
-            return ct_pickle_refuse(pickle, "a tensor's %s holds something else than integers from 0 on", what);
+        if (item->kind != CT_PICKLE_INT || item->as.integer < 0) {
+            ct_pickle_refuse(pickle, "a tensor's %s holds something else than integers from 0 on", what);
+            return NULL;
+        }
         extents[i] = item->as.integer;
     }
-    return true;
+    return extents;
 }
 
 /* The view must lie within its storage: the furthest element by the strides. */
 static bool check_view(ct_pickle *pickle, const ct_pickle_tensor *tensor) {
     const ct_pickle_node *storage = tensor->storage;
-    uint64_t size = 0, unit = storage->as.storage.untyped ? 1 : ct_file_dtype_bits(tensor->dtype) / 8;
-    int64_t last = (int64_t)tensor->first, reach, bytes;
+    int64_t unit =
+        storage->as.storage.untyped ? 1 : (int64_t)ct_file_dtype_bits(storage->as.storage.dtype) / 8;
+    int64_t last = (int64_t)tensor->first, present, reach, needed;
+    uint64_t size = 0;
+    if (__builtin_mul_overflow(storage->as.storage.count, unit, &present))
+        return ct_pickle_refuse(pickle, "a storage has more than 2^63 - 1 bytes");
     if (!ct_file_tensor_size(tensor->dtype, tensor->rank, tensor->shape, &size))
         return ct_pickle_refuse(pickle, "a tensor has more than 2^63 - 1 bytes");
     if (!size) return true;
@@ -150,26 +165,30 @@ static bool check_view(ct_pickle *pickle, const ct_pickle_tensor *tensor) {
         fits = !__builtin_mul_overflow(tensor->shape[i] - 1, tensor->stride[i], &reach) &&
                !__builtin_add_overflow(last, reach, &last);
     fits = fits && !__builtin_add_overflow(last, 1, &last) &&
-           !__builtin_mul_overflow(last, (int64_t)ct_file_dtype_bits(tensor->dtype) / 8, &bytes) &&
-           (uint64_t)bytes / unit <= (uint64_t)storage->as.storage.count;
-    return fits || ct_pickle_refuse(pickle, "a tensor reaches beyond its storage \"%.100s\" of %lld elements",
-                                    storage->as.storage.key, (long long)storage->as.storage.count);
+           !__builtin_mul_overflow(last, (int64_t)ct_file_dtype_bits(tensor->dtype) / 8, &needed) &&
+           needed <= present;
+    return fits || ct_pickle_refuse(pickle, "a tensor reaches beyond its storage \"%.100s\" of %lld bytes",
+                                    storage->as.storage.key, (long long)present);
 }
 
-/* (storage, offset, size, stride, requires_grad, hooks[, metadata]); the third version has a type before metadata. */
-static ct_pickle_node *rebuild_tensor(ct_pickle *pickle, const ct_pickle_node *function, const ct_pickle_node *arguments) {
+/* (storage, offset, size, stride, requires_grad, hooks[, metadata]); the third version has a type before
+ * metadata. */
+static ct_pickle_node *rebuild_tensor(ct_pickle *pickle, const ct_pickle_node *function,
+                                      const ct_pickle_node *arguments) {
     ct_pickle_node **items = arguments->as.list.items;
     size_t count = arguments->as.list.count;
     bool typed = function->as.function.call == CT_CALL_TENSOR_V3;
     int rank = 0, strides = 0;
     if (count < (typed ? 7u : 4u) || count > 8 || items[0]->kind != CT_PICKLE_STORAGE ||
-        items[1]->kind != CT_PICKLE_INT || items[1]->as.integer < 0 || (typed && items[6]->kind != CT_PICKLE_DTYPE)) {
-        ct_pickle_refuse(pickle, "%s is called with other values than PyTorch gives it", function->as.function.name);
+        items[1]->kind != CT_PICKLE_INT || items[1]->as.integer < 0 ||
+        (typed && items[6]->kind != CT_PICKLE_DTYPE)) {
+        ct_pickle_refuse(pickle, "%s is called with other values than PyTorch gives it",
+                         function->as.function.name);
         return NULL;
     }
     if (typed && !items[6]->as.function.known) {
-        ct_fail(pickle->context, CT_ERROR_UNSUPPORTED, "%s: a tensor is of type %s, which is not read", pickle->where,
-                items[6]->as.function.name);
+        ct_fail(pickle->context, CT_ERROR_UNSUPPORTED, "%s: a tensor is of type %s, which is not read",
+                pickle->where, items[6]->as.function.name);
         return NULL;
     }
     ct_pickle_node *node = ct_pickle_new(pickle, CT_PICKLE_TENSOR);
@@ -179,9 +198,9 @@ static ct_pickle_node *rebuild_tensor(ct_pickle *pickle, const ct_pickle_node *f
     tensor->storage = items[0];
     tensor->first = (uint64_t)items[1]->as.integer;
     tensor->dtype = typed ? items[6]->as.function.dtype : items[0]->as.storage.dtype;
-    if (!read_extents(pickle, items[2], "size", tensor->shape, &rank) ||
-        !read_extents(pickle, items[3], "stride", tensor->stride, &strides))
-        return NULL;
+    tensor->shape = read_extents(pickle, items[2], "size", &rank);
+    tensor->stride = tensor->shape ? read_extents(pickle, items[3], "stride", &strides) : NULL;
+    if (!tensor->stride) return NULL;
     tensor->rank = rank;
     if (rank != strides) {
         ct_pickle_refuse(pickle, "a tensor has %d dimensions and %d strides", rank, strides);
@@ -236,17 +255,22 @@ static ct_pickle_node *encode(ct_pickle *pickle, const ct_pickle_node *arguments
     return node;
 }
 
-ct_pickle_node *ct_pickle_call(ct_pickle *pickle, const ct_pickle_node *function, const ct_pickle_node *arguments) {
+ct_pickle_node *ct_pickle_call(ct_pickle *pickle, const ct_pickle_node *function,
+                               const ct_pickle_node *arguments) {
     ct_pickle_node **items = arguments->as.list.items;
     size_t count = arguments->as.list.count;
     switch (function->as.function.call) {
-    case CT_CALL_ORDERED_DICT: return ordered_dict(pickle, arguments);
-    case CT_CALL_ENCODE: return encode(pickle, arguments);
+    case CT_CALL_ORDERED_DICT:
+        return ordered_dict(pickle, arguments);
+    case CT_CALL_ENCODE:
+        return encode(pickle, arguments);
     case CT_CALL_TENSOR:
-    case CT_CALL_TENSOR_V3: return rebuild_tensor(pickle, function, arguments);
+    case CT_CALL_TENSOR_V3:
+        return rebuild_tensor(pickle, function, arguments);
     case CT_CALL_SET:
     case CT_CALL_SIZE:
-        if (count == 1 && (items[0]->kind == CT_PICKLE_LIST || items[0]->kind == CT_PICKLE_TUPLE)) return items[0];
+        if (count == 1 && (items[0]->kind == CT_PICKLE_LIST || items[0]->kind == CT_PICKLE_TUPLE))
+            return items[0];
         break;
     case CT_CALL_DEVICE:
         if (count >= 1 && items[0]->kind == CT_PICKLE_TEXT) return items[0];
@@ -254,8 +278,10 @@ ct_pickle_node *ct_pickle_call(ct_pickle *pickle, const ct_pickle_node *function
     case CT_CALL_PARAMETER:
         if (count >= 1 && items[0]->kind == CT_PICKLE_TENSOR) return items[0];
         break;
-    case CT_CALL_STORAGE: break;
+    case CT_CALL_STORAGE:
+        break;
     }
-    ct_pickle_refuse(pickle, "%s is called with other values than PyTorch gives it", function->as.function.name);
+    ct_pickle_refuse(pickle, "%s is called with other values than PyTorch gives it",
+                     function->as.function.name);
     return NULL;
 }
