@@ -41,11 +41,12 @@ ct_status ct_plan_judge_runs(ct_context *context, const char *folder, const ct_j
                              ct_judgement *judgement);
 void ct_judgement_free(ct_context *context, ct_judgement *judgement);
 
-/* --------------------------------------------------------------------------------- what a width changes ----- */
+/* --------------------------------------------------------------------------------- what a width changes
+ * ----- */
 
-/* Both take a recipe of training (train.h) whose model is given by its keys, and train it at several widths (see
- * ct_width_set), with the recipe's parametrization if it has one. Widths and rates are text, "64,128,256": at
- * least two, ascending. */
+/* Both take a recipe of training (train.h) whose model is given by its keys, and train it at several widths
+ * (see ct_width_set), with the recipe's parametrization if it has one. Widths and rates are text,
+ * "64,128,256": at least two, ascending. */
 enum { CT_PLAN_WIDTHS = 16, CT_PLAN_RATES = 32 };
 
 typedef struct ct_width_options {
@@ -58,8 +59,8 @@ typedef struct ct_width_options {
 } ct_width_options;
 extern const ct_option ct_width_table[];
 
-/* The coordinate check (Yang & Hu, arXiv:2011.14522; Yang et al., arXiv:2203.03466, appendix D.1): how large the
- * activations of every layer are, and how far they have moved, at each of the first steps. */
+/* The coordinate check (Yang & Hu, arXiv:2011.14522; Yang et al., arXiv:2203.03466, appendix D.1): how large
+ * the activations of every layer are, and how far they have moved, at each of the first steps. */
 typedef enum ct_growth {
     CT_GROWTH_LEVEL,   /* the same at every width */
     CT_GROWTH_FALLS,   /* moves less and less */
@@ -79,12 +80,13 @@ typedef struct ct_coordinates {
     int width_count, point_count;
     int64_t widths[CT_PLAN_WIDTHS], steps;
     ct_coordinate_point *points; /* in the order in which they run */
-    double *size, *change;       /* [point][width][step 0 ... steps]: mean |x|, mean |x - x before the first step| */
-    ct_growth growth;            /* of the whole: the worst, in the order of ct_growth */
+    double *size,
+        *change;      /* [point][width][step 0 ... steps]: mean |x|, mean |x - x before the first step| */
+    ct_growth growth; /* of the whole: the worst, in the order of ct_growth */
 } ct_coordinates;
 
-/* Steps are taken at the recipe's learning_rate, without its schedule; what is looked at are the first `rows` rows of the
- * text. Means over seeds recipe.seed, recipe.seed + 1, ... Free with ct_coordinates_free. */
+/* Steps are taken at the recipe's learning_rate, without its schedule; what is looked at are the first `rows`
+ * rows of the text. Means over seeds recipe.seed, recipe.seed + 1, ... Free with ct_coordinates_free. */
 ct_status ct_plan_coordinates(ct_context *context, const ct_value *recipe, const ct_width_options *options,
                               ct_coordinates *result);
 /* Of size or change: where [point][width][0] is. */
@@ -93,15 +95,17 @@ size_t ct_coordinates_at(const ct_coordinates *result, int point, int width);
 ct_status ct_coordinates_plot(ct_context *context, const ct_coordinates *result, const char *path);
 void ct_coordinates_free(ct_context *context, ct_coordinates *result);
 
-/* Whether the best learning rate of a narrow model is that of a wide one: the whole recipe at each width and rate. */
+/* Whether the best learning rate of a narrow model is that of a wide one: the whole recipe at each width and
+ * rate. */
 typedef struct ct_transfer {
     int width_count, rate_count;
     int64_t widths[CT_PLAN_WIDTHS];
     double rates[CT_PLAN_RATES];
-    double loss[CT_PLAN_WIDTHS][CT_PLAN_RATES]; /* mean of the last tenth of the steps; NAN where it diverged */
-    int best[CT_PLAN_WIDTHS];                   /* index of the rate with the least loss; -1: all diverged */
-    int shift;                                  /* greatest difference of these indices; -1: not known */
-    bool at_end;                                /* some best rate is the first or last of the grid */
+    double loss[CT_PLAN_WIDTHS]
+               [CT_PLAN_RATES]; /* mean of the last tenth of the steps; NAN where it diverged */
+    int best[CT_PLAN_WIDTHS];   /* index of the rate with the least loss; -1: all diverged */
+    int shift;                  /* greatest difference of these indices; -1: not known */
+    bool at_end;                /* some best rate is the first or last of the grid */
 } ct_transfer;
 ct_status ct_plan_transfer(ct_context *context, const ct_value *recipe, const ct_width_options *options,
                            ct_transfer *result);

@@ -224,8 +224,8 @@ static int next_use(const pass *p, ct_leaf *leaf) {
     return use < CT_LEAF_USES ? use : CT_LEAF_USES - 1;
 }
 
-/* Uses of leaves are numbered in the order of the pass, whenever the item is run, so that the sums are those of
- * ct_backward. */
+/* Uses of leaves are numbered in the order of the pass, whenever the item is run, so that the sums are those
+ * of ct_backward. */
 static void defer(pass *p, entry *at) {
     ct_deferred *d = p->deferred;
     ct_node *node = at->node;
@@ -237,7 +237,8 @@ static void defer(pass *p, entry *at) {
         d->capacity = capacity;
     }
     ct_tensor **held = ct_alloc(p->context, (size_t)node->output_count * sizeof(*held), CT_MEMORY_OTHER);
-    int *uses = held ? ct_alloc(p->context, (size_t)node->operand_count * sizeof(*uses), CT_MEMORY_OTHER) : NULL;
+    int *uses =
+        held ? ct_alloc(p->context, (size_t)node->operand_count * sizeof(*uses), CT_MEMORY_OTHER) : NULL;
     if (!uses) {
         ct_free(p->context, held);
         return;
@@ -467,8 +468,10 @@ static void run_item(struct deferred_item *item, ct_tensor **gradients, ct_tenso
     for (int i = 0; i < node->operand_count; i++) {
         ct_node *source = node->operands[i].node;
         if (gradients[i] && !ct_failed(context)) {
-            if (source->leaf->sink) ct_leaf_deliver(source, gradients[i]);
-            else ct_leaf_accumulate(source, item->uses[i], gradients[i]);
+            if (source->leaf->sink)
+                ct_leaf_deliver(source, gradients[i]);
+            else
+                ct_leaf_accumulate(source, item->uses[i], gradients[i]);
         }
         ct_drop(gradients[i]);
     }

@@ -75,13 +75,15 @@ void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
     int count = 0; /* common options that the verb does not describe itself */
     for (const ct_option *o = ct_cli_common(verb); o->type != CT_TYPE_END; o++) {
         bool own = false;
-        for (int i = 0; verb->tables[i] && !own; i++) own = ct_options_find(verb->tables[i], o->name) != NULL;
+        for (int i = 0; verb->tables[i] && !own; i++)
+            own = ct_options_find(verb->tables[i], o->name) != NULL;
         if (!own) common[count++] = *o;
     }
     printf("carat %s %s\n\n%s.\n", verb->name, verb->arguments, verb->summary);
     if (verb->details) printf("\n%s\n", verb->details);
     printf("\nOptions (as --name VALUE, --name=VALUE or name=VALUE):\n");
-    for (int i = 0; verb->tables[i]; i++) print_options(context, verb->tables[i]);
+    for (int i = 0; verb->tables[i]; i++)
+        print_options(context, verb->tables[i]);
     print_options(context, common);
     if (verb->examples) printf("\nExamples:\n");
     for (int i = 0; verb->examples && verb->examples[i]; i++) printf("  %s\n", verb->examples[i]);

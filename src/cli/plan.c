@@ -1,6 +1,6 @@
 /* plan.c - carat plan memory: what a recipe will need, by class, without running it. carat plan abc: what a
- * choice of width exponents does in the limit of infinite width. carat plan runs-judge: which of several runs to stop.
- * carat plan coordcheck and transfer are in plan_width.c. */
+ * choice of width exponents does in the limit of infinite width. carat plan runs-judge: which of several runs
+ * to stop. carat plan coordcheck and transfer are in plan_width.c. */
 #include "cli/plan_width.h"
 #include "cli/report.h"
 #include <carat/plan.h>
@@ -179,7 +179,8 @@ static int check_options(ct_cli *cli, const ct_option *const *own) {
         if (belongs(own, name) || ct_options_find(ct_cli_common(cli->verb), name)) continue;
         for (size_t p = 0; p < sizeof(plans) / sizeof(plans[0]); p++)
             if (belongs(plans[p].tables, name))
-                return ct_cli_usage(cli, "plan %s: %s belongs to plan %s", cli->positional[0], name, plans[p].name);
+                return ct_cli_usage(cli, "plan %s: %s belongs to plan %s", cli->positional[0], name,
+                                    plans[p].name);
     }
     return CT_EXIT_DONE;
 }
@@ -190,7 +191,8 @@ static int run(ct_cli *cli) {
             int code = check_options(cli, plans[i].tables);
             return code == CT_EXIT_DONE ? plans[i].run(cli) : code;
         }
-    return ct_cli_usage(cli, "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge or abc",
+    return ct_cli_usage(cli,
+                        "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge or abc",
                         cli->positional[0]);
 }
 
@@ -199,23 +201,29 @@ static const char *const examples[] = {
     "carat plan memory recipes/gpt-small.yaml --memory 600M --json",
     "carat plan coordcheck recipes/gpt-tiny.yaml data.train=README.md param.name=mup param.base_width=32 "
     "model.tie_word_embeddings=false --widths 32,64,128 --plot check.svg",
-    "carat plan transfer recipes/gpt-tiny.yaml data.train=README.md max_steps=10 --widths 32,64 --rates 1e-3,4e-3",
+    "carat plan transfer recipes/gpt-tiny.yaml data.train=README.md max_steps=10 --widths 32,64 --rates "
+    "1e-3,4e-3",
     "carat plan runs-judge out/runs",
     "carat plan abc a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0",
     NULL};
 
 const ct_verb ct_verb_plan = {
     .name = "plan",
-    .arguments = "memory RECIPE.yaml [key=value ...] | coordcheck RECIPE.yaml widths=... | transfer RECIPE.yaml widths=... "
+    .arguments = "memory RECIPE.yaml [key=value ...] | coordcheck RECIPE.yaml widths=... | transfer "
+                 "RECIPE.yaml widths=... "
                  "rates=... | runs-judge FOLDER | abc a=... b=... c=...",
-    .summary = "Predict the memory a recipe needs, by class; check how it behaves as the model becomes wider; say which "
+    .summary = "Predict the memory a recipe needs, by class; check how it behaves as the model becomes "
+               "wider; say which "
                "runs to stop early; judge width exponents",
-    .details = "memory: one training step runs on the meta device, which counts bytes and computes nothing.\n"
-               "coordcheck: trains a few steps at several widths and says for every layer whether its activations move by\n"
-               "the same amount at each (they do under param.name=mup), less and less, or more and more.\n"
-               "transfer: trains the recipe at several widths and learning rates and says whether the best rate stays.\n"
-               "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
-               "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
+    .details =
+        "memory: one training step runs on the meta device, which counts bytes and computes nothing.\n"
+        "coordcheck: trains a few steps at several widths and says for every layer whether its activations "
+        "move by\n"
+        "the same amount at each (they do under param.name=mup), less and less, or more and more.\n"
+        "transfer: trains the recipe at several widths and learning rates and says whether the best rate "
+        "stays.\n"
+        "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
+        "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
     .tables = {ct_train_table, ct_width_table, ct_cli_width_table, ct_judge_table, abc_table},
     .least = 1,
     .most = 2,

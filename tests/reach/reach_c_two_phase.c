@@ -197,8 +197,9 @@ static void test_gpt2(void **state) {
     ct_model_destroy(model);
 }
 
-/* A weight used twice, and a first layer whose rule goes on from earlier sums: three micro-batches, each queue run
- * backwards, have the bits of three plain passes. Also beside a sink, which gets each contribution by itself. */
+/* A weight used twice, and a first layer whose rule goes on from earlier sums: three micro-batches, each
+ * queue run backwards, have the bits of three plain passes. Also beside a sink, which gets each contribution
+ * by itself. */
 static ct_tensor *tied_loss(ct_tensor *const *w, int m) {
     ct_tensor *target, *x = micro_batch(m, &target);
     ct_tensor *h = ct_linear(x, w[0], w[1], false, CT_ACT_RELU);

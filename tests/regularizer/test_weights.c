@@ -154,9 +154,10 @@ static void test_logit_scale(void **state) {
     ct_run_destroy(run);
     ct_regularizers_destroy(all);
     ct_model_destroy(model);
-    model = model_from("{\"model_type\":\"gpt2\",\"vocab_size\":8,\"n_positions\":4,\"n_embd\":4,\"n_layer\":1,"
-                       "\"n_head\":1}",
-                       1);
+    model =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":8,\"n_positions\":4,\"n_embd\":4,\"n_layer\":1,"
+                   "\"n_head\":1}",
+                   1);
     all = list_of("[\"logit_scale\"]");
     assert_int_not_equal(ct_regularizers_attach(all, model), CT_OK);
     assert_refused("\"lm_head\" is also that of \"wte\"");
