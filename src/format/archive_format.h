@@ -71,5 +71,7 @@ char *ct_archive_named_file(ct_context *context, const char *folder, const char 
 char *ct_archive_only_file(ct_context *context, const char *folder, const char *ending);
 
 extern const ct_archive_format ct_archive_safetensors;
+extern const ct_archive_format ct_archive_torch;
+extern const ct_archive_format ct_archive_npz;
 
 #endif
