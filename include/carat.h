@@ -11,6 +11,7 @@
 #include <carat/evaluate.h>
 #include <carat/format.h>
 #include <carat/generate.h>
+#include <carat/gguf.h>
 #include <carat/initializer.h>
 #include <carat/link.h>
 #include <carat/method.h>
