@@ -6,6 +6,7 @@
 #include <carat/autograd.h>
 #include <carat/base.h>
 #include <carat/claim.h>
+#include <carat/convert.h>
 #include <carat/data.h>
 #include <carat/dtype.h>
 #include <carat/evaluate.h>

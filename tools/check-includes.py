@@ -21,7 +21,7 @@ VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search pla
 # Folders that live in another room's rank: DESIGN.md lists them on the line of `train`.
 RANKS.update({"optimizer": 7, "link": 7, "schedule": 7, "initializer": 7, "regularizer": 7})
 RANKS.update({room: VERB_RANK for room in
-              "adapt merge prune quantize distill generate evaluate search plan fit claim".split()})
+              "adapt merge prune quantize distill generate evaluate search plan fit claim convert".split()})
 # The trainer drives its own methods; they stand above it within one rank.
 ALLOWED_BESIDE = {("train", "optimizer"), ("train", "schedule"), ("train", "initializer"), ("train", "regularizer"),
                   ("train", "data")}
