@@ -245,7 +245,9 @@ static ct_status cut_turned(streaming *stream, stream_piece piece) {
 
 static ct_status cut(streaming *stream, const ct_plan_tensor *tensor) {
     stream_piece piece = {.tensor = tensor};
-    ct_status status = ct_sink_begin(stream->sink, tensor, &piece.file, &piece.place);
+    ct_status status =
+        stream->count && stream->sink->npz ? run_batch(stream) : CT_OK; /* it takes one after the other */
+    if (!status) status = ct_sink_begin(stream->sink, tensor, &piece.file, &piece.place);
     bool serial = !piece.file || !tensor->source || tensor->source->file < 0;
     if (!status && stream->count && serial != stream->serial) status = run_batch(stream);
     if (status || !tensor->count) return status;
