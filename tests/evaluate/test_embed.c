@@ -337,6 +337,26 @@ static void test_sentence_ids(void **state) {
     ct_embedder_close(e);
 }
 
+/* A WordPiece tokenizer with its template, accents, a text that is cut, an empty one. */
+static void test_sentence_texts(void **state) {
+    (void)state;
+    char *path = golden_path("sentence.txt");
+    ct_texts texts = {0};
+    assert_int_equal(ct_texts_read(context, path, NULL, &texts), CT_OK);
+    assert_int_equal(texts.count, GOLDEN);
+    float found[GOLDEN * 24];
+    ct_text list[GOLDEN];
+    for (int64_t i = 0; i < GOLDEN; i++)
+        list[i] = ct_texts_at(&texts, i);
+    ct_embedder *e = open_golden("sentence", NULL);
+    if (ct_embed_texts(e, list, GOLDEN, found) != CT_OK) fail_msg("%s", ct_context_message(context));
+    assert_int_equal(ct_embedder_tokens(e), ct_count(golden("ids")));
+    assert_golden(found);
+    ct_embedder_close(e);
+    ct_texts_free(context, &texts);
+    ct_free(context, path);
+}
+
 /* ------------------------------------------------------------------------------------------- search */
 
 static void test_nearest(void **state) {
@@ -400,9 +420,10 @@ static void test_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        reach_test(test_pooling),      reach_test(test_same_bits), reach_test(test_budget),
-        reach_test(test_bad_ids),      reach_test(test_folder),    reach_test(test_refused),
-        reach_test(test_sentence_ids), reach_test(test_nearest),   reach_test(test_memory)};
+    const struct CMUnitTest tests[] = {reach_test(test_pooling),      reach_test(test_same_bits),
+                                       reach_test(test_budget),       reach_test(test_bad_ids),
+                                       reach_test(test_folder),       reach_test(test_refused),
+                                       reach_test(test_sentence_ids), reach_test(test_sentence_texts),
+                                       reach_test(test_nearest),      reach_test(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
