@@ -7,7 +7,9 @@
 
 /* ----------------------------------------------------------------------------------- architectures */
 
-static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp};
+static const ct_architecture *const architectures[] = {
+    &ct_architecture_gpt2,  &ct_architecture_mlp,   &ct_architecture_llama, &ct_architecture_mistral,
+    &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -23,15 +25,19 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
         if (model_type && strcmp(names[i], model_type) == 0) return architectures[i];
     }
     const char *near = model_type ? ct_nearest_name(model_type, names, ct_architecture_count()) : NULL;
+    char known[400] = "";
+    for (size_t i = 0; i < ct_architecture_count(); i++)
+        snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "", names[i]);
     ct_fail(context, CT_ERROR_UNSUPPORTED,
-            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp)%s%s%s",
-            model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "",
+            "model_type \"%s\" is not one of this build's architectures (%s)%s%s%s",
+            model_type ? model_type : "", known, near ? "; did you mean \"" : "", near ? near : "",
             near ? "\"?" : "");
     return NULL;
 }
 
 ct_status ct_model_register_kinds(ct_context *context) {
-    return ct_gpt2_register(context);
+    ct_status status = ct_gpt2_register(context);
+    return status == CT_OK ? ct_decoder_register(context) : status;
 }
 
 /* ------------------------------------------------------------------------------------------ building */
@@ -52,6 +58,12 @@ ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *
     return result;
 }
 
+/* Chat models name several tokens that end a text; the first of them is the option's value. */
+static bool is_list_of_ends(const char *key, const ct_value *value) {
+    bool list = ct_value_kind_of(value) == CT_VALUE_LIST && ct_value_count(value) > 0;
+    return list && strcmp(key, "eos_token_id") == 0;
+}
+
 /* Keys of config.json that every file has or that belong to other programs are kept without being looked at:
  * only the architecture's own options are checked. */
 static ct_status read_options(ct_model *model) {
@@ -64,6 +76,7 @@ static ct_status read_options(ct_model *model) {
         const char *key = ct_value_key(all, i);
         const ct_value *value = ct_value_at(all, i);
         bool absent = ct_value_kind_of(value) == CT_VALUE_NULL;
+        if (is_list_of_ends(key, value)) value = ct_value_at(value, 0);
         if (ct_options_find(table, key) && !absent) ct_value_set(known, key, ct_value_copy(value));
     }
     ct_value_free(all);
