@@ -8,8 +8,8 @@
 /* ----------------------------------------------------------------------------------- architectures */
 
 static const ct_architecture *const architectures[] = {
-    &ct_architecture_gpt2,  &ct_architecture_mlp,   &ct_architecture_llama, &ct_architecture_mistral,
-    &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2};
+    &ct_architecture_gpt2,  &ct_architecture_mlp,   &ct_architecture_llama,  &ct_architecture_mistral,
+    &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2, &ct_architecture_bert};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -37,7 +37,8 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
 
 ct_status ct_model_register_kinds(ct_context *context) {
     ct_status status = ct_gpt2_register(context);
-    return status == CT_OK ? ct_decoder_register(context) : status;
+    if (status == CT_OK) status = ct_decoder_register(context);
+    return status == CT_OK ? ct_bert_register(context) : status;
 }
 
 /* ------------------------------------------------------------------------------------------ building */
@@ -168,10 +169,14 @@ char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare) 
     const ct_architecture *a = model->architecture;
     const char *path = ct_module_path(slot->module);
     char *full = ct_format(model->context, "%s%s%s", path, *path ? "." : "", slot->name);
-    if (!full || bare) return full;
-    char *name = a->file_name ? a->file_name(model->context, full)
-                              : ct_format(model->context, "%s%s", a->prefix ? a->prefix : "", full);
+    if (!full) return NULL;
+    const char *prefix = a->prefix ? a->prefix : "";
+    char *name =
+        a->file_name ? a->file_name(model->context, full) : ct_format(model->context, "%s%s", prefix, full);
     ct_free(model->context, full);
+    size_t length = strlen(prefix);
+    if (name && bare && strncmp(name, prefix, length) == 0)
+        memmove(name, name + length, strlen(name + length) + 1);
     return name;
 }
 
@@ -354,7 +359,8 @@ ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed) {
     if (fill(tensor, o, &random) != CT_OK || o->tail == 0) return ct_context_status(ct_context_of(tensor));
     ct_scope scope = ct_scope_open(ct_context_of(tensor));
     int64_t shape[CT_MAX_DIMS], first = ct_dim(tensor, o->tail_axis) - o->tail;
-    for (int i = 0; i < ct_ndim(tensor); i++) shape[i] = i == o->tail_axis ? o->tail : ct_dim(tensor, i);
+    for (int i = 0; i < ct_ndim(tensor); i++)
+        shape[i] = i == o->tail_axis ? o->tail : ct_dim(tensor, i);
     ct_scale_into(ct_view_strided(tensor, ct_ndim(tensor), shape, ct_strides(tensor),
                                   first * ct_strides(tensor)[o->tail_axis]),
                   o->tail_scale);
@@ -444,11 +450,34 @@ ct_parameter *ct_model_parameter(ct_model *model, int64_t index) {
     return index >= 0 && index < model->count ? model->parameters[index] : NULL;
 }
 
+typedef struct search {
+    const ct_model *model;
+    const char *name;
+    ct_parameter *found;
+} search;
+
+static ct_status search_tied(void *user, ct_module *module) {
+    search *s = user;
+    for (int i = 0; i < ct_module_slot_count(module) && !s->found; i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (!slot->options.tied_to) continue;
+        char *name = ct_model_file_name(s->model, slot, s->model->bare_names);
+        if (!name) return ct_context_status(s->model->context);
+        if (strcmp(name, s->name) == 0) s->found = slot->parameter;
+        ct_free(s->model->context, name);
+    }
+    return CT_OK;
+}
+
+/* A tied slot's file name is no parameter's. */
 ct_parameter *ct_model_find(ct_model *model, const char *name) {
     for (int64_t i = 0; i < model->count; i++)
         if (strcmp(model->parameters[i]->name, name) == 0) return model->parameters[i];
     ct_slot *slot = slot_by_path(model, name);
-    return slot ? slot->parameter : NULL;
+    if (slot) return slot->parameter;
+    search s = {model, name, NULL};
+    ct_module_visit(model->root, search_tied, &s);
+    return s.found;
 }
 
 int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
@@ -457,6 +486,18 @@ int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
         if (model->parameters[i]->trainable || (!trainable_only && !model->parameters[i]->buffer))
             total += ct_count(model->parameters[i]->tensor);
     return total;
+}
+
+ct_status ct_model_need_causal(const ct_model *model, const char *who) {
+    const ct_architecture *a = model->architecture;
+    if (a->bidirectional)
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                       "%s: a %s is an encoder whose positions see all others: it predicts no next token",
+                       who, a->model_type);
+    if (ct_model_vocabulary(model) < 1)
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED, "%s: a %s is not a language model", who,
+                       a->model_type);
+    return CT_OK;
 }
 
 ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input) {

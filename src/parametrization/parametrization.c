@@ -91,32 +91,6 @@ static ct_status find_rules(ct_parametrization *p, const char *optimizer) {
 
 /* -------------------------------------------------------------------------------------- the base model */
 
-static ct_value *narrow_sizes(ct_context *context, const ct_value *sizes, int64_t width) {
-    ct_value *list = ct_value_list(context);
-    size_t count = ct_value_count(sizes);
-    int64_t first = ct_value_as_int(ct_value_at(sizes, 1), 1);
-    for (size_t i = 0; list && i < count; i++) {
-        int64_t size = ct_value_as_int(ct_value_at(sizes, i), 1);
-        if (i > 0 && i + 1 < count && size * width % first)
-            ct_fail(context, CT_ERROR_ARGUMENT,
-                    "param.base_width: at %lld sizes.%zu would be %lld * %lld / %lld", (long long)width, i,
-                    (long long)size, (long long)width, (long long)first);
-        ct_value_append(list, ct_value_int(context, i > 0 && i + 1 < count ? size * width / first : size));
-    }
-    return list;
-}
-
-/* The base model's value of a size that is in proportion to the width; 0 stays 0 (derived from others). */
-static void narrow(ct_parametrization *p, const ct_value *options, ct_value *config, const char *key,
-                   int64_t own) {
-    int64_t size = ct_value_as_int(ct_value_get(options, key), 0), width = p->options.base_width;
-    if (size <= 0) return;
-    if (size * width % own)
-        ct_fail(p->context, CT_ERROR_ARGUMENT, "param.base_width: %s %lld does not scale from %lld to %lld",
-                key, (long long)size, (long long)own, (long long)width);
-    ct_value_set(config, key, ct_value_int(p->context, size * width / own));
-}
-
 /* Every option of the model's architecture, those that the configuration leaves out too. */
 static ct_value *all_options(const ct_model *model) {
     return ct_options_to_value(ct_model_context(model), ct_model_architecture(model)->options,
@@ -125,24 +99,8 @@ static ct_value *all_options(const ct_model *model) {
 
 static ct_value *base_config(ct_parametrization *p) {
     ct_context *context = p->context;
-    static const char *const sizes_of_blocks[] = {"n_embd", "hidden_size", "n_inner", "intermediate_size",
-                                                  "head_dim"};
-    ct_value *config = ct_value_copy(ct_model_config(p->model)), *options = all_options(p->model);
-    int64_t width = p->options.base_width;
-    const ct_value *sizes = ct_value_get(config, "sizes");
-    if (config && width > 0 && sizes) {
-        ct_value_set(config, "sizes", narrow_sizes(context, sizes, width));
-    } else if (config && width > 0) {
-        int64_t own = ct_value_as_int(ct_value_get(options, "n_embd"), 0);
-        if (own <= 0) own = ct_value_as_int(ct_value_get(options, "hidden_size"), 0);
-        if (own <= 0)
-            ct_fail(context, CT_ERROR_UNSUPPORTED,
-                    "param.base_width: a %s has no width that is known; give param.base",
-                    ct_model_architecture(p->model)->model_type);
-        for (size_t i = 0; own > 0 && i < sizeof(sizes_of_blocks) / sizeof(sizes_of_blocks[0]); i++)
-            narrow(p, options, config, sizes_of_blocks[i], own);
-    }
-    ct_value_free(options);
+    ct_value *config = ct_value_copy(ct_model_config(p->model));
+    if (config && p->options.base_width > 0) ct_width_set(context, config, p->options.base_width);
     for (size_t i = 0; config && i < ct_value_count(p->options.base); i++)
         ct_value_set(config, ct_value_key(p->options.base, i),
                      ct_value_copy(ct_value_at(p->options.base, i)));
