@@ -1,9 +1,15 @@
-/* gemm_bf16.inc.h - vectors of bf16 to float and back; float only. See gemm_vector.inc.h for the macros. */
+/* gemm_bf16.inc.h - vectors of bf16 to float and back, and of bytes to float; float only. See gemm_vector.inc.h for the macros. */
 
 typedef uint16_t CT_N(halves) __attribute__((vector_size(CT_VL * 2), may_alias, aligned(2)));
 
 static inline __attribute__((always_inline)) CT_N(vec) CT_N(load_bf16)(const uint16_t *from) {
     return (CT_N(vec))((CT_N(bits))CT_WIDEN(from) << 16);
+}
+
+static inline __attribute__((always_inline)) CT_N(vec) CT_N(load_i8)(const int8_t *from) {
+    typedef int8_t bytes __attribute__((vector_size(CT_VL), may_alias, aligned(1)));
+    typedef int32_t wide __attribute__((vector_size(CT_VL * 4)));
+    return __builtin_convertvector(__builtin_convertvector(*(const bytes *)from, wide), CT_N(vec));
 }
 
 /* The vector twin of ct_f32_to_bf16. */
