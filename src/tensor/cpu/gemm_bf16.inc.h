@@ -6,10 +6,15 @@ static inline __attribute__((always_inline)) CT_N(vec) CT_N(load_bf16)(const uin
     return (CT_N(vec))((CT_N(bits))CT_WIDEN(from) << 16);
 }
 
-static inline __attribute__((always_inline)) CT_N(vec) CT_N(load_i8)(const int8_t *from) {
-    typedef int8_t bytes __attribute__((vector_size(CT_VL), may_alias, aligned(1)));
+/* The signed byte `s` of each unit, times 2^24. */
+static inline __attribute__((always_inline)) CT_N(vec) CT_N(byte)(CT_N(bits) units, const int s) {
     typedef int32_t wide __attribute__((vector_size(CT_VL * 4)));
-    return __builtin_convertvector(__builtin_convertvector(*(const bytes *)from, wide), CT_N(vec));
+#ifdef CT_BYTE
+    wide raised = (wide)CT_BYTE(units, s);
+#else
+    wide raised = (wide)(units << (24 - 8 * s) & 0xff000000u);
+#endif
+    return __builtin_convertvector(raised, CT_N(vec));
 }
 
 /* The vector twin of ct_f32_to_bf16. */

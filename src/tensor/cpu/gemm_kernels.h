@@ -47,7 +47,8 @@ typedef enum ct_gemm_form {
     CT_GEMM_WHOLE, /* elements of the compute type */
     CT_GEMM_PAIRS, /* pairs of bf16, from a bf16 B: step 2u of a column in the low, step 2u + 1 in the high half
                     * of unit [u][column] */
-    CT_GEMM_Q8_0   /* for each 32 steps: a scale (f16) a column, then 32 rows of a signed byte a column */
+    CT_GEMM_Q8_0   /* for each 32 steps: a scale (f16) a column, then 8 rows of units, four steps' signed bytes of
+                    * a column */
 } ct_gemm_form;
 #define CT_GEMM_Q8_STEPS 32
 #define CT_GEMM_Q8_BYTES 34 /* of a column's 32 steps */

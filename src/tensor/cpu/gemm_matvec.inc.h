@@ -309,15 +309,22 @@ static inline __attribute__((always_inline)) void CT_N(matvec_block_q8_0)(const 
     for (int64_t p = 0; p < steps; p += CT_GEMM_Q8_STEPS, b += CT_GEMM_Q8_BYTES * CT_NR) {
 #pragma GCC unroll 16
         for (int v = 0; v < vectors; v++)
-            scale[v] = CT_HALF_LOAD((const uint16_t *)(const void *)(b + v / CT_NV * panel) + v % CT_NV * CT_VL);
-        const int8_t *q = (const int8_t *)b + 2 * CT_NR;
-        for (int s = 0; s < CT_GEMM_Q8_STEPS; s++, q += CT_NR)
+            scale[v] = CT_HALF_LOAD((const uint16_t *)(const void *)(b + v / CT_NV * panel) + v % CT_NV * CT_VL) *
+                       (CT_T)0x1p-24;
+        const char *q = b + 2 * CT_NR;
+        for (int u = 0; u < CT_GEMM_Q8_STEPS; u += 4, q += 4 * CT_NR)
 #pragma GCC unroll 16
             for (int v = 0; v < vectors; v++) {
-                CT_N(vec) y = scale[v] * CT_N(load_i8)(q + v / CT_NV * panel + v % CT_NV * CT_VL);
+                const char *at = q + v / CT_NV * panel + v % CT_NV * CT_VL * 4;
+                CT_N(bits) unit = (CT_N(bits))CT_N(load_bytes)(at);
+                if (v % CT_NV * CT_VL * 4 % 64 == 0) CT_N(prefetch)(at, panels * panel); /* of the panels that come next */
 #pragma GCC unroll 4
-                for (int r = 0; r < rows; r++)
-                    sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p + s]), y, sum[r * vectors + v]);
+                for (int s = 0; s < 4; s++) {
+                    CT_N(vec) y = scale[v] * CT_N(byte)(unit, s);
+#pragma GCC unroll 4
+                    for (int r = 0; r < rows; r++)
+                        sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p + u + s]), y, sum[r * vectors + v]);
+                }
             }
     }
 #pragma GCC unroll 32

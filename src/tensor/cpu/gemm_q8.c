@@ -14,7 +14,12 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* One panel's 32 steps from `step` on: the scales of its columns, then their bytes, step by step. */
+/* Where step s of a column lies in a panel's 32 steps. */
+static int64_t byte_place(int64_t nr, int64_t s, int64_t column) {
+    return 2 * nr + s / 4 * 4 * nr + column * 4 + s % 4;
+}
+
+/* One panel's 32 steps from `step` on. */
 static void pack_block(const q8_packing *work, int64_t step, int64_t col, char *to) {
     const ct_gemm_packed *packed = work->packed;
     int64_t nr = packed->kernels->nr, cols = smaller(nr, packed->n - col);
@@ -24,7 +29,7 @@ static void pack_block(const q8_packing *work, int64_t step, int64_t col, char *
         const char *block = work->blocks + (col + j) * row_bytes + step / CT_GEMM_Q8_STEPS * CT_GEMM_Q8_BYTES;
         memcpy(to + 2 * j, block, 2);
         for (int64_t s = 0; s < CT_GEMM_Q8_STEPS; s++)
-            to[2 * nr + s * nr + j] = block[2 + s];
+            to[byte_place(nr, s, j)] = block[2 + s];
     }
 }
 
@@ -78,7 +83,7 @@ void ct_gemm_q8_0_read(const ct_gemm_packed *packed, int64_t step, int64_t col, 
             int64_t end = smaller(first + CT_GEMM_Q8_STEPS, step + steps);
             for (; p < end; p++)
                 out[(p - step) * step_stride + j * col_stride] =
-                    scale * (float)(signed char)block[2 * nr + (p - first) * nr + lane];
+                    scale * (float)(signed char)block[byte_place(nr, p - first, lane)];
         }
 }
 
@@ -91,6 +96,6 @@ void ct_gemm_q8_0_blocks(const ct_gemm_packed *packed, int64_t col, int64_t cols
                                 p % depth / CT_GEMM_Q8_STEPS * CT_GEMM_Q8_BYTES * nr;
             memcpy(to, block + 2 * (j % nr), 2);
             for (int64_t s = 0; s < CT_GEMM_Q8_STEPS; s++)
-                to[2 + s] = block[2 * nr + s * nr + j % nr];
+                to[2 + s] = block[byte_place(nr, s, j % nr)];
         }
 }
