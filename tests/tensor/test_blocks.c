@@ -1,5 +1,5 @@
-/* test_blocks.c - weights in Q8_0 blocks: the values GGML's definition gives, and the bits of the same weight written
- * out in f32, for every number of rows, on every instruction set. */
+/* test_blocks.c - weights in Q8_0 blocks: the values GGML's definition gives, and the bits of the same weight
+ * written out in f32, for every number of rows, on every instruction set. */
 #include "raw_check.h"
 #include "tensor/cpu/isa.h"
 #include <carat/autograd.h>
@@ -7,14 +7,17 @@
 
 #define BLOCK 34
 
-/* Blocks of a weight [rows, columns], scales a power of two times 1 + part / 1024, so also values that need all 11 bits. */
+/* Blocks of a weight [rows, columns], scales a power of two times 1 + part / 1024, so also values that need
+ * all 11 bits. */
 static unsigned char *blocks_make(int64_t rows, int64_t columns, uint64_t seed) {
     unsigned char *blocks = malloc((size_t)(rows * columns / 32 * BLOCK) + 1);
     for (int64_t i = 0; i < rows * columns / 32; i++)
         for (int64_t b = 0; b < BLOCK; b++) {
             seed = seed * 6364136223846793005u + 1442695040888963407u;
             blocks[i * BLOCK + b] = (unsigned char)(seed >> 40);
-            if (b == 1) blocks[i * BLOCK + b] = (unsigned char)(0x20 | (seed >> 40 & 0x8f)); /* small scales, both signs */
+            if (b == 1)
+                blocks[i * BLOCK + b] =
+                    (unsigned char)(0x20 | (seed >> 40 & 0x8f)); /* small scales, both signs */
         }
     return blocks;
 }
@@ -49,7 +52,8 @@ static void test_values(void **state) {
     float values[32];
     assert_int_equal(ct_read(weight, CT_F32, values), CT_OK);
     const float expected[6] = {-64, -0.5f, 0, 0.5f, 63.5f, 0};
-    for (int i = 0; i < 6; i++) assert_true(values[i] == expected[i]);
+    for (int i = 0; i < 6; i++)
+        assert_true(values[i] == expected[i]);
     assert_true(ct_read_q8_0(weight, 0, 1, back));
     assert_memory_equal(back, block, BLOCK);
     assert_false(ct_read_q8_0(weight, 0, 2, back));
@@ -72,13 +76,15 @@ static void compare(int64_t rows, int64_t columns) {
     assert_memory_equal(back, blocks, (size_t)(rows * columns / 32 * BLOCK));
     for (int i = 0; i < COUNT(batches); i++) {
         ct_tensor *x = ct_random_normal_tensor(context, CT_F32, CT_DIMS(batches[i], columns), 0, 1, &random);
-        expect_same(ct_linear(x, narrow, bias, false, CT_ACT_SILU), ct_linear(x, whole, bias, false, CT_ACT_SILU));
+        expect_same(ct_linear(x, narrow, bias, false, CT_ACT_SILU),
+                    ct_linear(x, whole, bias, false, CT_ACT_SILU));
         expect_same(ct_matmul(x, ct_transpose(narrow, 0, 1)), ct_matmul(x, ct_transpose(whole, 0, 1)));
         ct_tensor *narrow_x = ct_cast(x, CT_BF16);
         expect_same(ct_linear(narrow_x, narrow, NULL, false, CT_ACT_NONE),
                     ct_cast(ct_linear(ct_cast(narrow_x, CT_F32), whole, NULL, false, CT_ACT_NONE), CT_BF16));
         ct_tensor *g = ct_random_normal_tensor(context, CT_F32, CT_DIMS(batches[i], rows), 0, 1, &random);
-        expect_same(ct_matmul(g, narrow), ct_matmul(g, whole)); /* the other way, as a backward pass needs it */
+        expect_same(ct_matmul(g, narrow),
+                    ct_matmul(g, whole)); /* the other way, as a backward pass needs it */
     }
     const int32_t ids[4] = {(int32_t)rows - 1, 0, (int32_t)rows / 2, 0};
     ct_tensor *list = ct_from_data(context, CT_I32, CT_DIMS(2, 2), ids);
@@ -136,7 +142,8 @@ static void test_memory_and_gradient(void **state) {
     ct_memory_read(context, &before);
     ct_tensor *counted = ct_from_q8_0(context, 256, 512, NULL);
     ct_memory_read(context, &after);
-    assert_in_range(after.current_total - before.current_total, 256 * 512 / 32 * BLOCK, 256 * 512 / 32 * BLOCK + 4096);
+    assert_in_range(after.current_total - before.current_total, 256 * 512 / 32 * BLOCK,
+                    256 * 512 / 32 * BLOCK + 4096);
     assert_int_equal(ct_dim(counted, 1), 512);
     ct_context_set_device(context, CT_CPU);
     float *values = written_out(blocks, 256 * 512);
@@ -168,9 +175,12 @@ static void test_bad(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),     cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_threads),    cmocka_unit_test(test_exhaustion),
-        cmocka_unit_test(test_memory_and_gradient), cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_exhaustion),
+        cmocka_unit_test(test_memory_and_gradient),
+        cmocka_unit_test(test_bad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

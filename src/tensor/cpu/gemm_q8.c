@@ -1,5 +1,5 @@
-/* gemm_q8.c - B of blocks of 32 elements with one scale, as GGML's Q8_0 stores a weight [n, k] row by row, in panels
- * that the kernels read: a quarter of the memory of f32, the bits of the weight written out. */
+/* gemm_q8.c - B of blocks of 32 elements with one scale, as GGML's Q8_0 stores a weight [n, k] row by row, in
+ * panels that the kernels read: a quarter of the memory of f32, the bits of the weight written out. */
 #include "tensor/cpu/gemm_half.h"
 #include "tensor/cpu/gemm_kernels.h"
 
@@ -49,8 +49,9 @@ static void pack_panel(void *user, int64_t index, int worker) {
 ct_gemm_packed *ct_gemm_pack_q8_0(ct_context *context, int64_t k, int64_t n, const void *blocks) {
     if (ct_failed(context)) return NULL;
     if (k < 0 || n < 0 || k % CT_GEMM_Q8_STEPS || (k && n > INT64_MAX / 64 / k)) {
-        ct_fail(context, CT_ERROR_ARGUMENT, "Q8_0: a weight [%lld, %lld], expected rows of a multiple of %d elements",
-                (long long)n, (long long)k, CT_GEMM_Q8_STEPS);
+        ct_fail(context, CT_ERROR_ARGUMENT,
+                "Q8_0: a weight [%lld, %lld], expected rows of a multiple of %d elements", (long long)n,
+                (long long)k, CT_GEMM_Q8_STEPS);
         return NULL;
     }
     const ct_gemm_kernels *kernels = ct_gemm_kernels_for(CT_F32, ct_cpu_isa());
@@ -58,8 +59,8 @@ ct_gemm_packed *ct_gemm_pack_q8_0(ct_context *context, int64_t k, int64_t n, con
     ct_gemm_packed *packed = ct_alloc(context, sizeof *packed, CT_MEMORY_OTHER);
     if (!packed) return NULL;
     *packed = (ct_gemm_packed){context, kernels, k, n, CT_GEMM_Q8_0, NULL};
-    packed->panels =
-        ct_alloc(context, (size_t)(panels * kernels->nr * ct_gemm_panel_bytes(packed, k)) + 64, CT_MEMORY_WEIGHTS);
+    packed->panels = ct_alloc(context, (size_t)(panels * kernels->nr * ct_gemm_panel_bytes(packed, k)) + 64,
+                              CT_MEMORY_WEIGHTS);
     if (!packed->panels) {
         ct_gemm_packed_free(packed);
         return NULL;
@@ -69,8 +70,8 @@ ct_gemm_packed *ct_gemm_pack_q8_0(ct_context *context, int64_t k, int64_t n, con
     return packed;
 }
 
-void ct_gemm_q8_0_read(const ct_gemm_packed *packed, int64_t step, int64_t col, int64_t steps, int64_t cols, float *out,
-                       int64_t step_stride, int64_t col_stride) {
+void ct_gemm_q8_0_read(const ct_gemm_packed *packed, int64_t step, int64_t col, int64_t steps, int64_t cols,
+                       float *out, int64_t step_stride, int64_t col_stride) {
     int64_t nr = packed->kernels->nr, depth = packed->kernels->depth;
     for (int64_t j = 0; j < cols; j++)
         for (int64_t p = step; p < step + steps;) {
