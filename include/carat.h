@@ -2,6 +2,7 @@
 #ifndef CARAT_CARAT_H
 #define CARAT_CARAT_H
 
+#include <carat/archive.h>
 #include <carat/autograd.h>
 #include <carat/base.h>
 #include <carat/claim.h>
@@ -16,6 +17,7 @@
 #include <carat/model.h>
 #include <carat/nn.h>
 #include <carat/norm.h>
+#include <carat/npz.h>
 #include <carat/ops.h>
 #include <carat/optimizer.h>
 #include <carat/parametrization.h>

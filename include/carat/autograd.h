@@ -48,7 +48,9 @@ ct_status ct_set_gradient_sink(ct_tensor *leaf, ct_gradient_sink sink, void *use
 
 /* Two-phase backward. Input gradients flow now; for every edge from an operation to a leaf, the work is queued. Each
  * queued item is one operation's gradients with respect to its leaves, to be run in any order, later. Leaves then
- * receive their contributions item by item through their sinks (accumulating sinks give the sum). */
+ * receive their contributions item by item through their sinks. Gradients that accumulate have the bits that
+ * ct_backward gives, in whatever order the items of a pass are run, as long as the passes follow each other (and no leaf
+ * is used more than four times in one). */
 typedef struct ct_deferred ct_deferred;
 ct_deferred *ct_deferred_create(ct_context *context);
 void ct_deferred_destroy(ct_deferred *deferred);

@@ -36,9 +36,13 @@ typedef struct ct_architecture {
     char *(*file_name)(ct_context *context, const char *path);
     /* Tensor names in files that are not weights (masks some writers add) and are kept but not loaded. */
     bool (*is_buffer)(const char *file_name);
+    /* Sets keys of the configuration that only the weight file tells (a pooler that is not there), before it is built;
+     * may be NULL. */
+    ct_status (*adapt)(ct_context *context, ct_value *config, const ct_safetensors *file);
     int64_t (*context_length)(const void *options); /* the most positions; 0: no limit */
-    int64_t (*vocabulary)(const void *options);     /* 0: not a language model */
+    int64_t (*vocabulary)(const void *options);     /* token ids are below it; 0: the input is not ids */
     int64_t (*layers)(const void *options);         /* attention modules, for caches */
+    bool bidirectional;           /* an encoder: each position sees all others, so none predicts the next token */
     const ct_stream_part *stream; /* all that touches the stream in an unchanged pre-norm model, ends with {NULL}; or NULL */
 } ct_architecture;
 const ct_architecture *ct_architecture_find(ct_context *context, const char *model_type);
@@ -73,6 +77,8 @@ ct_module *ct_model_root(const ct_model *model);
 int64_t ct_model_context_length(const ct_model *model);
 int64_t ct_model_vocabulary(const ct_model *model);
 int64_t ct_model_layers(const ct_model *model);
+/* Refuses, naming `who` asks ("evaluate"), what predicts no next token: encoders, and models whose input is not ids. */
+ct_status ct_model_need_causal(const ct_model *model, const char *who);
 
 int64_t ct_model_parameter_count(const ct_model *model);
 ct_parameter *ct_model_parameter(ct_model *model, int64_t index); /* in the order of the tree */
@@ -86,8 +92,14 @@ ct_status ct_model_sync(ct_model *model, uint64_t seed);
 /* Converts parameters in place (not while a graph uses them). */
 ct_status ct_model_cast(ct_model *model, ct_dtype dtype);
 
-/* ids [batch, time] (i32 or i64) -> logits [batch, time, vocabulary]; other architectures as they say. */
+/* ids [batch, time] (i32 or i64) -> logits [batch, time, vocabulary]; of an encoder its hidden states [batch, time, width],
+ * or what its head gives (bert.c). */
 ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input);
+/* The outputs of one pass by name: outputs[i] is the value at the point points[i] ("hidden", "pooled", "logits", or any
+ * other that the model has, "h.3.attn.probs"), as it is behind the taps of the run. inputs[0] is as above; which others there
+ * are the architecture says (bert: token types). A point that the pass does not reach is an error. */
+ct_status ct_model_outputs(ct_model *model, ct_run *run, ct_tensor *const *inputs, int count, const char *const *points,
+                           int wanted, ct_tensor **outputs);
 /* The same, logits only for the last position of each row: [batch, 1, vocabulary]. */
 ct_tensor *ct_model_forward_last(ct_model *model, ct_run *run, ct_tensor *ids);
 

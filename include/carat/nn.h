@@ -144,6 +144,8 @@ void ct_run_reset(ct_run *run);
 /* Taps on points whose name matches `pattern` ("h.*.attn.probs"; * is any run of characters). */
 ct_status ct_run_add_tap(ct_run *run, const char *pattern, ct_tap tap, void *user);
 void ct_run_clear_taps(ct_run *run);
+/* Takes the taps off again that were added last. */
+void ct_run_drop_taps(ct_run *run, int count);
 void ct_run_set_cache(ct_run *run, ct_kv_cache *cache); /* borrowed; NULL: none */
 ct_kv_cache *ct_run_cache(const ct_run *run);
 

@@ -94,6 +94,10 @@ ct_status ct_parametrization_attach(ct_parametrization *parametrization, ct_run 
 bool ct_parametrization_multiplies(const ct_parametrization *parametrization);
 /* Whether one of them falls on a tied weight: such a model cannot be saved for others. */
 bool ct_parametrization_unties(const ct_parametrization *parametrization);
+/* A configuration at another width: `width` under its key (n_embd, hidden_size, the first hidden entry of an mlp's
+ * sizes), and what grows with it (n_inner, intermediate_size, head_dim, the other hidden sizes) in proportion. The
+ * number of heads stays. Errors: a proportion that is no integer, a family whose width is not known. */
+ct_status ct_width_set(ct_context *context, ct_value *config, int64_t width);
 /* The class and factors of every tensor, for people (free with ct_free). */
 char *ct_parametrization_text(const ct_parametrization *parametrization);
 

@@ -1,4 +1,4 @@
-/* plan.h - planning: what to run, and what to stop. */
+/* plan.h - planning: what to run, what to stop, and what changes with a model's width. */
 #ifndef CARAT_PLAN_H
 #define CARAT_PLAN_H
 
@@ -40,6 +40,77 @@ extern const ct_option ct_judge_table[];
 ct_status ct_plan_judge_runs(ct_context *context, const char *folder, const ct_judge_options *options,
                              ct_judgement *judgement);
 void ct_judgement_free(ct_context *context, ct_judgement *judgement);
+
+/* --------------------------------------------------------------------------------- what a width changes
+ * ----- */
+
+/* Both take a recipe of training (train.h) whose model is given by its keys, and train it at several widths
+ * (see ct_width_set), with the recipe's parametrization if it has one. Widths and rates are text,
+ * "64,128,256": at least two, ascending. */
+enum { CT_PLAN_WIDTHS = 16, CT_PLAN_RATES = 32 };
+
+typedef struct ct_width_options {
+    const char *widths, *rates; /* rates: of ct_plan_transfer */
+    int64_t seeds;
+    /* of the coordinate check: */
+    int64_t steps, rows;
+    double tolerance;   /* slopes of at most this size count as level */
+    const char *points; /* pattern of the points that are looked at */
+} ct_width_options;
+extern const ct_option ct_width_table[];
+
+/* The coordinate check (Yang & Hu, arXiv:2011.14522; Yang et al., arXiv:2203.03466, appendix D.1): how large
+ * the activations of every layer are, and how far they have moved, at each of the first steps. */
+typedef enum ct_growth {
+    CT_GROWTH_LEVEL,   /* the same at every width */
+    CT_GROWTH_FALLS,   /* moves less and less */
+    CT_GROWTH_RISES,   /* is larger, or moves more, the wider the model */
+    CT_GROWTH_STILL,   /* does not move at all at some width */
+    CT_GROWTH_DIVERGES /* values that are not finite */
+} ct_growth;
+const char *ct_growth_name(ct_growth growth); /* "level" */
+
+typedef struct ct_coordinate_point {
+    char *name;
+    double size_slope;   /* of log mean |x| against log width before the first step; NAN where it is 0 */
+    double change_slope; /* of log mean |change since then| after the last step */
+    ct_growth growth;
+} ct_coordinate_point;
+typedef struct ct_coordinates {
+    int width_count, point_count;
+    int64_t widths[CT_PLAN_WIDTHS], steps;
+    ct_coordinate_point *points; /* in the order in which they run */
+    double *size,
+        *change;      /* [point][width][step 0 ... steps]: mean |x|, mean |x - x before the first step| */
+    ct_growth growth; /* of the whole: the worst, in the order of ct_growth */
+} ct_coordinates;
+
+/* Steps are taken at the recipe's learning_rate, without its schedule; what is looked at are the first `rows`
+ * rows of the text. Means over seeds recipe.seed, recipe.seed + 1, ... Free with ct_coordinates_free. */
+ct_status ct_plan_coordinates(ct_context *context, const ct_value *recipe, const ct_width_options *options,
+                              ct_coordinates *result);
+/* Of size or change: where [point][width][0] is. */
+size_t ct_coordinates_at(const ct_coordinates *result, int point, int width);
+/* One line a point: mean |change| after the last step against the width. */
+ct_status ct_coordinates_plot(ct_context *context, const ct_coordinates *result, const char *path);
+void ct_coordinates_free(ct_context *context, ct_coordinates *result);
+
+/* Whether the best learning rate of a narrow model is that of a wide one: the whole recipe at each width and
+ * rate. */
+typedef struct ct_transfer {
+    int width_count, rate_count;
+    int64_t widths[CT_PLAN_WIDTHS];
+    double rates[CT_PLAN_RATES];
+    double loss[CT_PLAN_WIDTHS]
+               [CT_PLAN_RATES]; /* mean of the last tenth of the steps; NAN where it diverged */
+    int best[CT_PLAN_WIDTHS];   /* index of the rate with the least loss; -1: all diverged */
+    int shift;                  /* greatest difference of these indices; -1: not known */
+    bool at_end;                /* some best rate is the first or last of the grid */
+} ct_transfer;
+ct_status ct_plan_transfer(ct_context *context, const ct_value *recipe, const ct_width_options *options,
+                           ct_transfer *result);
+/* One line a width: loss against rate. */
+ct_status ct_transfer_plot(ct_context *context, const ct_transfer *result, const char *path);
 
 #ifdef __cplusplus
 }

@@ -45,6 +45,7 @@ typedef struct pass {
 struct deferred_item {
     ct_node *node; /* owned; NULL when it has run */
     ct_tensor **output_gradients;
+    int *uses; /* one an operand: which of its leaf's uses in the pass this is, -1: no leaf that asked */
 };
 struct ct_deferred {
     ct_context *context;
@@ -214,6 +215,17 @@ static void accumulate(pass *p, ct_tensor **sum, ct_tensor *gradient) {
     *sum = total;
 }
 
+static int next_use(const pass *p, ct_leaf *leaf) {
+    if (leaf->pass != p->id) {
+        leaf->pass = p->id;
+        leaf->uses = 0;
+    }
+    int use = leaf->uses++;
+    return use < CT_LEAF_USES ? use : CT_LEAF_USES - 1;
+}
+
+/* Uses of leaves are numbered in the order of the pass, whenever the item is run, so that the sums are those
+ * of ct_backward. */
 static void defer(pass *p, entry *at) {
     ct_deferred *d = p->deferred;
     ct_node *node = at->node;
@@ -225,10 +237,19 @@ static void defer(pass *p, entry *at) {
         d->capacity = capacity;
     }
     ct_tensor **held = ct_alloc(p->context, (size_t)node->output_count * sizeof(*held), CT_MEMORY_OTHER);
-    if (!held) return;
+    int *uses =
+        held ? ct_alloc(p->context, (size_t)node->operand_count * sizeof(*uses), CT_MEMORY_OTHER) : NULL;
+    if (!uses) {
+        ct_free(p->context, held);
+        return;
+    }
     for (int j = 0; j < node->output_count; j++) held[j] = ct_hold(p->gradients[at->first_gradient + j]);
+    for (int i = 0; i < node->operand_count; i++) {
+        ct_node *source = node->operands[i].node;
+        uses[i] = source && source->leaf ? next_use(p, source->leaf) : -1;
+    }
     node->references++;
-    d->items[d->count++] = (struct deferred_item){node, held};
+    d->items[d->count++] = (struct deferred_item){node, held, uses};
 }
 
 static void deliver_leaf(pass *p, entry *at) {
@@ -268,15 +289,6 @@ static bool choose_wanted(pass *p, entry *at, bool *later) {
 static bool accumulates(const pass *p, const ct_node *source) {
     bool plain = !p->captures && !p->deferred && !(p->flags & CT_GRAD_RECORD);
     return plain && source && source->leaf && !source->leaf->sink;
-}
-
-static int next_use(const pass *p, ct_leaf *leaf) {
-    if (leaf->pass != p->id) {
-        leaf->pass = p->id;
-        leaf->uses = 0;
-    }
-    int use = leaf->uses++;
-    return use < CT_LEAF_USES ? use : CT_LEAF_USES - 1;
 }
 
 static void run_rule(pass *p, entry *at, ct_tensor **given) {
@@ -428,6 +440,7 @@ static void item_free(ct_context *context, struct deferred_item *item) {
     if (!item->node) return;
     for (int j = 0; j < item->node->output_count; j++) ct_drop(item->output_gradients[j]);
     ct_free(context, item->output_gradients);
+    ct_free(context, item->uses);
     ct_node_free_saved(item->node);
     ct_node_release(item->node);
     item->node = NULL;
@@ -442,6 +455,28 @@ void ct_deferred_destroy(ct_deferred *deferred) {
 
 int64_t ct_deferred_count(const ct_deferred *deferred) { return deferred->count; }
 
+/* Gives the leaves of an item their contributions: to a sink as such, else into the sum of that use. */
+static void run_item(struct deferred_item *item, ct_tensor **gradients, ct_tensor **sums, bool *wanted) {
+    ct_node *node = item->node;
+    ct_context *context = node->context;
+    for (int i = 0; i < node->operand_count; i++) {
+        ct_leaf *leaf = item->uses[i] >= 0 ? node->operands[i].node->leaf : NULL;
+        wanted[i] = leaf != NULL;
+        sums[i] = leaf && !leaf->sink ? leaf->gradient[item->uses[i]] : NULL;
+    }
+    ct_node_run(node, item->output_gradients, wanted, false, sums, gradients);
+    for (int i = 0; i < node->operand_count; i++) {
+        ct_node *source = node->operands[i].node;
+        if (gradients[i] && !ct_failed(context)) {
+            if (source->leaf->sink)
+                ct_leaf_deliver(source, gradients[i]);
+            else
+                ct_leaf_accumulate(source, item->uses[i], gradients[i]);
+        }
+        ct_drop(gradients[i]);
+    }
+}
+
 ct_status ct_deferred_run(ct_deferred *deferred, int64_t index) {
     ct_context *context = deferred->context;
     if (ct_failed(context)) return ct_context_status(context);
@@ -449,19 +484,10 @@ ct_status ct_deferred_run(ct_deferred *deferred, int64_t index) {
         return ct_fail(context, CT_ERROR_ARGUMENT, "deferred_run: item %lld of %lld does not exist or has run",
                        (long long)index, (long long)deferred->count);
     struct deferred_item *item = &deferred->items[index];
-    ct_node *node = item->node;
-    size_t n = (size_t)node->operand_count;
-    ct_tensor **gradients = ct_alloc_zero(context, 2 * n * sizeof(*gradients), CT_MEMORY_OTHER);
+    size_t n = (size_t)item->node->operand_count;
+    ct_tensor **gradients = ct_alloc_zero(context, 2 * n * sizeof(ct_tensor *), CT_MEMORY_OTHER);
     bool *wanted = ct_alloc(context, n * sizeof(*wanted), CT_MEMORY_OTHER);
-    if (gradients && wanted) {
-        ct_tensor *const *nothing = gradients + n;
-        for (size_t i = 0; i < n; i++) wanted[i] = node->operands[i].node && node->operands[i].node->leaf;
-        ct_node_run(node, item->output_gradients, wanted, false, nothing, gradients);
-        for (size_t i = 0; i < n; i++) {
-            if (gradients[i] && !ct_failed(context)) ct_leaf_deliver(node->operands[i].node, gradients[i]);
-            ct_drop(gradients[i]);
-        }
-    }
+    if (gradients && wanted) run_item(item, gradients, gradients + n, wanted);
     ct_free(context, gradients);
     ct_free(context, wanted);
     item_free(context, item);

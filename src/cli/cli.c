@@ -75,13 +75,15 @@ void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
     int count = 0; /* common options that the verb does not describe itself */
     for (const ct_option *o = ct_cli_common(verb); o->type != CT_TYPE_END; o++) {
         bool own = false;
-        for (int i = 0; i < 3 && verb->tables[i] && !own; i++) own = ct_options_find(verb->tables[i], o->name) != NULL;
+        for (int i = 0; verb->tables[i] && !own; i++)
+            own = ct_options_find(verb->tables[i], o->name) != NULL;
         if (!own) common[count++] = *o;
     }
     printf("carat %s %s\n\n%s.\n", verb->name, verb->arguments, verb->summary);
     if (verb->details) printf("\n%s\n", verb->details);
     printf("\nOptions (as --name VALUE, --name=VALUE or name=VALUE):\n");
-    for (int i = 0; i < 3 && verb->tables[i]; i++) print_options(context, verb->tables[i]);
+    for (int i = 0; verb->tables[i]; i++)
+        print_options(context, verb->tables[i]);
     print_options(context, common);
     if (verb->examples) printf("\nExamples:\n");
     for (int i = 0; verb->examples && verb->examples[i]; i++) printf("  %s\n", verb->examples[i]);
@@ -90,7 +92,7 @@ void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
 /* ---------------------------------------------------------------------------------------- arguments */
 
 static const ct_option *find_option(const ct_verb *verb, const char *path) {
-    for (int i = 0; i < 3 && verb->tables[i]; i++) {
+    for (int i = 0; verb->tables[i]; i++) {
         const ct_option *found = ct_options_find(verb->tables[i], path);
         if (found) return found;
     }
@@ -112,9 +114,8 @@ static const ct_option *find_along(const ct_verb *verb, const char *path) {
 
 static size_t collect_names(const ct_verb *verb, const char **names, size_t most) {
     size_t count = 0;
-    for (int i = 0; i < 4; i++) {
-        const ct_option *table = i < 3 ? verb->tables[i] : ct_cli_common(verb);
-        if (!table) continue;
+    for (int i = 0; i == 0 || verb->tables[i - 1]; i++) {
+        const ct_option *table = verb->tables[i] ? verb->tables[i] : ct_cli_common(verb);
         for (; table->type != CT_TYPE_END && count < most; table++) names[count++] = table->name;
     }
     return count;
@@ -211,9 +212,9 @@ ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target) {
     ct_context *context = cli->context;
     const char *skip[512];
     size_t count = 0;
-    for (int i = 0; i < 4; i++) {
-        const ct_option *other = i < 3 ? cli->verb->tables[i] : ct_cli_common(cli->verb);
-        if (!other || other == table) continue;
+    for (int i = 0; i == 0 || cli->verb->tables[i - 1]; i++) {
+        const ct_option *other = cli->verb->tables[i] ? cli->verb->tables[i] : ct_cli_common(cli->verb);
+        if (other == table) continue;
         for (; other->type != CT_TYPE_END && count < 511; other++)
             if (!ct_options_find(table, other->name)) skip[count++] = other->name;
     }

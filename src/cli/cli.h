@@ -4,6 +4,9 @@
 
 #include <carat.h>
 
+/* Option tables of a verb, with the NULL behind them. */
+enum { CT_VERB_TABLES = 8 };
+
 enum { CT_EXIT_DONE = 0, CT_EXIT_FAILED = 1, CT_EXIT_USAGE = 2 };
 
 typedef struct ct_cli ct_cli;
@@ -14,7 +17,7 @@ typedef struct ct_verb {
     const char *arguments; /* "RECIPE [key=value ...]" */
     const char *summary;
     const char *details;        /* a paragraph for --help; may be NULL */
-    const ct_option *tables[4]; /* NULL-terminated */
+    const ct_option *tables[CT_VERB_TABLES]; /* NULL-terminated */
     int least, most;            /* positional arguments; most -1: any number */
     bool methods;               /* it uses methods by name, so it takes --plugin */
     const char *const *examples; /* NULL-terminated; each is run by the tests */

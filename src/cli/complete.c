@@ -27,7 +27,7 @@ static void offer_methods(const completion *c, const ct_kind *kind) {
 /* -------------------------------------------------------------------------------------------- options */
 
 static const ct_option *find_option(const ct_verb *verb, const char *name) {
-    for (int i = 0; i < 3 && verb->tables[i]; i++) {
+    for (int i = 0; verb->tables[i]; i++) {
         const ct_option *found = ct_options_find(verb->tables[i], name);
         if (found) return found;
     }
@@ -51,7 +51,7 @@ static void offer_table(const completion *c, const ct_option *table, const char 
 }
 
 static void offer_options(const completion *c, const char *prefix, const char *after) {
-    for (int i = 0; i < 3 && c->verb->tables[i]; i++)
+    for (int i = 0; c->verb->tables[i]; i++)
         offer_table(c, c->verb->tables[i], prefix, after);
     offer_table(c, ct_cli_common(c->verb), prefix, after);
 }

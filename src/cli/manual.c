@@ -76,11 +76,11 @@ static void verb_page(ct_writer *page, const ct_verb *verb) {
     ct_writer_printf(page,
                      ".SH OPTIONS\nAs \\fB\\-\\-name\\fR \\fIVALUE\\fR, \\fB\\-\\-name=\\fR\\fIVALUE\\fR or "
                      "\\fBname=\\fR\\fIVALUE\\fR.\n");
-    for (int i = 0; i < 3 && verb->tables[i]; i++)
+    for (int i = 0; verb->tables[i]; i++)
         options(page, verb->tables[i], "");
     for (const ct_option *o = ct_cli_common(verb); o->type != CT_TYPE_END; o++) {
         bool own = false;
-        for (int i = 0; i < 3 && verb->tables[i]; i++)
+        for (int i = 0; verb->tables[i]; i++)
             own |= ct_options_find(verb->tables[i], o->name) != NULL;
         const ct_option one[] = {*o, CT_OPTION_END};
         if (!own) options(page, one, "");

@@ -1,5 +1,7 @@
 /* plan.c - carat plan memory: what a recipe will need, by class, without running it. carat plan abc: what a
- * choice of width exponents does in the limit of infinite width. carat plan runs-judge: which of several runs to stop. */
+ * choice of width exponents does in the limit of infinite width. carat plan runs-judge: which of several runs
+ * to stop. carat plan coordcheck and transfer are in plan_width.c. */
+#include "cli/plan_width.h"
 #include "cli/report.h"
 #include <carat/plan.h>
 #include <stdlib.h>
@@ -48,6 +50,7 @@ static void say_verdict(const ct_abc_verdict *v) {
 static int run_abc(ct_cli *cli) {
     ct_context *context = cli->context;
     abc_flags flags;
+    if (cli->positional_count != 1) return ct_cli_usage(cli, "plan abc: it takes no recipe");
     ct_abc exponents = {{0}, {0}, 0};
     if (ct_cli_options(cli, abc_table, &flags) != CT_OK) return ct_cli_finish(cli);
     int a = read_exponents(flags.a, exponents.a), b = read_exponents(flags.b, exponents.b);
@@ -128,11 +131,8 @@ static int run_judge(ct_cli *cli) {
 static int run_memory(ct_cli *cli) {
     ct_context *context = cli->context;
     if (cli->positional_count != 2) return ct_cli_usage(cli, "plan memory: expected one recipe");
-    for (const ct_option *o = abc_table; o->type != CT_TYPE_END; o++)
-        if (ct_value_get(cli->options, o->name))
-            return ct_cli_usage(cli, "plan memory: %s belongs to plan abc", o->name);
     ct_memory_plan plan;
-    for (int i = 1; i < cli->positional_count; i++) cli->positional[i - 1] = cli->positional[i];
+    cli->positional[0] = cli->positional[1];
     cli->positional_count--;
     ct_value *recipe = ct_cli_recipe(cli);
     if (recipe && ct_train_plan(context, recipe, &plan) == CT_OK) {
@@ -154,28 +154,77 @@ static int run_memory(ct_cli *cli) {
     return ct_cli_finish(cli);
 }
 
-static int run(ct_cli *cli) {
-    if (strcmp(cli->positional[0], "memory") == 0) return run_memory(cli);
-    if (strcmp(cli->positional[0], "runs-judge") == 0) return run_judge(cli);
-    if (strcmp(cli->positional[0], "abc") != 0)
-        return ct_cli_usage(cli, "there is no plan \"%s\", expected: memory, runs-judge or abc", cli->positional[0]);
-    if (cli->positional_count != 1) return ct_cli_usage(cli, "plan abc: it takes no recipe");
-    return run_abc(cli);
+/* ------------------------------------------------------------------------------------------- the verb */
+
+static const struct {
+    const char *name;
+    int (*run)(ct_cli *cli);
+    const ct_option *tables[4];
+} plans[] = {{"memory", run_memory, {ct_train_table}},
+             {"coordcheck", ct_cli_coordcheck, {ct_train_table, ct_width_table, ct_cli_width_table}},
+             {"transfer", ct_cli_transfer, {ct_train_table, ct_width_table, ct_cli_width_table}},
+             {"runs-judge", run_judge, {ct_judge_table}},
+             {"abc", run_abc, {abc_table}}};
+
+static bool belongs(const ct_option *const *tables, const char *name) {
+    for (int i = 0; tables[i]; i++)
+        if (ct_options_find(tables[i], name)) return true;
+    return false;
 }
 
-static const char *const examples[] = {"carat plan memory recipes/gpt-small.yaml",
-                                       "carat plan memory recipes/gpt-small.yaml --memory 600M --json",
-                                       "carat plan runs-judge out/runs",
-                                       "carat plan abc a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0", NULL};
+/* Options of another plan are refused. */
+static int check_options(ct_cli *cli, const ct_option *const *own) {
+    for (size_t i = 0; i < ct_value_count(cli->options); i++) {
+        const char *name = ct_value_key(cli->options, i);
+        if (belongs(own, name) || ct_options_find(ct_cli_common(cli->verb), name)) continue;
+        for (size_t p = 0; p < sizeof(plans) / sizeof(plans[0]); p++)
+            if (belongs(plans[p].tables, name))
+                return ct_cli_usage(cli, "plan %s: %s belongs to plan %s", cli->positional[0], name,
+                                    plans[p].name);
+    }
+    return CT_EXIT_DONE;
+}
+
+static int run(ct_cli *cli) {
+    for (size_t i = 0; i < sizeof(plans) / sizeof(plans[0]); i++)
+        if (strcmp(cli->positional[0], plans[i].name) == 0) {
+            int code = check_options(cli, plans[i].tables);
+            return code == CT_EXIT_DONE ? plans[i].run(cli) : code;
+        }
+    return ct_cli_usage(cli,
+                        "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge or abc",
+                        cli->positional[0]);
+}
+
+static const char *const examples[] = {
+    "carat plan memory recipes/gpt-small.yaml",
+    "carat plan memory recipes/gpt-small.yaml --memory 600M --json",
+    "carat plan coordcheck recipes/gpt-tiny.yaml data.train=README.md param.name=mup param.base_width=32 "
+    "model.tie_word_embeddings=false --widths 32,64,128 --plot check.svg",
+    "carat plan transfer recipes/gpt-tiny.yaml data.train=README.md max_steps=10 --widths 32,64 --rates "
+    "1e-3,4e-3",
+    "carat plan runs-judge out/runs",
+    "carat plan abc a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0",
+    NULL};
 
 const ct_verb ct_verb_plan = {
     .name = "plan",
-    .arguments = "memory RECIPE.yaml [key=value ...] | runs-judge FOLDER | abc a=... b=... c=...",
-    .summary = "Predict the memory a recipe needs, by class; say which runs to stop early; judge width exponents",
-    .details = "memory: one training step runs on the meta device, which counts bytes and computes nothing.\n"
-               "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
-               "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
-    .tables = {ct_train_table, ct_judge_table, abc_table},
+    .arguments = "memory RECIPE.yaml [key=value ...] | coordcheck RECIPE.yaml widths=... | transfer "
+                 "RECIPE.yaml widths=... "
+                 "rates=... | runs-judge FOLDER | abc a=... b=... c=...",
+    .summary = "Predict the memory a recipe needs, by class; check how it behaves as the model becomes "
+               "wider; say which "
+               "runs to stop early; judge width exponents",
+    .details =
+        "memory: one training step runs on the meta device, which counts bytes and computes nothing.\n"
+        "coordcheck: trains a few steps at several widths and says for every layer whether its activations "
+        "move by\n"
+        "the same amount at each (they do under param.name=mup), less and less, or more and more.\n"
+        "transfer: trains the recipe at several widths and learning rates and says whether the best rate "
+        "stays.\n"
+        "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
+        "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
+    .tables = {ct_train_table, ct_width_table, ct_cli_width_table, ct_judge_table, abc_table},
     .least = 1,
     .most = 2,
     .methods = true,

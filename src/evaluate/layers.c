@@ -156,7 +156,8 @@ static void measure_skips(study *s) {
 
 static ct_status prepare(study *s, const int32_t *ids, int64_t rows, int64_t length) {
     ct_context *context = s->context;
-    if (!s->list || !ct_model_vocabulary(s->model))
+    if (s->list && ct_model_need_causal(s->model, "evaluate layers") != CT_OK) return ct_context_status(context);
+    if (!s->list)
         return ct_fail(context, CT_ERROR_UNSUPPORTED,
                        "evaluate layers: a %s has no list of transformer blocks",
                        ct_model_architecture(s->model)->model_type);

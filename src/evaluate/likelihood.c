@@ -102,7 +102,7 @@ static int64_t bytes_of(ct_tokenizer *tokenizer, const int32_t *ids, int64_t cou
 static ct_status check_text(ct_model *model, const int32_t *ids, int64_t count) {
     ct_context *context = ct_model_context(model);
     int64_t vocabulary = ct_model_vocabulary(model);
-    if (!vocabulary) return ct_fail(context, CT_ERROR_UNSUPPORTED, "evaluate: this model is not a language model");
+    if (ct_model_need_causal(model, "evaluate") != CT_OK) return ct_context_status(context);
     if (count < 2)
         return ct_fail(context, CT_ERROR_ARGUMENT, "evaluate: the text has %lld tokens, expected at least 2",
                        (long long)count);

@@ -317,8 +317,7 @@ static ct_status set_up(generator *g, const ct_ids *prompts, ct_generation *resu
     g->vocabulary = ct_model_vocabulary(g->model);
     g->context_length = ct_model_context_length(g->model);
     if (!g->context_length) g->context_length = INT64_MAX / 2;
-    if (!g->vocabulary)
-        return ct_fail(context, CT_ERROR_UNSUPPORTED, "generate: this model is not a language model");
+    if (ct_model_need_causal(g->model, "generate") != CT_OK) return ct_context_status(context);
     if (ct_tokenizer_size(g->tokenizer) > g->vocabulary)
         return ct_fail(context, CT_ERROR_ARGUMENT, "the tokenizer has %d tokens, the model's vocabulary %lld",
                        (int)ct_tokenizer_size(g->tokenizer), (long long)g->vocabulary);

@@ -236,6 +236,19 @@ static ct_status load_weights(ct_model *model, ct_safetensors *file, ct_dtype dt
     return ct_context_status(context);
 }
 
+/* Before the model is built: what only the weights tell about it. */
+static ct_status adapt_config(ct_context *context, ct_value *config, const char *path) {
+    const char *type = ct_value_as_string(ct_value_get(config, "model_type"), "");
+    for (size_t i = 0; i < ct_architecture_count(); i++) {
+        const ct_architecture *a = ct_architecture_at(i);
+        if (!a->adapt || strcmp(a->model_type, type) != 0) continue;
+        ct_safetensors *file = ct_safetensors_open(context, path);
+        if (file) a->adapt(context, config, file);
+        ct_safetensors_close(file);
+    }
+    return ct_context_status(context);
+}
+
 ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (ct_failed(context)) return NULL;
     ct_model_folder *folder = ct_model_folder_open(context, path);
@@ -244,7 +257,7 @@ ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (!folder->config)
         ct_fail(context, CT_ERROR_NOT_FOUND, "%s: there is no config.json, so it is not a model folder",
                 path);
-    else
+    else if (adapt_config(context, folder->config, folder->path) == CT_OK)
         model = ct_model_create(context, folder->config);
     if (model) model->folder = ct_strdup(context, folder->path);
     ct_model_folder_close(context, folder);

@@ -7,7 +7,8 @@
 
 /* ----------------------------------------------------------------------------------- architectures */
 
-static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp};
+static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp,
+                                                      &ct_architecture_bert};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -24,14 +25,15 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
     }
     const char *near = model_type ? ct_nearest_name(model_type, names, ct_architecture_count()) : NULL;
     ct_fail(context, CT_ERROR_UNSUPPORTED,
-            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp)%s%s%s",
+            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp, bert)%s%s%s",
             model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "",
             near ? "\"?" : "");
     return NULL;
 }
 
 ct_status ct_model_register_kinds(ct_context *context) {
-    return ct_gpt2_register(context);
+    if (ct_gpt2_register(context) != CT_OK) return ct_context_status(context);
+    return ct_bert_register(context);
 }
 
 /* ------------------------------------------------------------------------------------------ building */
@@ -155,10 +157,14 @@ char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare) 
     const ct_architecture *a = model->architecture;
     const char *path = ct_module_path(slot->module);
     char *full = ct_format(model->context, "%s%s%s", path, *path ? "." : "", slot->name);
-    if (!full || bare) return full;
+    if (!full) return NULL;
+    const char *prefix = a->prefix ? a->prefix : "";
     char *name = a->file_name ? a->file_name(model->context, full)
-                              : ct_format(model->context, "%s%s", a->prefix ? a->prefix : "", full);
+                              : ct_format(model->context, "%s%s", prefix, full);
     ct_free(model->context, full);
+    size_t length = strlen(prefix);
+    if (name && bare && strncmp(name, prefix, length) == 0)
+        memmove(name, name + length, strlen(name + length) + 1);
     return name;
 }
 
@@ -431,11 +437,34 @@ ct_parameter *ct_model_parameter(ct_model *model, int64_t index) {
     return index >= 0 && index < model->count ? model->parameters[index] : NULL;
 }
 
+typedef struct search {
+    const ct_model *model;
+    const char *name;
+    ct_parameter *found;
+} search;
+
+static ct_status search_tied(void *user, ct_module *module) {
+    search *s = user;
+    for (int i = 0; i < ct_module_slot_count(module) && !s->found; i++) {
+        ct_slot *slot = ct_module_slot_at(module, i);
+        if (!slot->options.tied_to) continue;
+        char *name = ct_model_file_name(s->model, slot, s->model->bare_names);
+        if (!name) return ct_context_status(s->model->context);
+        if (strcmp(name, s->name) == 0) s->found = slot->parameter;
+        ct_free(s->model->context, name);
+    }
+    return CT_OK;
+}
+
+/* A tied slot's file name is no parameter's. */
 ct_parameter *ct_model_find(ct_model *model, const char *name) {
     for (int64_t i = 0; i < model->count; i++)
         if (strcmp(model->parameters[i]->name, name) == 0) return model->parameters[i];
     ct_slot *slot = slot_by_path(model, name);
-    return slot ? slot->parameter : NULL;
+    if (slot) return slot->parameter;
+    search s = {model, name, NULL};
+    ct_module_visit(model->root, search_tied, &s);
+    return s.found;
 }
 
 int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
@@ -444,6 +473,18 @@ int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
         if (model->parameters[i]->trainable || (!trainable_only && !model->parameters[i]->buffer))
             total += ct_count(model->parameters[i]->tensor);
     return total;
+}
+
+ct_status ct_model_need_causal(const ct_model *model, const char *who) {
+    const ct_architecture *a = model->architecture;
+    if (a->bidirectional)
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                       "%s: a %s is an encoder whose positions see all others: it predicts no next token", who,
+                       a->model_type);
+    if (ct_model_vocabulary(model) < 1)
+        return ct_fail(model->context, CT_ERROR_UNSUPPORTED, "%s: a %s is not a language model", who,
+                       a->model_type);
+    return CT_OK;
 }
 
 ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input) {

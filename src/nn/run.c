@@ -195,9 +195,13 @@ ct_status ct_run_add_tap(ct_run *run, const char *pattern, ct_tap tap, void *use
     return CT_OK;
 }
 
+void ct_run_drop_taps(ct_run *run, int count) {
+    for (; count > 0 && run->tap_count > 0; count--)
+        ct_free(run->context, run->taps[--run->tap_count].pattern);
+}
+
 void ct_run_clear_taps(ct_run *run) {
-    for (int i = 0; i < run->tap_count; i++)
-        ct_free(run->context, run->taps[i].pattern);
+    ct_run_drop_taps(run, run->tap_count);
     ct_free(run->context, run->taps);
     run->taps = NULL;
     run->tap_count = 0;

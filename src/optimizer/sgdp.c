@@ -31,6 +31,13 @@ static void direction(const ct_optimizer_range *r, bool advance) {
     ct_momentum_direction(r, o->momentum, 1 - o->dampening, o->nesterov, advance);
 }
 
+static ct_status sgdp_check(ct_context *context, const void *given) {
+    const sgdp_options *o = given;
+    if (!o->nesterov || o->momentum > 0) return CT_OK;
+    return ct_fail(context, CT_ERROR_ARGUMENT,
+                   "optimizer.nesterov: it needs momentum above 0 (momentum is %g)", o->momentum);
+}
+
 /* Decay is divided by 1 - momentum, so that it means what L2 means in SGD, where it goes through the
  * momentum. */
 static bool sgdp_decide(const ct_optimizer_range *whole, int pass, ct_measures *measured) {
@@ -70,6 +77,7 @@ const ct_optimizer_method ct_optimizer_sgdp = {
                .options_size = sizeof(sgdp_options)},
     .state = state,
     .scope = CT_ROW_RANGES,
+    .check = sgdp_check,
     .decide = sgdp_decide,
     .measure = sgdp_measure,
     .direction = sgdp_direction,

@@ -90,37 +90,10 @@ static ct_status find_rules(ct_parametrization *p, const char *optimizer) {
 
 /* -------------------------------------------------------------------------------------- the base model */
 
-static ct_value *narrow_sizes(ct_context *context, const ct_value *sizes, int64_t width) {
-    ct_value *list = ct_value_list(context);
-    size_t count = ct_value_count(sizes);
-    int64_t first = ct_value_as_int(ct_value_at(sizes, 1), 1);
-    for (size_t i = 0; list && i < count; i++) {
-        int64_t size = ct_value_as_int(ct_value_at(sizes, i), 1);
-        if (i > 0 && i + 1 < count && size * width % first)
-            ct_fail(context, CT_ERROR_ARGUMENT,
-                    "param.base_width: at %lld sizes.%zu would be %lld * %lld / %lld", (long long)width, i,
-                    (long long)size, (long long)width, (long long)first);
-        ct_value_append(list, ct_value_int(context, i > 0 && i + 1 < count ? size * width / first : size));
-    }
-    return list;
-}
-
 static ct_value *base_config(ct_parametrization *p) {
     ct_context *context = p->context;
     ct_value *config = ct_value_copy(ct_model_config(p->model));
-    int64_t width = p->options.base_width, inner = ct_value_as_int(ct_value_get(config, "n_inner"), 0);
-    const ct_value *sizes = ct_value_get(config, "sizes");
-    if (config && width > 0 && sizes) {
-        ct_value_set(config, "sizes", narrow_sizes(context, sizes, width));
-    } else if (config && width > 0) {
-        int64_t own = ct_value_as_int(ct_value_get(config, "n_embd"), 768);
-        if (inner > 0 && inner * width % own)
-            ct_fail(context, CT_ERROR_ARGUMENT,
-                    "param.base_width: n_inner %lld does not scale from %lld to %lld", (long long)inner,
-                    (long long)own, (long long)width);
-        ct_value_set(config, "n_embd", ct_value_int(context, width));
-        if (inner > 0) ct_value_set(config, "n_inner", ct_value_int(context, inner * width / own));
-    }
+    if (config && p->options.base_width > 0) ct_width_set(context, config, p->options.base_width);
     for (size_t i = 0; config && i < ct_value_count(p->options.base); i++)
         ct_value_set(config, ct_value_key(p->options.base, i),
                      ct_value_copy(ct_value_at(p->options.base, i)));

@@ -191,8 +191,8 @@ ct_status ct_regularizers_attach(ct_regularizers *all, ct_model *model) {
     for (size_t i = 0; i < all->list.count && !ct_failed(all->context); i++) {
         ct_regularizer_member *m = &all->members[i];
         ct_regularizer_setup setup = {all->context, m->item->options, m->item->where, model, m};
-        if (m->method->derive) ct_derived_attach(all, m);
         if (m->method->setup && is_active(m)) m->method->setup(&setup);
+        if (m->method->derive && !ct_failed(all->context)) ct_derived_attach(all, m);
     }
     return ct_context_status(all->context);
 }

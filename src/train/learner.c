@@ -162,9 +162,7 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
 static ct_status check_context(ct_learner *learner) {
     ct_context *context = learner->context;
     int64_t positions = ct_model_context_length(learner->model), wanted = learner->options->context;
-    if (ct_model_vocabulary(learner->model) < 1)
-        return ct_fail(context, CT_ERROR_UNSUPPORTED, "model: a %s is not a language model",
-                       ct_model_architecture(learner->model)->model_type);
+    if (ct_model_need_causal(learner->model, "model") != CT_OK) return ct_context_status(context);
     if (wanted == 0 && positions == 0)
         return ct_fail(context, CT_ERROR_ARGUMENT,
                        "context: expected the tokens of a row, the model sets no limit");

@@ -261,6 +261,8 @@ static void refuses(void **state) {
         assert_null(make_optimizer(context, "adamp", bad[i][0]));
         ASSERT_ERROR(context, CT_ERROR_ARGUMENT, bad[i][1]);
     }
+    assert_null(make_optimizer(context, "sgdp", "{\"nesterov\": true}"));
+    ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "optimizer.nesterov", "momentum above 0");
     end_tensors(context);
 }
 

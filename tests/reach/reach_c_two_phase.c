@@ -197,7 +197,63 @@ static void test_gpt2(void **state) {
     ct_model_destroy(model);
 }
 
+/* A weight used twice, and a first layer whose rule goes on from earlier sums: three micro-batches, each
+ * queue run backwards, have the bits of three plain passes. Also beside a sink, which gets each contribution
+ * by itself. */
+static ct_tensor *tied_loss(ct_tensor *const *w, int m) {
+    ct_tensor *target, *x = micro_batch(m, &target);
+    ct_tensor *h = ct_linear(x, w[0], w[1], false, CT_ACT_RELU);
+    h = ct_linear(h, w[0], w[1], false, CT_ACT_NONE); /* tied */
+    return loss_of(ct_linear(ct_mul(h, w[2]), w[0], NULL, true, CT_ACT_NONE), target);
+}
+
+static ct_status count_sink(void *user, ct_tensor *leaf, ct_tensor *gradient) {
+    (void)leaf, (void)gradient;
+    ++*(int *)user;
+    return CT_OK;
+}
+
+static void test_tied(void **state) {
+    (void)state;
+    ct_random random = ct_random_make(3, 3);
+    ct_tensor *w[3] = {normal_leaf(CT_F32, CT_DIMS(WIDTH, WIDTH), 0.3, &random),
+                       normal_leaf(CT_F32, CT_DIMS(WIDTH), 0.1, &random),
+                       normal_leaf(CT_F32, CT_DIMS(WIDTH), 1, &random)};
+    ct_tensor *expected[3];
+    for (int m = 0; m < MICRO; m++)
+        ct_backward(tied_loss(w, m), NULL, CT_GRAD_DEFAULT);
+    for (int i = 0; i < 3; i++) {
+        expected[i] = ct_hold(ct_gradient(w[i]));
+        ct_gradient_set(w[i], NULL);
+    }
+    for (int m = 0; m < MICRO; m++) {
+        ct_deferred *queue = ct_deferred_create(context);
+        ct_backward_deferred(tied_loss(w, m), NULL, queue, CT_GRAD_DEFAULT);
+        assert_true(ct_deferred_count(queue) == 4);
+        for (int64_t i = ct_deferred_count(queue) - 1; i >= 0; i--)
+            ct_deferred_run(queue, i);
+        ct_deferred_destroy(queue);
+    }
+    assert_ok();
+    for (int i = 0; i < 3; i++)
+        assert_same_bits(expected[i], ct_gradient(w[i]));
+    int calls = 0;
+    ct_set_gradient_sink(w[0], count_sink, &calls);
+    ct_deferred *queue = ct_deferred_create(context);
+    ct_backward_deferred(tied_loss(w, 0), NULL, queue, CT_GRAD_DEFAULT);
+    for (int64_t i = 0; i < ct_deferred_count(queue); i++)
+        ct_deferred_run(queue, i);
+    assert_ok();
+    assert_int_equal(calls, 3);
+    ct_deferred_destroy(queue);
+    for (int i = 0; i < 3; i++) {
+        ct_drop(expected[i]);
+        ct_drop(w[i]);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {reach_test(test_pipeline), reach_test(test_gpt2)};
+    const struct CMUnitTest tests[] = {reach_test(test_pipeline), reach_test(test_gpt2),
+                                       reach_test(test_tied)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,46 @@ static void test_weight_norm(void **state) {
     ct_model_destroy(model);
 }
 
+/* One number times the output weight: 1 at first, its gradient <dL/dw', w>, the others' multiplied by it. */
+static void test_logit_scale(void **state) {
+    (void)state;
+    ct_model *model = model_of();
+    ct_regularizers *all = list_of("[\"logit_scale\"]");
+    assert_int_equal(ct_regularizers_attach(all, model), CT_OK);
+    assert_int_equal(ct_regularizers_initialize(all, 1), CT_OK);
+    assert_int_equal(ct_model_parameter_count(model), 5);
+    ct_parameter *scale = ct_model_parameter(model, 4);
+    assert_string_equal(scale->name, "carat.logit_scale.2.weight");
+    assert_true(ct_ndim(scale->tensor) == 0 && item(scale->tensor) == 1 && scale->no_decay);
+    ct_require_grad(scale->tensor, true);
+    ct_run *run = ct_run_create(context, NULL);
+    assert_int_equal(ct_regularizers_install(all, run, true, NULL, NULL), CT_OK);
+    ct_tensor *x = ct_cast(ct_from_data(context, CT_F64, CT_DIMS(1, 2), (const double[]){1, -1}), CT_F32);
+    ct_tensor *bias = ct_model_parameter(model, 3)->tensor, *plain = ct_model_forward(model, run, x);
+    ct_tensor *without = ct_sub(plain, bias);
+    ct_fill(scale->tensor, 3);
+    ct_run_reset(run);
+    ct_tensor *y = ct_model_forward(model, run, x);
+    assert_near(item(ct_sub(y, bias)), 3 * item(without), 1e-5);
+    ct_backward(ct_sum_all(y), NULL, CT_GRAD_DEFAULT);
+    assert_near(item(ct_gradient(scale->tensor)), item(without), 1e-5);
+    /* The hidden layers' weights are as they were. */
+    const ct_slot *first = ct_model_parameter(model, 0)->slot;
+    assert_true(ct_run_weight(run, first) == ct_model_parameter(model, 0)->tensor);
+    ct_run_destroy(run);
+    ct_regularizers_destroy(all);
+    ct_model_destroy(model);
+    model =
+        model_from("{\"model_type\":\"gpt2\",\"vocab_size\":8,\"n_positions\":4,\"n_embd\":4,\"n_layer\":1,"
+                   "\"n_head\":1}",
+                   1);
+    all = list_of("[\"logit_scale\"]");
+    assert_int_not_equal(ct_regularizers_attach(all, model), CT_OK);
+    assert_refused("\"lm_head\" is also that of \"wte\"");
+    ct_regularizers_destroy(all);
+    ct_model_destroy(model);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     assert_null(list_of("[\"l3\"]"));
@@ -185,6 +225,7 @@ static void test_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {reach_test(test_penalties), reach_test(test_weight_norm),
-                                       reach_test(test_refusals), reach_test(test_allocations)};
+                                       reach_test(test_logit_scale), reach_test(test_refusals),
+                                       reach_test(test_allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
