@@ -38,11 +38,18 @@ typedef struct ct_template_span {
     unsigned marks;
 } ct_template_span;
 
+typedef struct ct_template_variable {
+    const char *name;
+    const ct_value *value; /* NULL: none */
+    size_t limit;          /* of a list only the first items; 0: all */
+} ct_template_variable;
+
 typedef struct ct_template_options {
     const ct_value *trusted; /* map: variables whose texts are the template's own (bos_token); may be NULL */
-    const ct_value
-        *variables;     /* map: the others; every text in them is content, but for a "role" that is one plain
-                         * word: templates make special tokens of it. Of equal names this wins. */
+    const ct_value *variables; /* map: the others; every text in them is content, but for a "role" that is one
+                                * plain word: templates make special tokens of it. */
+    const ct_template_variable *more; /* as in `variables`; of equal names the later counts */
+    size_t more_count;
     int64_t now;        /* seconds since 1970 that strftime_now shows, in local time; 0: the clock */
     int64_t max_steps;  /* 0: 50 million; evaluations and bytes moved */
     int64_t max_output; /* bytes; 0: 256 MiB */

@@ -39,6 +39,12 @@ static bool set_globals(jinja_render *r, const ct_value *map, unsigned marks) {
     return true;
 }
 
+static bool set_variable(jinja_render *r, const ct_template_variable *v) {
+    int64_t number = ct_jinja_name_number(r->parsed, v->name, strlen(v->name));
+    if (number < 0) return true;
+    return ct_jinja_convert_some(r, v->value, v->limit, CT_TEMPLATE_CONTENT, &r->globals[number]);
+}
+
 static bool set_up(jinja_render *r) {
     const ct_template *t = r->parsed;
     r->globals = ct_jinja_take(&r->arena, (t->name_count + 1) * sizeof(*r->globals));
@@ -51,8 +57,12 @@ static bool set_up(jinja_render *r) {
                             : (jinja_value){.kind = JINJA_FUNCTION, .function = t->functions[i]};
     memset(slots, 0, t->main->slots * sizeof(*slots));
     *r->frame = (jinja_frame){NULL, slots};
-    return set_globals(r, r->options->trusted, 0) &&
-           set_globals(r, r->options->variables, CT_TEMPLATE_CONTENT);
+    if (!set_globals(r, r->options->trusted, 0) ||
+        !set_globals(r, r->options->variables, CT_TEMPLATE_CONTENT))
+        return false;
+    for (size_t i = 0; i < r->options->more_count; i++)
+        if (!set_variable(r, &r->options->more[i])) return false;
+    return true;
 }
 
 void ct_template_output_free(ct_context *context, ct_template_output *output) {

@@ -185,6 +185,9 @@ const jinja_value *ct_jinja_dict_get(jinja_render *r, const jinja_dict *dict, co
 const jinja_value *ct_jinja_dict_find(jinja_render *r, const jinja_dict *dict, const char *text,
                                       size_t length);
 bool ct_jinja_convert(jinja_render *r, const ct_value *value, unsigned marks, int depth, jinja_value *out);
+/* Of a list only the first `limit` items, if that is not 0. */
+bool ct_jinja_convert_some(jinja_render *r, const ct_value *value, size_t limit, unsigned marks,
+                           jinja_value *out);
 const char *ct_jinja_type(const jinja_value *v); /* "str" */
 bool ct_jinja_truth(const jinja_value *v);
 /* The items that iteration gives. False with "'int' object is not iterable". */

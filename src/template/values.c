@@ -259,9 +259,10 @@ static bool plain_role(const char *key, const ct_value *value) {
     return true;
 }
 
-static bool convert_list(jinja_render *r, const ct_value *value, unsigned marks, int depth,
+static bool convert_list(jinja_render *r, const ct_value *value, size_t limit, unsigned marks, int depth,
                          jinja_value *out) {
     size_t count = ct_value_count(value);
+    if (limit && count > limit) count = limit;
     jinja_list *list = ct_jinja_list(r, count);
     if (!list) return false;
     for (size_t i = 0; i < count; i++)
@@ -310,10 +311,16 @@ bool ct_jinja_convert(jinja_render *r, const ct_value *value, unsigned marks, in
         out->marks = (uint8_t)marks;
         return true;
     case CT_VALUE_LIST:
-        return convert_list(r, value, marks, depth, out);
+        return convert_list(r, value, 0, marks, depth, out);
     default:
         return convert_map(r, value, marks, depth, out);
     }
+}
+
+bool ct_jinja_convert_some(jinja_render *r, const ct_value *value, size_t limit, unsigned marks,
+                           jinja_value *out) {
+    if (ct_value_kind_of(value) == CT_VALUE_LIST) return convert_list(r, value, limit, marks, 0, out);
+    return ct_jinja_convert(r, value, marks, 0, out);
 }
 
 /* ------------------------------------------------------------------------------------------- iteration */
