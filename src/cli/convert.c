@@ -173,9 +173,8 @@ static int run(ct_cli *cli) {
 }
 
 static const char *const examples[] = {
-    "carat convert out/tiny out/tiny.gguf --dtype q8_0",
-    "carat convert out/tiny.gguf out/tiny-back --dtype f16",
     "carat convert out/tiny out/tiny-shards --dtype bf16 --max_shard_size 100K",
+    "carat convert out/tiny-shards out/tiny.npz --dtype f32",
     "carat convert out/tiny out/tiny-rms --to rmsnorm --untie --verify README.md",
     "carat convert out/tiny out/tiny-crms --to crmsnorm --untie",
     NULL};

@@ -57,44 +57,44 @@ static const ct_name_rule bert_rules[] = {
     {NULL, NULL, 0}};
 
 #define DECODER_SETTINGS                                                                                     \
-    {"context_length", "max_position_embeddings", CT_SETTING_COUNT, true},                                   \
-        {"embedding_length", "hidden_size", CT_SETTING_COUNT, true},                                         \
-        {"block_count", "num_hidden_layers", CT_SETTING_COUNT, true},                                        \
-        {"feed_forward_length", "intermediate_size", CT_SETTING_COUNT, true},                                \
-        {"attention.head_count", "num_attention_heads", CT_SETTING_COUNT, true},                             \
-        {"attention.head_count_kv", "num_key_value_heads", CT_SETTING_COUNT, false},                         \
-        {"attention.key_length", "head_dim", CT_SETTING_COUNT, false},                                       \
-        {"attention.value_length", "head_dim", CT_SETTING_COUNT, false}, {                                   \
-        "attention.layer_norm_rms_epsilon", "rms_norm_eps", CT_SETTING_REAL, true                            \
+    {"context_length", "max_position_embeddings", CT_SETTING_COUNT, true, 0},                                \
+        {"embedding_length", "hidden_size", CT_SETTING_COUNT, true, 0},                                      \
+        {"block_count", "num_hidden_layers", CT_SETTING_COUNT, true, 0},                                     \
+        {"feed_forward_length", "intermediate_size", CT_SETTING_COUNT, true, 0},                             \
+        {"attention.head_count", "num_attention_heads", CT_SETTING_COUNT, true, 0},                          \
+        {"attention.head_count_kv", "num_key_value_heads", CT_SETTING_COUNT, false, 0},                      \
+        {"attention.key_length", "head_dim", CT_SETTING_COUNT, false, 0},                                    \
+        {"attention.value_length", "head_dim", CT_SETTING_COUNT, false, 0}, {                                \
+        "attention.layer_norm_rms_epsilon", "rms_norm_eps", CT_SETTING_REAL, true, 1e-6                      \
     }
 
 static const ct_setting decoder_settings[] = {
-    DECODER_SETTINGS, {"vocab_size", "vocab_size", CT_SETTING_COUNT, false}, {NULL, NULL, 0, false}};
+    DECODER_SETTINGS, {"vocab_size", "vocab_size", CT_SETTING_COUNT, false, 0}, {NULL, NULL, 0, false, 0}};
 static const ct_setting gemma2_settings[] = {
     DECODER_SETTINGS,
-    {"attn_logit_softcapping", "attn_logit_softcapping", CT_SETTING_REAL, false},
-    {"final_logit_softcapping", "final_logit_softcapping", CT_SETTING_REAL, false},
-    {"attention.sliding_window", "sliding_window", CT_SETTING_COUNT, false},
-    {"vocab_size", "vocab_size", CT_SETTING_COUNT, false},
-    {NULL, NULL, 0, false}};
+    {"attn_logit_softcapping", "attn_logit_softcapping", CT_SETTING_REAL, false, 0},
+    {"final_logit_softcapping", "final_logit_softcapping", CT_SETTING_REAL, false, 0},
+    {"attention.sliding_window", "sliding_window", CT_SETTING_COUNT, false, 0},
+    {"vocab_size", "vocab_size", CT_SETTING_COUNT, false, 0},
+    {NULL, NULL, 0, false, 0}};
 static const ct_setting gpt2_settings[] = {
-    {"context_length", "n_positions", CT_SETTING_COUNT, true},
-    {"embedding_length", "n_embd", CT_SETTING_COUNT, true},
-    {"block_count", "n_layer", CT_SETTING_COUNT, true},
-    {"feed_forward_length", "n_inner", CT_SETTING_COUNT, false},
-    {"attention.head_count", "n_head", CT_SETTING_COUNT, true},
-    {"attention.layer_norm_epsilon", "layer_norm_epsilon", CT_SETTING_REAL, true},
-    {"vocab_size", "vocab_size", CT_SETTING_COUNT, false},
-    {NULL, NULL, 0, false}};
+    {"context_length", "n_positions", CT_SETTING_COUNT, true, 0},
+    {"embedding_length", "n_embd", CT_SETTING_COUNT, true, 0},
+    {"block_count", "n_layer", CT_SETTING_COUNT, true, 0},
+    {"feed_forward_length", "n_inner", CT_SETTING_COUNT, false, 0},
+    {"attention.head_count", "n_head", CT_SETTING_COUNT, true, 0},
+    {"attention.layer_norm_epsilon", "layer_norm_epsilon", CT_SETTING_REAL, true, 1e-5},
+    {"vocab_size", "vocab_size", CT_SETTING_COUNT, false, 0},
+    {NULL, NULL, 0, false, 0}};
 static const ct_setting bert_settings[] = {
-    {"context_length", "max_position_embeddings", CT_SETTING_COUNT, true},
-    {"embedding_length", "hidden_size", CT_SETTING_COUNT, true},
-    {"block_count", "num_hidden_layers", CT_SETTING_COUNT, true},
-    {"feed_forward_length", "intermediate_size", CT_SETTING_COUNT, true},
-    {"attention.head_count", "num_attention_heads", CT_SETTING_COUNT, true},
-    {"attention.layer_norm_epsilon", "layer_norm_eps", CT_SETTING_REAL, true},
-    {"vocab_size", "vocab_size", CT_SETTING_COUNT, false},
-    {NULL, NULL, 0, false}};
+    {"context_length", "max_position_embeddings", CT_SETTING_COUNT, true, 0},
+    {"embedding_length", "hidden_size", CT_SETTING_COUNT, true, 0},
+    {"block_count", "num_hidden_layers", CT_SETTING_COUNT, true, 0},
+    {"feed_forward_length", "intermediate_size", CT_SETTING_COUNT, true, 0},
+    {"attention.head_count", "num_attention_heads", CT_SETTING_COUNT, true, 0},
+    {"attention.layer_norm_epsilon", "layer_norm_eps", CT_SETTING_REAL, true, 1e-12},
+    {"vocab_size", "vocab_size", CT_SETTING_COUNT, false, 0},
+    {NULL, NULL, 0, false, 0}};
 
 /* Tensors that are tables of constants, or that llama.cpp computes without. */
 static const char *const decoder_dropped[] = {"*rotary_emb.inv_freq", NULL};

@@ -24,6 +24,7 @@ typedef struct ct_setting {
     const char *gguf, *hf;
     ct_setting_kind kind;
     bool needed;
+    double otherwise; /* transformers' default where config.json may leave it out; 0: it may not */
 } ct_setting;
 
 typedef struct ct_family {

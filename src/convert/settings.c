@@ -81,6 +81,10 @@ static ct_status put_settings(ct_plan *plan, const ct_family *family, const ct_v
         ct_value_kind kind = ct_value_kind_of(value);
         key_of(family, setting->gguf, key);
         if (kind != CT_VALUE_INT && (kind != CT_VALUE_REAL || setting->kind == CT_SETTING_COUNT)) {
+            if (kind == CT_VALUE_NULL && setting->otherwise > 0) {
+                if (ct_gguf_set_f32(writer, key, (float)setting->otherwise)) break;
+                continue;
+            }
             if (setting->needed || kind != CT_VALUE_NULL)
                 return ct_fail(plan->context, CT_ERROR_FORMAT, "config.json: %s is %s, expected a number",
                                setting->hf, value ? ct_value_kind_name(kind) : "absent");

@@ -149,9 +149,11 @@ static ct_tokenizer *make_bytes(ct_context *context) {
             "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}");
     if (status == CT_OK) status = ct_tokenizer_set_part(tokenizer, "model", CT_BPE_MODEL);
     if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
-    tokenizer->scanner = &ct_scanner_bytes;
-    tokenizer->plain_decoder = true;
-    if (status == CT_OK) return tokenizer;
+    if (status == CT_OK) {
+        tokenizer->scanner = &ct_scanner_bytes;
+        tokenizer->plain_decoder = true;
+        return tokenizer;
+    }
     ct_tokenizer_destroy(tokenizer);
     return NULL;
 }
