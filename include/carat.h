@@ -5,6 +5,7 @@
 #include <carat/archive.h>
 #include <carat/autograd.h>
 #include <carat/base.h>
+#include <carat/chat.h>
 #include <carat/claim.h>
 #include <carat/data.h>
 #include <carat/dtype.h>
@@ -24,6 +25,7 @@
 #include <carat/plan.h>
 #include <carat/schedule.h>
 #include <carat/sft.h>
+#include <carat/template.h>
 #include <carat/tensor.h>
 #include <carat/tokenizer.h>
 #include <carat/train.h>
