@@ -370,6 +370,42 @@ def figure_generate(bf16, threads, target):
         peer.close()
 
 
+def llama_folder():
+    """A Llama of 100 M parameters (bench/peers/make_llama.py)."""
+    folder = BENCH.path("llama100m")
+    if not os.path.exists(os.path.join(folder, "tokenizer.json")):
+        tokenizer = os.path.join(HERE, "..", "..", "shared", "data", "tokenizer", "gpt2")
+        if not os.path.exists(tokenizer):
+            raise Failed("llama: ../shared/data/tokenizer/gpt2 is not there")
+        run([BENCH.python, os.path.join(PEERS, "make_llama.py"), folder, tokenizer])
+    return folder
+
+
+def llama_gguf(dtype):
+    path = BENCH.path(f"llama100m-{dtype}.gguf")
+    if not os.path.exists(path):
+        run([BENCH.carat, "convert", llama_folder(), path, "--dtype", dtype])
+    return path
+
+
+def figure_llama(dtype, kind, target):
+    """Tokens a second of decoding (kind "decode") or of a prompt of 512 tokens ("prompt"), 2 threads, beside llama.cpp."""
+    name = f"llama-{kind}-{dtype}"
+    if not BENCH.wants(name):
+        return
+    words = " the" * (512 if kind == "prompt" else 16)
+    command = [BENCH.carat, "generate", llama_folder(), "--prompt", words,
+               f"max_new_tokens={1 if kind == 'prompt' else 128}", "do_sample=false", "ignore_eos=true", "threads=2",
+               "--json", "--bf16" if dtype == "bf16" else "--q8_0"]
+    key = "prompt_tokens_per_second" if kind == "prompt" else "tokens_per_second"
+    peer = Peer("llama.cpp", [BENCH.python, os.path.join(PEERS, "llama_cpp_run.py"), llama_gguf(dtype), "--threads", "2",
+                              f"--{kind}", "512" if kind == "prompt" else "128"], 2)
+    try:
+        BENCH.compare(name, lambda: last_json(run(command, 2)[0])[key], peer.measure, target, "tokens/s", peer.name)
+    finally:
+        peer.close()
+
+
 def figure_softmax():
     if not BENCH.wants("softmax"):
         return
@@ -504,6 +540,10 @@ FIGURES = [
     lambda: figure_generate(False, 2, 3.0),
     lambda: figure_generate(True, 1, 4.0),
     lambda: figure_generate(True, 2, 4.0),
+    lambda: figure_llama("bf16", "decode", 1.0),
+    lambda: figure_llama("q8_0", "decode", 1.0),
+    lambda: figure_llama("bf16", "prompt", 1.2),
+    lambda: figure_llama("q8_0", "prompt", 1.2),
     figure_softmax,
     lambda: figure_norm("layernorm", 2),
     lambda: figure_norm("rmsnorm", 2),
