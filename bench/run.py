@@ -393,8 +393,10 @@ def figure_llama(dtype, kind, target):
     name = f"llama-{kind}-{dtype}"
     if not BENCH.wants(name):
         return
-    words = " the" * (512 if kind == "prompt" else 16)
-    command = [BENCH.carat, "generate", llama_folder(), "--prompt", words,
+    prompts = BENCH.path(f"llama-{kind}.txt")
+    with open(prompts, "w", encoding="ascii") as file: # the first of four prompts also touches all memory first
+        file.write((" the" * (512 if kind == "prompt" else 16) + "\n") * (4 if kind == "prompt" else 1))
+    command = [BENCH.carat, "generate", llama_folder(), "--prompt_file", prompts,
                f"max_new_tokens={1 if kind == 'prompt' else 128}", "do_sample=false", "ignore_eos=true", "threads=2",
                "--json", "--bf16" if dtype == "bf16" else "--q8_0"]
     key = "prompt_tokens_per_second" if kind == "prompt" else "tokens_per_second"
