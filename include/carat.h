@@ -12,6 +12,7 @@
 #include <carat/format.h>
 #include <carat/generate.h>
 #include <carat/initializer.h>
+#include <carat/inspect.h>
 #include <carat/link.h>
 #include <carat/method.h>
 #include <carat/model.h>
