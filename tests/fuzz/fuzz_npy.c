@@ -5,13 +5,13 @@
 #include <string.h>
 
 const fuzz_seed fuzz_seeds[] = {
-    FUZZ_SEED("\x93NUMPY\1\0\x3a\0{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }   "
+    FUZZ_SEED("\x93NUMPY\1\0\x3f\0{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }   "
               "\n\0\0\200?\0\0\0@"),
-    FUZZ_SEED("\x93NUMPY\1\0\x3c\0{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3, 1), }  "
+    FUZZ_SEED("\x93NUMPY\1\0\x40\0{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3, 1), }  "
               "\n\0\1\0\2\0\3\0\4\0\5\0\6"),
     FUZZ_SEED("\x93NUMPY\2\0\x36\0\0\0{'descr': '|u1', 'fortran_order': False, 'shape': ()}\n\7"),
     FUZZ_SEED(
-        "\x93NUMPY\3\0\x42\0\0\0{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}  \n1234"),
+        "\x93NUMPY\3\0\x43\0\0\0{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}  \n1234"),
     {NULL, 0}};
 const char *const fuzz_words[] = {
     "'descr'", "'fortran_order'",     "'shape'", "True", "False", "(", ")", ",", "}", "{", "'<f8'", "'|O'",

@@ -6,15 +6,15 @@
 
 /* One stored entry "a" with "hello", one deflated "b" with 20 letters x. */
 #define LOCAL_A "PK\3\4\24\0\0\0\0\0\0\0\0\0\x86\xa6\x10\x36\5\0\0\0\5\0\0\0\1\0\0\0ahello"
-#define LOCAL_B "PK\3\4\24\0\0\0\10\0\0\0\0\0\xf1\xca\x0a\x39\4\0\0\0\24\0\0\0\1\0\0\0b\xab\xa8\xc0\x04\0"
+#define LOCAL_B "PK\3\4\24\0\0\0\10\0\0\0\0\0\x47\x42\xad\x27\5\0\0\0\24\0\0\0\1\0\0\0b\xab\xa8\xc0\x04\0"
 #define CENTRAL(method, crc, packed, size, at, name)                                                         \
     "PK\1\2\24\0\24\0\0\0" method "\0\0\0\0\0" crc packed size "\1\0\0\0\0\0\0\0\0\0\0\0\0\0" at name
 const fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED(LOCAL_A CENTRAL("\0", "\x86\xa6\x10\x36", "\5\0\0\0", "\5\0\0\0", "\0\0\0\0",
                               "a") "PK\5\6\0\0\0\0\1\0\1\0\x2f\0\0\0\x24\0\0\0\0\0"),
     FUZZ_SEED(LOCAL_A LOCAL_B CENTRAL("\0", "\x86\xa6\x10\x36", "\5\0\0\0", "\5\0\0\0", "\0\0\0\0", "a")
-                  CENTRAL("\10", "\xf1\xca\x0a\x39", "\4\0\0\0", "\24\0\0\0", "\x24\0\0\0",
-                          "b") "PK\5\6\0\0\0\0\2\0\2\0\x5e\0\0\0\x47\0\0\0\0\0"),
+                  CENTRAL("\10", "\x47\x42\xad\x27", "\5\0\0\0", "\24\0\0\0", "\x24\0\0\0",
+                          "b") "PK\5\6\0\0\0\0\2\0\2\0\x5e\0\0\0\x48\0\0\0\0\0"),
     FUZZ_SEED("PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
     {NULL, 0}};
 const char *const fuzz_words[] = {"PK\1\2", "PK\3\4", "PK\5\6", "PK\6\6", "PK\6\7", "\xff\xff\xff\xff",
