@@ -111,7 +111,8 @@ static const char *const examples[] = {
     "carat evaluate out/tiny README.md --max_tokens 2000 --json",
     "carat evaluate layers out/tiny README.md --batch 4",
     "carat evaluate growth out/tiny README.md --batch 4",
-    "carat evaluate entropy out/tiny README.md --batch 4", NULL};
+    "carat evaluate entropy out/tiny README.md --batch 4",
+    "carat evaluate embed tests/golden/encoders/sentence --text README.md --query 'the quick fox' --top 3", NULL};
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
