@@ -76,6 +76,28 @@ typedef struct ct_entropy_report {
 ct_status ct_evaluate_entropy(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, double alpha,
                               ct_entropy_report *reports);
 
+/* How far the weights of a training run's checkpoints are from where they began, which grows with the logarithm of the
+ * updates while the rate is high (Hoffer, Hubara & Soudry, arXiv:1705.08741, section 3). */
+typedef struct ct_distance {
+    int64_t count, tensors;
+    int64_t *steps;    /* [count] of the checkpoints, ascending */
+    char **names;      /* [tensors] */
+    double *of_tensor; /* [tensors][count] Euclidean distances */
+    double *whole;     /* [count] of all tensors together */
+    /* distance = a + b log(step), by least squares over the checkpoints from fit_first to fit_last, where the logged rate is at
+     * least half of its highest and has not yet fallen to half of the line before; NAN with fewer than three. */
+    double a, b, r2;
+    int64_t fit_first, fit_last, fit_count;
+    int64_t drops[16]; /* logged steps at which the rate was at most half of that of the line before */
+    int drop_count;
+} ct_distance;
+/* Of the checkpoints in a run's folder. The first weights are made anew as the run made them, from its recipe and seed; for
+ * that the texts are read only if the recipe has an initializer. Free with ct_distance_free. */
+ct_status ct_evaluate_distance(ct_context *context, const char *folder, ct_distance *result);
+/* Distance against the logarithm of steps, with the fit. */
+ct_status ct_distance_plot(ct_context *context, const ct_distance *result, const char *path);
+void ct_distance_free(ct_context *context, ct_distance *result);
+
 /* --------------------------------------------------------------------------------- texts as vectors ----- */
 
 /* An encoder with what makes one vector of its hidden states: a sentence-transformers folder (modules.json names a
