@@ -1,7 +1,9 @@
 /* train.c - carat train: a run described by a recipe. */
 #include "cli/cli.h"
 #include "cli/report.h"
+#include "cli/tune.h"
 #include <math.h>
+#include <string.h>
 
 typedef struct train_flags {
     bool resume;
@@ -62,6 +64,13 @@ static void say_report(ct_cli *cli, const ct_train_report *r, const char *folder
 static int run(ct_cli *cli) {
     train_flags flags;
     ct_train_report report = {0};
+    if (strcmp(cli->positional[0], "tune") == 0) return ct_cli_tune(cli);
+    if (cli->positional_count != 1) return ct_cli_usage(cli, "expected one recipe");
+    static const ct_option *const of_tune[] = {ct_cli_tune_table, ct_descent_table};
+    for (int t = 0; t < 2; t++)
+        for (const ct_option *o = of_tune[t]; o->type != CT_TYPE_END; o++)
+            if (ct_value_get(cli->options, o->name))
+                return ct_cli_usage(cli, "%s belongs to carat train tune", o->name);
     if (ct_cli_options(cli, flags_table, &flags) != CT_OK) return ct_cli_finish(cli);
     ct_value *recipe = ct_cli_recipe(cli);
     if (!recipe) return ct_cli_finish(cli);
@@ -78,17 +87,20 @@ static const char *const examples[] = {
     "carat train recipes/gpt-small.yaml max_steps=5 --memory 600M --out out/small",
     "carat train recipes/gpt-tiny.yaml max_steps=20 learning_rate=1e-3 out=out/tiny --json",
     "carat train recipes/gpt-tiny.yaml max_steps=40 learning_rate=1e-3 out=out/tiny --resume",
+    "carat train tune recipes/gpt-tiny.yaml max_steps=10 out=out/tune --params learning_rate,weight_decay --evaluations 4",
     NULL};
 
 const ct_verb ct_verb_train = {
     .name = "train",
-    .arguments = "RECIPE.yaml [key=value ...]",
+    .arguments = "[tune] RECIPE.yaml [key=value ...]",
     .summary = "Train a language model by a recipe",
     .details = "key=value overrides the recipe; dotted keys reach into maps (model.n_layer=6). Ctrl-C writes a checkpoint\n"
-               "and exits; --resume goes on to the same bits that an uninterrupted run would have reached.",
-    .tables = {ct_train_table, flags_table},
+               "and exits; --resume goes on to the same bits that an uninterrupted run would have reached.\n"
+               "tune: changes one of the keys --params at a time by a factor as long as the held-out loss falls; runs are\n"
+               "kept below output_dir, so that the same command goes on after a stop.",
+    .tables = {ct_train_table, flags_table, ct_cli_tune_table, ct_descent_table},
     .least = 1,
-    .most = 1,
+    .most = 2,
     .methods = true,
     .examples = examples,
     .run = run};
