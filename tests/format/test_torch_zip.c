@@ -4,6 +4,7 @@
 #include "carat/archive.h"
 #include "check.h"
 #include <stdio.h>
+#include <sys/stat.h>
 
 static const char *golden(const char *name, char path[512]) {
     const char *source = getenv("CARAT_SOURCE");
@@ -139,18 +140,17 @@ static void refuses_every_truncation(void **state) {
     make_folder(folder);
     static const char *const names[] = {"state.bin", "protocol4.pt", "one.npy"};
     for (size_t n = 0; n < 3; n++) {
-        size_t length = 0;
-        char *bytes = ct_file_read(context, golden(names[n], source), 1 << 20, &length);
-        assert_non_null(bytes);
         char *path = ct_path_join(context, folder, names[n]);
-        for (size_t cut = 0; cut < length; cut++) {
-            write_text(context, folder, names[n], bytes, cut);
+        assert_int_equal(ct_file_copy(context, golden(names[n], source), path), CT_OK);
+        struct stat status;
+        assert_int_equal(stat(path, &status), 0);
+        for (off_t cut = status.st_size - 1; cut >= 0; cut--) {
+            assert_int_equal(truncate(path, cut), 0);
             ct_archive *archive = ct_archive_open(context, path);
-            if (archive) fail_msg("%s, cut to %zu of %zu bytes, was accepted", names[n], cut, length);
+            if (archive) fail_msg("%s, cut to %d bytes, was accepted", names[n], (int)cut);
             ASSERT_ERROR(context, CT_ERROR_FORMAT, names[n]);
         }
         ct_free(context, path);
-        ct_free(context, bytes);
     }
     ct_folder_remove(context, folder);
     end_context(context);

@@ -108,13 +108,43 @@ def make_torch():
     make_shards(state)
 
 
+def make_models():
+    """The same tiny GPT-2 as one pytorch_model.bin, as shards of them, and as transformers writes it."""
+    import transformers
+    config = transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=24, n_positions=16,
+                                     bos_token_id=0, eos_token_id=0)
+    torch.manual_seed(2)
+    model = transformers.GPT2LMHeadModel(config)
+    for folder in ("gpt2", "gpt2_bin", "gpt2_shards"):
+        os.makedirs(path(folder), exist_ok=True)
+        model.config.save_pretrained(path(folder))
+    model.save_pretrained(path("gpt2"))
+    os.remove(path("gpt2/generation_config.json"))
+    state = model.state_dict()  # names the tied weight twice
+    assert "lm_head.weight" in state
+    for i in range(2):  # as older versions of transformers stored them
+        state[f"transformer.h.{i}.attn.bias"] = torch.ones(16, 16).tril().bool().view(1, 1, 16, 16)
+    torch.save(state, path("gpt2_bin/pytorch_model.bin"))
+    names = sorted(name for name in state if not name.endswith(".attn.bias") and name != "lm_head.weight")
+    shards = {"pytorch_model-00001-of-00002.bin": names[:9], "pytorch_model-00002-of-00002.bin": names[9:]}
+    for shard, its in shards.items():
+        torch.save({name: state[name] for name in its}, path("gpt2_shards/" + shard))
+    with open(path("gpt2_shards/pytorch_model.bin.index.json"), "w") as file:
+        json.dump({"metadata": {}, "weight_map": {n: s for s, its in shards.items() for n in its}}, file)
+
+
+def dated(name):
+    """The same bytes for every run."""
+    return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+
+
 def rewrite(source, target, change, method=zipfile.ZIP_STORED):
     """A copy of a zip archive with entries changed by change(name, data)."""
     with zipfile.ZipFile(path(source)) as old, zipfile.ZipFile(path(target), "w", method) as new:
         for info in old.infolist():
             data = change(info.filename, old.read(info))
             if data is not None:
-                new.writestr(info.filename, data)
+                new.writestr(dated(info.filename), data, method)
 
 
 def make_big_endian(a):
@@ -185,9 +215,9 @@ def bad(name, words, data):
 def archive(pickled, storages=(), prefix="archive/", method=zipfile.ZIP_STORED):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as file:
-        file.writestr(prefix + "data.pkl", pickled)
+        file.writestr(dated(prefix + "data.pkl"), pickled, method)
         for key, data in storages:
-            file.writestr(prefix + "data/" + key, data)
+            file.writestr(dated(prefix + "data/" + key), data, method)
     return buffer.getvalue()
 
 
@@ -341,7 +371,7 @@ def with_entries(entries):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, data in entries:
-            file.writestr(name, data)
+            file.writestr(dated(name), data)
     return buffer.getvalue()
 
 
@@ -371,6 +401,7 @@ def main():
     os.makedirs(HERE, exist_ok=True)
     make_torch()
     make_numpy()
+    make_models()
     make_bad_pickles()
     make_bad_archives()
     with open(path("expected.json"), "w") as file:
