@@ -31,12 +31,12 @@ typedef struct ct_descent_result {
 ct_status ct_descend(ct_context *context, const double *start, int count, const ct_descent_options *options,
                      ct_descent_loss loss, void *user, ct_descent_result *result);
 
-/* Tunes numbers of a training recipe together by coordinate descent on the held-out loss at the end of a run: from the
- * recipe's own values, each run in a folder of its own below output_dir, named after its values. A run that was finished
- * or interrupted before is taken up with --resume's checks, so that the same call goes on where it was stopped
- * (CT_ERROR_INTERRUPTED without a recorded error). A run that diverges counts as worst. tune.csv in output_dir has a line
- * for each run. `keys` are dotted keys of numbers above 0; whole numbers are rounded. `best` (may be NULL) becomes the
- * best run's folder, a new string. */
+/* Tunes numbers of a training recipe together by coordinate descent on the held-out loss at the end of a run:
+ * from the recipe's own values, each run in a folder of its own below output_dir, named after its values. A
+ * run that was finished or interrupted before is taken up with --resume's checks, so that the same call goes
+ * on where it was stopped (CT_ERROR_INTERRUPTED without a recorded error). A run that diverges counts as
+ * worst. tune.csv in output_dir has a line for each run. `keys` are dotted keys of numbers above 0; whole
+ * numbers are rounded. `best` (may be NULL) becomes the best run's folder, a new string. */
 ct_status ct_tune(ct_context *context, const ct_value *recipe, const char *const *keys, int count,
                   const ct_descent_options *options, ct_descent_result *result, char **best);
 

@@ -4,7 +4,8 @@
 #include <carat/evaluate.h>
 #include <unistd.h>
 
-/* Nothing that holds numbers is left (what the engine keeps for the next run belongs to no class of tensors). */
+/* Nothing that holds numbers is left (what the engine keeps for the next run belongs to no class of tensors).
+ */
 static void close_context(ct_context *context, ct_scope scope) {
     ct_memory_counts counts;
     ct_scope_close(context, scope);
