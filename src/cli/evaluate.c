@@ -1,12 +1,14 @@
-/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, or what each block of a
- * transformer does. */
+/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, what each block of a
+ * transformer does, how far a run's weights went, or texts as vectors. */
+#include "cli/distance.h"
+#include "cli/embed.h"
 #include "cli/layers.h"
 #include "cli/report.h"
 #include <math.h>
 #include <string.h>
 
 typedef struct evaluate_flags {
-    const char *tokenizer, *field, *choices;
+    const char *tokenizer, *field, *choices, *plot;
     bool bf16_weights;
     int64_t limit;
     double alpha;
@@ -19,6 +21,7 @@ static const ct_option flags_table[] = {
                      "JSONL of {\"prompt\", \"choices\", \"answer\"}: multiple choice by likelihood"),
     CT_OPTION_INT("limit", evaluate_flags, limit, 0, 0, 1e12, "questions at most; 0: all"),
     CT_OPTION_REAL("alpha", evaluate_flags, alpha, 1, 1e-6, 1e6, "entropy: its order"),
+    CT_OPTION_STRING("plot", evaluate_flags, plot, NULL, "distance: file for a picture, .svg or .png"),
     CT_OPTION_BOOL("bf16_weights", evaluate_flags, bf16_weights, false, "weights in bf16"), CT_OPTION_END};
 
 static void evaluate_text(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
@@ -118,6 +121,18 @@ static int run(ct_cli *cli) {
     if (ct_cli_options(cli, flags_table, &flags) != CT_OK ||
         ct_cli_options(cli, ct_perplexity_table, &options) != CT_OK)
         return ct_cli_finish(cli);
+    if (cli->positional_count == 2 && strcmp(cli->positional[0], "distance") == 0) {
+        ct_cli_distance(cli, cli->positional[1], flags.plot);
+        return ct_cli_finish(cli);
+    }
+    if (flags.plot) return ct_cli_usage(cli, "--plot is for carat evaluate distance RUN");
+    if (strcmp(cli->positional[0], "embed") == 0) {
+        if (cli->positional_count != 2)
+            return ct_cli_usage(cli, "embed: expected a MODEL and no other argument; --text names the texts");
+        const char *field = ct_value_get(cli->options, "field") ? flags.field : NULL;
+        ct_cli_embed(cli, cli->positional[1], flags.tokenizer, field, options.bf16 || flags.bf16_weights);
+        return ct_cli_finish(cli);
+    }
     enum { LAYERS, GROWTH, ENTROPY };
     static const char *const words[] = {"layers", "growth", "entropy"};
     int which = cli->positional_count == 3 ? ENTROPY : -1;
@@ -155,17 +170,22 @@ static const char *const examples[] = {
     "carat evaluate out/tiny README.md --max_tokens 2000 --json",
     "carat evaluate layers out/tiny README.md --batch 4",
     "carat evaluate growth out/tiny README.md --batch 4",
-    "carat evaluate entropy out/tiny README.md --batch 4", NULL};
+    "carat evaluate entropy out/tiny README.md --batch 4",
+    "carat evaluate distance out/tiny --plot distance.svg", NULL};
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
-    .arguments = "[layers | growth | entropy] MODEL TEXT",
-    .summary = "Measure perplexity and bits per byte, multiple choice, or what each layer does",
-    .details = "MODEL is a folder, or the manifest of an ensemble (carat merge ensemble). TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
+    .arguments = "[layers | growth | entropy] MODEL TEXT | distance RUN | embed MODEL",
+    .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, how far training went; make "
+               "vectors of texts",
+    .details = "MODEL is a folder or, for a TEXT alone, the manifest of an ensemble (carat merge ensemble). TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
                "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "
                "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on. "
-               "With entropy: the matrix entropy (--alpha) of sequences, and of the batch at a position.",
-    .tables = {flags_table, ct_perplexity_table},
+               "With entropy: the matrix entropy (--alpha) of sequences, and of the batch at a position. distance: how far the "
+               "weights of a run's checkpoints are from where they began, and the fit a + b log(step). embed: vectors of the "
+               "texts of --text by an encoder, written to --out and searched for what is nearest to --query: cosine, index, "
+               "text.",
+    .tables = {flags_table, ct_perplexity_table, ct_cli_embed_table, ct_embed_table},
     .least = 1,
     .most = 3,
     .methods = true,
