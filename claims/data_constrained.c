@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { DECAYS = 3, MEMBERS = 8, CONTEXT = 48, ROWS = 16, STEPS = 2000, WARMUP = 50 };
-enum { TEXT = 40000, HELD_OUT = TEXT / 10, TRAINING = 36000 };
+enum { DECAYS = 3, MEMBERS = 8, CONTEXT = 48, ROWS = 16, STEPS = 1000, WARMUP = 25 };
+enum { TEXT = 40000, HELD_OUT = TEXT / 10, TRAINING = 18000 };
 
 static const double decays[DECAYS] = {0.1, 1, 3.2};
 static const double prototype[DECAYS][4] = {
@@ -207,11 +207,12 @@ static void report(const work *w) {
         ct_claim_series(w->run, plot, label, counts, w->by_members[d], w->members);
     }
     ct_claim_row(w->run, table, "student of decay 0.1", (const double[]){w->student, NAN, NAN, NAN}, NULL);
-    ct_claim_note(w->run,
-                  "%d steps of %d rows of %d characters are %d epochs of the training text. The card tries "
-                  "decay 0.3 too. "
-                  "The values beside ours are the prototype's.",
-                  STEPS, ROWS, CONTEXT, STEPS * ROWS * CONTEXT / TRAINING);
+    ct_claim_note(
+        w->run,
+        "Scaled from the card: %d characters and %d steps in place of 36000 and 2000, which are as many "
+        "epochs (%d); decays 0.1, 1 and 3.2 (the card tries 0.3 too); held-out text as there. The values "
+        "beside ours are the prototype's, of the card's size.",
+        TRAINING, STEPS, STEPS * ROWS * CONTEXT / TRAINING);
 }
 
 static ct_status check(const work *w) {
@@ -276,7 +277,7 @@ const ct_claim ct_claim_data_constrained = {
     .reported =
         "200M tokens: best decay 30 times the usual; ensembles reach a lower loss than any one model; all "
         "together 5.17 times as data-efficient; a student 8 times smaller keeps 83 % of the gain",
-    .minutes = 8,
+    .minutes = 4,
     .seeds = 3,
     .data = files,
     .run = run};
