@@ -172,6 +172,33 @@ static void drop_all(ct_tensor **list, int64_t count) {
         ct_drop(list[i]);
 }
 
+/* The fused kernels of f32 (soft caps, windows, groups) against the plain loops of f64. */
+static void test_f32_gradients(void **state) {
+    (void)state;
+    for (int m = 0; m < MODELS; m++) {
+        ct_tensor *narrow[40], *wide[40];
+        ct_model *model = stirred(small_models[m]);
+        int64_t count = ct_model_parameter_count(model);
+        make_leaves(model);
+        gradients_of(model, 0, NULL, narrow);
+        ct_model_destroy(model);
+        model = stirred(small_models[m]);
+        ct_model_cast(model, CT_F64);
+        make_leaves(model);
+        gradients_of(model, 0, NULL, wide);
+        for (int64_t i = 0; i < count; i++) {
+            double size = sqrt(item(ct_mean_all(ct_square(wide[i]))));
+            assert_true(size > 1e-6);
+            if (!(worst_difference(narrow[i], wide[i]) < 1e-4 * size + 1e-7))
+                fail_msg("%s: gradients differ by %g, they are of size %g",
+                         ct_model_parameter(model, i)->name, worst_difference(narrow[i], wide[i]), size);
+        }
+        drop_all(narrow, count);
+        drop_all(wide, count);
+        ct_model_destroy(model);
+    }
+}
+
 /* Blocks computed again in the backward pass give the same bits: with rotary tables of each row, windows,
  * dropout. */
 static void test_checkpointed_backward(void **state) {
@@ -547,6 +574,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         reach_test(test_sizes),
         reach_test(test_gradients),
+        reach_test(test_f32_gradients),
         reach_test(test_checkpointed_backward),
         reach_test(test_null_keys),
         reach_test(test_derived_keys),
