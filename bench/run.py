@@ -523,33 +523,25 @@ def sentences(most):
     return path
 
 
-def figure_embed(most=1900):
+def figure_embed(name, target, ways, most=1900):
     """all-MiniLM-L6-v2 in f32: SST-2 sentences sorted by length, 2 threads, tokenizing included and loading not."""
-    if not BENCH.wants("embed-minilm"):
+    if not BENCH.wants(name):
         return
     model, texts = minilm(), sentences(most)
     ours = [BENCH.carat, "evaluate", "embed", model, "--text", texts, "--out", BENCH.path("embed.npz"), "--threads", "2",
             "--json"]
     command = [BENCH.python, os.path.join(PEERS, "embed.py"), "--model", model, "--texts", texts, "--threads", "2"]
-    ways = {
-        "embed-minilm": (1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
-        "embed-minilm-onnx": (1.0, {"onnxruntime": ["--peer", "onnxruntime"],
-                                    "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
-    }
-    for name, (target, peers) in ways.items():
-        if not BENCH.wants(name):
-            continue
-        started = [Peer(peer, command + options, 2) for peer, options in peers.items()]
-        speeds = [peer.measure() for peer in started] if len(started) > 1 else [0]
-        best = started[speeds.index(max(speeds))]
-        for peer in started:
-            if peer is not best:
-                peer.close()
-        try:
-            BENCH.compare(name, lambda: last_json(run(ours, 2)[0])["texts_per_second"], best.measure, target,
-                          "texts/s", best.name)
-        finally:
-            best.close()
+    peers = [Peer(peer, command + options, 2) for peer, options in ways.items()]
+    speeds = [peer.measure() for peer in peers] if len(peers) > 1 else [0]
+    best = peers[speeds.index(max(speeds))]
+    for peer in peers:
+        if peer is not best:
+            peer.close()
+    try:
+        BENCH.compare(name, lambda: last_json(run(ours, 2)[0])["texts_per_second"], best.measure, target, "texts/s",
+                      best.name)
+    finally:
+        best.close()
 
 
 SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
@@ -574,7 +566,9 @@ FIGURES = [
     figure_adamp_step,
     figure_muon_step,
     figure_first_token,
-    figure_embed,
+    lambda: figure_embed("embed-minilm", 1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
+    lambda: figure_embed("embed-minilm-onnx", 1.0, {
+        "onnxruntime": ["--peer", "onnxruntime"], "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
     figure_plan,
 ]
 
