@@ -63,6 +63,8 @@ def prepare(options, family):
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
     config = json.load(open(os.path.join(source, "config.json")))
+    if "query_pre_attn_scalar" in config:  # llama.cpp knows no other
+        config["query_pre_attn_scalar"] = config["head_dim"]
     tensors = tensors_of(source)
     tokenizer = os.path.join(options.tokenizers, TOKENIZERS.get(family, "-"))
     if os.path.exists(os.path.join(source, "tokenizer.json")):
@@ -168,7 +170,12 @@ def check_converter(options):
             convert(options, folder, mine, "--dtype", kind)
             (their_keys, their_tensors), (my_keys, my_tensors) = contents(theirs), contents(mine)
             passed = {"general.name", "general.size_label", "general.quantization_version", "general.sampling", "general.finetune",
-                      "general.basename", "general.license", "general.tags", "general.languages"}
+                      "general.basename", "general.license", "general.tags", "general.languages",
+                      # without a tokenizer.model llama.cpp's converter knows no scores (it writes -1000 for all) and takes
+                      # <unk> for a control token; key_length comes from transformers' defaults
+                      "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.add_sep_token",
+                      "llama.attention.key_length", "llama.attention.value_length", "tokenizer.ggml.add_space_prefix",
+                      "tokenizer.ggml.add_eos_token"}
             different = [key for key in their_keys if key not in passed and not same_value(my_keys.get(key), their_keys[key])]
             extra = [key for key in my_keys if key not in their_keys and not key.startswith("carat.") and key not in passed]
             check(not different, f"converter: {family} {kind}: keys; different: " +
@@ -177,11 +184,10 @@ def check_converter(options):
             check(not wrong, f"converter: {family} {kind}: tensors {wrong[:4]}")
 
 
-def logits_of(path, tokens, embeddings=False):
+def logits_of(path, tokens):
     import llama_cpp
-    model = llama_cpp.Llama(path, n_ctx=64, n_threads=2, logits_all=not embeddings, embedding=embeddings, verbose=False)
-    if embeddings:
-        return numpy.array(model.embed(tokens))
+    model = llama_cpp.Llama(path, n_ctx=64, n_threads=2, logits_all=True, verbose=False, flash_attn=False,
+                            type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32)
     model.eval(tokens)
     return numpy.array(model.scores[:len(tokens)])
 
