@@ -5,11 +5,13 @@
 #include <carat/archive.h>
 #include <carat/autograd.h>
 #include <carat/base.h>
+#include <carat/chat.h>
 #include <carat/claim.h>
 #include <carat/convert.h>
 #include <carat/data.h>
 #include <carat/dtype.h>
 #include <carat/evaluate.h>
+#include <carat/fit.h>
 #include <carat/format.h>
 #include <carat/generate.h>
 #include <carat/gguf.h>
@@ -25,7 +27,9 @@
 #include <carat/parametrization.h>
 #include <carat/plan.h>
 #include <carat/schedule.h>
+#include <carat/search.h>
 #include <carat/sft.h>
+#include <carat/template.h>
 #include <carat/tensor.h>
 #include <carat/tokenizer.h>
 #include <carat/train.h>

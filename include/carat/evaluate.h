@@ -32,6 +32,33 @@ typedef struct ct_perplexity {
 ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                  const ct_perplexity_options *options, ct_perplexity *result);
 
+/* Models that predict together, by the mean of their logits or of their probabilities (Kim et al., arXiv:2509.14786). */
+typedef enum ct_ensemble_average { CT_AVERAGE_LOGITS, CT_AVERAGE_PROBABILITIES } ct_ensemble_average;
+enum { CT_ENSEMBLE_MOST = 64 };
+typedef struct ct_ensemble {
+    ct_model *members[CT_ENSEMBLE_MOST];
+    int count;
+    ct_ensemble_average average;
+    ct_tokenizer *tokenizer; /* that all have */
+} ct_ensemble;
+/* A manifest, {"carat_ensemble": 1, "average": "logits" or "probabilities", "members": [folder, ...]}, folders being
+ * relative to its own; replaced atomically. Refused: fewer than one member or more than CT_ENSEMBLE_MOST, folders without
+ * a model, tokenizers or vocabularies that differ. */
+ct_status ct_ensemble_write(ct_context *context, const char *path, const char *const *folders, int count,
+                            ct_ensemble_average average);
+/* Loads what a manifest names, with the same checks. Free with ct_ensemble_free, also after an error. */
+ct_status ct_ensemble_load(ct_context *context, const char *path, ct_dtype dtype, ct_ensemble *ensemble);
+void ct_ensemble_free(ct_ensemble *ensemble);
+
+typedef struct ct_ensemble_losses { /* nats a token */
+    double logits, probabilities;   /* of the two averages */
+    double members[CT_ENSEMBLE_MOST], mean; /* of each alone; `probabilities` is never more than their mean */
+    int64_t tokens;
+} ct_ensemble_losses;
+/* Windows as in ct_evaluate_perplexity. All of one context and one vocabulary. */
+ct_status ct_evaluate_ensemble(ct_model *const *members, int count, const int32_t *ids, int64_t token_count,
+                               const ct_perplexity_options *options, ct_ensemble_losses *losses);
+
 /* Sum of the log-probabilities of `continuation` after `prompt`, and whether greedy decoding gives it. */
 ct_status ct_evaluate_likelihood(ct_model *model, const int32_t *prompt, int64_t prompt_count,
                                  const int32_t *continuation, int64_t continuation_count, double *logprob, bool *greedy);
@@ -75,6 +102,66 @@ typedef struct ct_entropy_report {
 } ct_entropy_report;
 ct_status ct_evaluate_entropy(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, double alpha,
                               ct_entropy_report *reports);
+
+/* How far the weights of a training run's checkpoints are from where they began, which grows with the logarithm of the
+ * updates while the rate is high (Hoffer, Hubara & Soudry, arXiv:1705.08741, section 3). */
+typedef struct ct_distance {
+    int64_t count, tensors;
+    int64_t *steps;    /* [count] of the checkpoints, ascending */
+    char **names;      /* [tensors] */
+    double *of_tensor; /* [tensors][count] Euclidean distances */
+    double *whole;     /* [count] of all tensors together */
+    /* distance = a + b log(step), by least squares over the checkpoints from fit_first to fit_last, where the logged rate is at
+     * least half of its highest and has not yet fallen to half of the line before; NAN with fewer than three. */
+    double a, b, r2;
+    int64_t fit_first, fit_last, fit_count;
+    int64_t drops[16]; /* logged steps at which the rate was at most half of that of the line before */
+    int drop_count;
+} ct_distance;
+/* Of the checkpoints in a run's folder. The first weights are made anew as the run made them, from its recipe and seed; for
+ * that the texts are read only if the recipe has an initializer. Free with ct_distance_free. */
+ct_status ct_evaluate_distance(ct_context *context, const char *folder, ct_distance *result);
+/* Distance against the logarithm of steps, with the fit. */
+ct_status ct_distance_plot(ct_context *context, const ct_distance *result, const char *path);
+void ct_distance_free(ct_context *context, ct_distance *result);
+
+/* --------------------------------------------------------------------------------- texts as vectors ----- */
+
+/* An encoder with what makes one vector of its hidden states: a sentence-transformers folder (modules.json names a
+ * Transformer, a Pooling and perhaps a Normalize; others are refused by name), or any folder of an encoder, whose vectors
+ * are means over the tokens unless the options say otherwise. */
+typedef enum ct_pooling { CT_POOL_FOLDER, CT_POOL_MEAN, CT_POOL_CLS, CT_POOL_MAX } ct_pooling;
+typedef struct ct_embed_options {
+    int pooling;            /* ct_pooling */
+    int normalize;          /* to length 1: 0 as the folder says, 1 yes, 2 no */
+    int64_t max_seq_length; /* tokens of a text, [CLS] and [SEP] among them; longer ones are cut. 0: the folder's */
+    int64_t batch_tokens;   /* at a time, of texts of equal length: results do not depend on it. Fewer if memory asks */
+} ct_embed_options;
+extern const ct_option ct_embed_table[];
+
+typedef struct ct_embedder ct_embedder;
+/* `tokenizer`: folder or file, NULL: the model's folder; read when the first text comes. options may be NULL. */
+ct_embedder *ct_embedder_open(ct_context *context, const char *folder, const char *tokenizer,
+                              const ct_embed_options *options, bool bf16);
+void ct_embedder_close(ct_embedder *embedder);
+int64_t ct_embedder_width(const ct_embedder *embedder);
+ct_model *ct_embedder_model(const ct_embedder *embedder);
+/* Of the texts embedded so far. */
+int64_t ct_embedder_tokens(const ct_embedder *embedder);
+/* vectors [count][width]. A text's vector has the same bits whatever stands beside it, whatever the batches, threads and
+ * memory. */
+ct_status ct_embed_texts(ct_embedder *embedder, const ct_text *texts, int64_t count, float *vectors);
+/* The same for ids that begin at ids + ends[i - 1] and end before ids + ends[i] (ends[-1] is 0), as they are. */
+ct_status ct_embed_ids(ct_embedder *embedder, const int32_t *ids, const int64_t *ends, int64_t count, float *vectors);
+
+/* The `most` vectors of [count][width] with the greatest cosine to `query`, greatest first, the earlier of equal ones
+ * first; a vector of zeros has cosine 0. Returns how many there are: most, or count if that is less; -1 on failure. */
+typedef struct ct_neighbour {
+    int64_t index;
+    double cosine;
+} ct_neighbour;
+int64_t ct_nearest_vectors(ct_context *context, const float *vectors, int64_t count, int64_t width, const float *query,
+                           int64_t most, ct_neighbour *found);
 
 #ifdef __cplusplus
 }

@@ -257,7 +257,9 @@ static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_trai
         if (o->sft.max_length == 0) o->sft.max_length = o->context;
         if (o->sft.max_length > o->context)
             return fail_at(context, recipe, "max_length", "samples may be longer than a row (context)");
-        return ct_chat_template_find(context, o->sft.chat_template) ? CT_OK : ct_context_status(context);
+        if (o->sft.chat_template && strcmp(o->sft.chat_template, "model") == 0) return CT_OK; /* seen with the tokenizer */
+        ct_chat_close(ct_chat_open(context, o->sft.chat_template ? o->sft.chat_template : "", NULL));
+        return ct_context_status(context);
     }
     ct_options_default(ct_train_table, &plain);
     bool changed[] = {!o->sft.chat_template || strcmp(o->sft.chat_template, plain.sft.chat_template) != 0,
@@ -293,7 +295,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
                        ct_value_kind_name(ct_value_kind_of(recipe)));
     ct_options_default(ct_train_table, options);
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
-        settle_sft(context, recipe, options) != CT_OK || check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
+        settle_sft(context, recipe, options) != CT_OK || ct_recipe_large_batch(context, recipe, options) != CT_OK ||
+        check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
         check_param(context, options) != CT_OK ||
         (options->init && ct_initializer_check(context, options->init, "init", NULL) != CT_OK) ||
