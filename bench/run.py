@@ -71,7 +71,7 @@ class Peer:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
                                         env=variables, text=True, cwd=BENCH.folder)
         self.command = " ".join(command)
-        self.ready = self.read()
+        self.read()
 
     def read(self):
         for line in self.process.stdout:
@@ -84,7 +84,7 @@ class Peer:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         answer = self.read()
-        self.peak_resident = answer.get("peak_resident", 0)
+        self.peak_resident, self.answer = answer.get("peak_resident", 0), answer
         return answer["value"]
 
     def close(self):
@@ -541,9 +541,9 @@ def figure_tokenize(threads):
     ours = Peer("carat", [BENCH.program("bench_tokenize"), folder, text, str(threads)], threads)
     peer = Peer(tokenizers_name(), [BENCH.python, os.path.join(PEERS, "tokenizers_encode.py"), folder, text], threads)
     try:
-        if ours.ready["ids"] != peer.ready["ids"]:
-            raise Failed(f"{name}: {ours.ready['ids']} ids, {peer.name} has {peer.ready['ids']}")
         BENCH.compare(name, ours.measure, peer.measure, 1.5, "bytes/s", peer.name)
+        if ours.answer["ids"] != peer.answer["ids"]:
+            raise Failed(f"{name}: {ours.answer['ids']} ids, {peer.name} has {peer.answer['ids']}")
     finally:
         ours.close()
         peer.close()

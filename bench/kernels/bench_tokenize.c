@@ -1,6 +1,6 @@
 /* bench_tokenize.c - bytes of text a second through a tokenizer: bench_tokenize TOKENIZER TEXT THREADS.
  * bench/run.py asks for one measurement with each line on standard input (see bench/peers/serve.py); the
- * first line of the output tells how many ids the text has. */
+ * answer also tells how many ids the text has. */
 #include <carat/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,11 +35,12 @@ int main(int count, char **arguments) {
         fprintf(stderr, "bench_tokenize: %s\n", ct_context_message(context));
         return 1;
     }
-    printf("{\"ready\": true, \"ids\": %zu}\n", ids.count);
+    printf("{\"ready\": true}\n");
     fflush(stdout);
     char line[64];
     while (fgets(line, sizeof line, stdin) && strcmp(line, "quit\n") != 0) {
-        printf("{\"value\": %.6e}\n", measure(tokenizer, text, length, &ids));
+        double value = measure(tokenizer, text, length, &ids);
+        printf("{\"value\": %.6e, \"ids\": %zu}\n", value, ids.count);
         fflush(stdout);
     }
     ct_tokenizer_destroy(tokenizer);

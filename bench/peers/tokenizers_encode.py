@@ -22,12 +22,18 @@ def load(folder):
 
 
 def documents(path):
-    """Cut where a paragraph begins; a document keeps the empty line before it, so that its ids are those that the whole
-    text has there."""
+    """Of some 16 KB, the fastest size here, cut where a paragraph begins; a document keeps the empty line before it, so
+    that its ids are those that the whole text has there."""
     with open(path, encoding="utf-8", newline="") as file:
         text = file.read()
-    parts = text.split("\n\n")
-    return [parts[0]] + ["\n\n" + part for part in parts[1:]], len(text.encode())
+    made, parts, length = [], [], 0
+    for i, paragraph in enumerate(text.split("\n\n")):
+        if length >= 16384:
+            made.append("".join(parts))
+            parts, length = [], 0
+        parts.append(("\n\n" if i else "") + paragraph)
+        length += len(parts[-1])
+    return made + ["".join(parts)], len(text.encode())
 
 
 def main():
@@ -38,15 +44,16 @@ def main():
 
     def measure():
         start, ids = time.perf_counter(), 0
-        for first in range(0, len(texts), 10000):
-            ids += sum(len(encoding.ids) for encoding in encode(texts[first:first + 10000], add_special_tokens=False))
-        return ids, size / (time.perf_counter() - start)
+        for first in range(0, len(texts), 500):
+            ids += sum(len(encoding.ids) for encoding in encode(texts[first:first + 500], add_special_tokens=False))
+        return {"value": size / (time.perf_counter() - start), "ids": ids, "peak_resident": peak_resident()}
 
-    print(json.dumps({"ready": True, "ids": measure()[0]}), flush=True)
+    encode(texts[:200], add_special_tokens=False)
+    print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         if line.strip() == "quit":
             break
-        print(json.dumps({"value": measure()[1], "peak_resident": peak_resident()}), flush=True)
+        print(json.dumps(measure()), flush=True)
 
 
 if __name__ == "__main__":
