@@ -233,6 +233,11 @@ void ct_cli_interrupt(int signal_number) {
     if (interrupted_context) ct_request_stop(interrupted_context);
 }
 
+void ct_cli_interrupt_forget(ct_context *context) {
+    interruptions = 0;
+    ct_clear_stop(context);
+}
+
 static void set_up_output(ct_cli *cli) {
     ct_log_level level = cli->quiet || cli->json ? CT_LOG_WARNING : CT_LOG_INFO;
     ct_context_set_log(cli->context, ct_log_to_stderr, NULL, level);
