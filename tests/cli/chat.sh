@@ -86,7 +86,7 @@ ok templates
 chats 0 'one\ntwo\nthree\nfour\nfive\n' --chat-template plain "${greedy[@]}"
 says "its oldest question and answer are forgotten"
 answers 'len(r) == 5 and all(x["prompt_tokens"] < 160 for x in r)'
-chats 1 "$(printf '%0200d' 1)\n" --chat-template plain
+chats 2 "$(printf '%0200d' 1)\n" --chat-template plain
 says "the message has 224 tokens with its template, the model's context holds 160"
 ok long
 
