@@ -32,6 +32,33 @@ typedef struct ct_perplexity {
 ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                  const ct_perplexity_options *options, ct_perplexity *result);
 
+/* Models that predict together, by the mean of their logits or of their probabilities (Kim et al., arXiv:2509.14786). */
+typedef enum ct_ensemble_average { CT_AVERAGE_LOGITS, CT_AVERAGE_PROBABILITIES } ct_ensemble_average;
+enum { CT_ENSEMBLE_MOST = 64 };
+typedef struct ct_ensemble {
+    ct_model *members[CT_ENSEMBLE_MOST];
+    int count;
+    ct_ensemble_average average;
+    ct_tokenizer *tokenizer; /* that all have */
+} ct_ensemble;
+/* A manifest, {"carat_ensemble": 1, "average": "logits" or "probabilities", "members": [folder, ...]}, folders being
+ * relative to its own; replaced atomically. Refused: fewer than one member or more than CT_ENSEMBLE_MOST, folders without
+ * a model, tokenizers or vocabularies that differ. */
+ct_status ct_ensemble_write(ct_context *context, const char *path, const char *const *folders, int count,
+                            ct_ensemble_average average);
+/* Loads what a manifest names, with the same checks. Free with ct_ensemble_free, also after an error. */
+ct_status ct_ensemble_load(ct_context *context, const char *path, ct_dtype dtype, ct_ensemble *ensemble);
+void ct_ensemble_free(ct_ensemble *ensemble);
+
+typedef struct ct_ensemble_losses { /* nats a token */
+    double logits, probabilities;   /* of the two averages */
+    double members[CT_ENSEMBLE_MOST], mean; /* of each alone; `probabilities` is never more than their mean */
+    int64_t tokens;
+} ct_ensemble_losses;
+/* Windows as in ct_evaluate_perplexity. All of one context and one vocabulary. */
+ct_status ct_evaluate_ensemble(ct_model *const *members, int count, const int32_t *ids, int64_t token_count,
+                               const ct_perplexity_options *options, ct_ensemble_losses *losses);
+
 /* Sum of the log-probabilities of `continuation` after `prompt`, and whether greedy decoding gives it. */
 ct_status ct_evaluate_likelihood(ct_model *model, const int32_t *prompt, int64_t prompt_count,
                                  const int32_t *continuation, int64_t continuation_count, double *logprob, bool *greedy);
@@ -75,6 +102,28 @@ typedef struct ct_entropy_report {
 } ct_entropy_report;
 ct_status ct_evaluate_entropy(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, double alpha,
                               ct_entropy_report *reports);
+
+/* How far the weights of a training run's checkpoints are from where they began, which grows with the logarithm of the
+ * updates while the rate is high (Hoffer, Hubara & Soudry, arXiv:1705.08741, section 3). */
+typedef struct ct_distance {
+    int64_t count, tensors;
+    int64_t *steps;    /* [count] of the checkpoints, ascending */
+    char **names;      /* [tensors] */
+    double *of_tensor; /* [tensors][count] Euclidean distances */
+    double *whole;     /* [count] of all tensors together */
+    /* distance = a + b log(step), by least squares over the checkpoints from fit_first to fit_last, where the logged rate is at
+     * least half of its highest and has not yet fallen to half of the line before; NAN with fewer than three. */
+    double a, b, r2;
+    int64_t fit_first, fit_last, fit_count;
+    int64_t drops[16]; /* logged steps at which the rate was at most half of that of the line before */
+    int drop_count;
+} ct_distance;
+/* Of the checkpoints in a run's folder. The first weights are made anew as the run made them, from its recipe and seed; for
+ * that the texts are read only if the recipe has an initializer. Free with ct_distance_free. */
+ct_status ct_evaluate_distance(ct_context *context, const char *folder, ct_distance *result);
+/* Distance against the logarithm of steps, with the fit. */
+ct_status ct_distance_plot(ct_context *context, const ct_distance *result, const char *path);
+void ct_distance_free(ct_context *context, ct_distance *result);
 
 /* --------------------------------------------------------------------------------- texts as vectors ----- */
 

@@ -93,6 +93,10 @@ ct_status ct_model_sync(ct_model *model, uint64_t seed);
 /* Converts parameters in place (not while a graph uses them). */
 ct_status ct_model_cast(ct_model *model, ct_dtype dtype);
 
+/* Adds to a configuration without norms what puts one ("ln" or "rms") before every nonlinearity; *changed false: the model
+ * normalises already and keeps its own. Refuses families that have no place for them. */
+ct_status ct_model_insert_norms(ct_context *context, ct_value *config, const char *norm, bool *changed);
+
 /* ids [batch, time] (i32 or i64) -> logits [batch, time, vocabulary]; of an encoder its hidden states [batch, time, width],
  * or what its head gives (bert.c). */
 ct_tensor *ct_model_forward(ct_model *model, ct_run *run, ct_tensor *input);

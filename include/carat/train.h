@@ -59,6 +59,12 @@ typedef struct ct_train_options {
     int64_t max_steps;           /* 0 or -1: num_train_epochs counts */
     double num_train_epochs;
     int64_t per_device_train_batch_size, gradient_accumulation_steps;
+    /* Hoffer et al., arXiv:1705.08741: "64:1024", the rows a step that the rest of the recipe is for, and those wanted;
+     * read and carried out at once, then NULL in what a run resolves to. */
+    const char *large_batch;
+    int lr_rule; /* sqrt, linear, none */
+    bool regime_adaptation;
+    double gradient_noise;
     double learning_rate;
     const char *lr_scheduler_type;
     const ct_value *lr_scheduler_kwargs;

@@ -1,5 +1,5 @@
 /* options.c - the table of what a recipe may say. */
-#include <carat/train.h>
+#include "train/recipe.h"
 
 static const ct_option data_table[] = {
     CT_OPTION_STRING("train", ct_train_data_options, train, NULL,
@@ -69,6 +69,15 @@ const ct_option ct_train_table[] = {
               "rows at a time; fewer if the memory budget asks for it"),
     TRAIN_INT(gradient_accumulation_steps, 1, 1, 1e6,
               "a step has this times per_device_train_batch_size rows"),
+    CT_OPTION_STRING("large_batch", ct_train_options, large_batch, NULL,
+                     "rows a step of this recipe and rows a step wanted, 64:1024: learning rate and length are carried "
+                     "over by the next two"),
+    CT_OPTION_CHOICE("lr_rule", ct_train_options, lr_rule, "sqrt", ct_lr_rules,
+                     "large_batch: times the root of the rows' ratio, the ratio, or nothing"),
+    CT_OPTION_BOOL("regime_adaptation", ct_train_options, regime_adaptation, false,
+                   "large_batch: as many updates as with small steps, not as many samples"),
+    TRAIN_REAL(gradient_noise, 0, 0, 100,
+               "deviation of a random factor of mean 1 on the loss of each row: what larger rates do to large batches"),
     {CT_TYPE_REAL, "learning_rate", offsetof(ct_train_options, learning_rate), 5e-5, 0, 1e3, NULL, NULL, NULL,
      "the highest of the schedule", "lr"},
     CT_OPTION_STRING("lr_scheduler_type", ct_train_options, lr_scheduler_type, "linear",

@@ -295,7 +295,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
                        ct_value_kind_name(ct_value_kind_of(recipe)));
     ct_options_default(ct_train_table, options);
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
-        settle_sft(context, recipe, options) != CT_OK || check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
+        settle_sft(context, recipe, options) != CT_OK || ct_recipe_large_batch(context, recipe, options) != CT_OK ||
+        check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
         check_param(context, options) != CT_OK ||
         (options->init && ct_initializer_check(context, options->init, "init", NULL) != CT_OK) ||

@@ -17,6 +17,13 @@ int64_t ct_recipe_rows(const ct_train_options *options);
 const char *ct_recipe_optimizer(const ct_train_options *options);
 const char *ct_recipe_schedule(const ct_train_options *options);
 
+/* large_batch.c: carries options for small steps over to the large ones that large_batch asks for; then that key, lr_rule and
+ * regime_adaptation are as if they had not been given. */
+ct_status ct_recipe_large_batch(ct_context *context, const ct_value *recipe, ct_train_options *options);
+extern const char *const ct_lr_rules[];
+/* What the loss of row number `row` of a run is multiplied by under gradient_noise. */
+double ct_gradient_noise(const ct_train_options *options, int64_t row);
+
 /* Every option with its present value: what reports echo and checkpoints keep. */
 ct_value *ct_recipe_resolved(ct_context *context, const ct_train_options *options);
 /* An error that names the key and both values if the resolved recipe `now` would not go on as `before` began.

@@ -6,6 +6,7 @@
  * on its own. Terms of regularizers that read activations join the loss of the batch that they were computed
  * in; those of weights have a backward pass of their own behind the last batch. */
 #include "train/learner.h"
+#include "train/recipe.h"
 #include <math.h>
 
 /* A micro-batch. Without samples only ids and targets. */
@@ -103,6 +104,19 @@ static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t 
     return ct_context_status(context);
 }
 
+/* The losses of each row times its factor: rows first ... of the step. */
+static void add_noise(ct_learner *learner, int64_t step, int64_t first, double weight, batch *b) {
+    int64_t rows = ct_dim(b->ids, 0), length = ct_dim(b->ids, 1);
+    if (!(learner->options->gradient_noise > 0)) return;
+    if (!b->weights) b->weights = ct_full(learner->context, CT_F32, CT_DIMS(rows * length), weight);
+    float *weights = ct_failed(learner->context) ? NULL : ct_data_mutable(b->weights);
+    for (int64_t r = 0; weights && r < rows; r++) {
+        float factor = (float)ct_gradient_noise(learner->options, step * learner->rows + first + r);
+        for (int64_t t = 0; t < length; t++)
+            weights[r * length + t] *= factor;
+    }
+}
+
 /* What of a batch the model has to know beside the ids; NULL: nothing. */
 static void tell_run(ct_run *run, const batch *b) {
     ct_run_set_segments(run, b ? b->segments : NULL);
@@ -166,12 +180,14 @@ static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_
     ct_scope scope = ct_scope_open(context);
     batch b;
     make_batch(learner, data, count, s->length, &b);
+    double weight = (double)(float)(1 / (double)s->targets);
     fill_rows(learner, data, step * learner->rows + first, count, s, &b);
+    add_noise(learner, step, first, weight, &b);
     ct_run_reset(learner->run);
     ct_run_set_rows(learner->run, (uint64_t)step, first);
     if (!ct_failed(context)) tell_run(learner->run, &b);
     ct_regularizers_begin(learner->regularizers, learner->run);
-    ct_tensor *losses = forward(learner, learner->run, &b, (double)(float)(1 / (double)s->targets));
+    ct_tensor *losses = forward(learner, learner->run, &b, weight);
     ct_tensor *term = ct_failed(context) ? NULL
                                          : ct_regularizers_batch_term(learner->regularizers, learner->run,
                                                                       draws_of(learner, step, first),
