@@ -1,6 +1,7 @@
 /* bench_template.c - conversations through a chat template, conversations a second on one thread:
- * `bench_template TEMPLATE CONVERSATIONS.jsonl OUT`; the first round writes all of them to OUT, with a NUL behind each.
- * bench/run.py asks for one measurement with each line on standard input (see bench/peers/serve.py). */
+ * `bench_template TEMPLATE CONVERSATIONS.jsonl OUT`; the first round writes all of them to OUT, with a NUL
+ * behind each. bench/run.py asks for one measurement with each line on standard input (see
+ * bench/peers/serve.py). */
 #include <carat/chat.h>
 #include <carat/format.h>
 #include <stdio.h>
@@ -19,7 +20,8 @@ typedef struct work {
 
 static void once(work *w, FILE *out) {
     for (size_t i = 0; i < w->count; i++) {
-        const ct_chat_request request = {.messages = ct_value_get(w->records[i], "messages"), .variables = w->variables};
+        const ct_chat_request request = {.messages = ct_value_get(w->records[i], "messages"),
+                                         .variables = w->variables};
         if (ct_chat_render(w->chat, &request, &w->output) != CT_OK) {
             fprintf(stderr, "%s\n", ct_context_message(w->context));
             exit(1);
@@ -72,7 +74,8 @@ int main(int count, char **arguments) {
         printf("{\"value\": %.17g, \"peak_resident\": %zu}\n", measure(&w), ct_peak_resident());
         fflush(stdout);
     }
-    for (size_t i = 0; i < w.count; i++) ct_value_free(w.records[i]);
+    for (size_t i = 0; i < w.count; i++)
+        ct_value_free(w.records[i]);
     free(w.records);
     ct_value_free(w.variables);
     ct_template_output_free(w.context, &w.output);
