@@ -2,6 +2,7 @@
  * conversation. */
 #include "cli/chat.h"
 #include "cli/report.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -189,20 +190,35 @@ static bool command(conversation *c, const char *line, bool *is_command) {
     return true;
 }
 
-static void converse(conversation *c) {
-    char *line = NULL;
-    size_t size = 0;
-    bool going = true, is_command;
-    while (going && !ct_failed(c->context) && !ferror(stdout)) {
+/* The next line without its end; NULL at the end of the input. Ctrl-C stops one answer; twice while one is made, or
+ * while a line is awaited, it ends the program. */
+static char *next_line(conversation *c, char **line, size_t *size, size_t *length) {
+    for (int presses = 0; presses < 2; presses++) {
+        errno = 0;
         if (c->terminal) fputs("> ", stderr);
-        ssize_t length = getline(&line, &size, stdin);
-        if (length < 0) break;
-        ct_cli_interrupt_forget(c->context); /* Ctrl-C stops one answer; twice, or twice while waiting, ends */
-        while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) line[--length] = '\0';
+        ssize_t read = getline(line, size, stdin);
+        if (read >= 0) {
+            *length = (size_t)read;
+            while (*length > 0 && ((*line)[*length - 1] == '\n' || (*line)[*length - 1] == '\r')) (*line)[--*length] = '\0';
+            return *line;
+        }
+        if (errno != EINTR || !ct_cli_interrupt_forget(c->context)) return NULL;
+        clearerr(stdin);
+        if (c->terminal && presses == 0) fputs("\nCtrl-C once more or /exit ends\n", stderr);
+    }
+    return NULL;
+}
+
+static void converse(conversation *c) {
+    char *line = NULL, *text;
+    size_t size = 0, length = 0;
+    bool going = true, is_command;
+    while (going && !ct_failed(c->context) && !ferror(stdout) && (text = next_line(c, &line, &size, &length))) {
+        if (!ct_cli_interrupt_forget(c->context)) break;
         if (!length) continue;
-        going = command(c, line, &is_command);
-        if (going && !is_command) going = ask(c, line, (size_t)length);
-        if (c->terminal || ct_stop_requested(c->context)) ct_cli_interrupt_forget(c->context);
+        going = command(c, text, &is_command);
+        if (going && !is_command) going = ask(c, text, length);
+        if (!ct_cli_interrupt_forget(c->context)) break; /* the answer was stopped, not the conversation */
     }
     if (c->terminal) fputc('\n', stderr);
     free(line);
