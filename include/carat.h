@@ -16,6 +16,7 @@
 #include <carat/generate.h>
 #include <carat/gguf.h>
 #include <carat/initializer.h>
+#include <carat/inspect.h>
 #include <carat/link.h>
 #include <carat/method.h>
 #include <carat/model.h>

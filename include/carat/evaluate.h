@@ -148,8 +148,8 @@ int64_t ct_embedder_width(const ct_embedder *embedder);
 ct_model *ct_embedder_model(const ct_embedder *embedder);
 /* Of the texts embedded so far. */
 int64_t ct_embedder_tokens(const ct_embedder *embedder);
-/* vectors [count][width]. A text's vector has the same bits whatever stands beside it, whatever the batches, threads and
- * memory. */
+/* vectors [count][width]. Special tokens in a text are themselves, as sentence-transformers has it. A text's vector has
+ * the same bits whatever stands beside it, whatever the batches, threads and memory. */
 ct_status ct_embed_texts(ct_embedder *embedder, const ct_text *texts, int64_t count, float *vectors);
 /* The same for ids that begin at ids + ends[i - 1] and end before ids + ends[i] (ends[-1] is 0), as they are. */
 ct_status ct_embed_ids(ct_embedder *embedder, const int32_t *ids, const int64_t *ends, int64_t count, float *vectors);

@@ -171,7 +171,8 @@ static const char *const examples[] = {
     "carat evaluate layers out/tiny README.md --batch 4",
     "carat evaluate growth out/tiny README.md --batch 4",
     "carat evaluate entropy out/tiny README.md --batch 4",
-    "carat evaluate distance out/tiny --plot distance.svg", NULL};
+    "carat evaluate distance out/tiny --plot distance.svg",
+    "carat evaluate embed tests/golden/encoders/sentence --text README.md --query 'the quick fox' --top 3", NULL};
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
