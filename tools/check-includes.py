@@ -38,7 +38,7 @@ HEADER_ROOMS = {
     "format.h": "format", "archive.h": "format", "gguf.h": "format", "npz.h": "format", "inspect.h": "format",
     "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "chat.h": "template", "model.h": "model",
     "method.h": "method", "parallel.h": "parallel", "train.h": "train", "trainer.h": "train", "plot.h": "train",
-    "data.h": "data", "chat.h": "template",
+    "data.h": "data",
 }
 # Declarations of the kinds that layers are made of, and of methods as such, which nn and model reach by name
 # (docs/architecture.md, "Norms").
