@@ -6,11 +6,13 @@
 #include <carat/autograd.h>
 #include <carat/base.h>
 #include <carat/claim.h>
+#include <carat/convert.h>
 #include <carat/data.h>
 #include <carat/dtype.h>
 #include <carat/evaluate.h>
 #include <carat/format.h>
 #include <carat/generate.h>
+#include <carat/gguf.h>
 #include <carat/initializer.h>
 #include <carat/link.h>
 #include <carat/method.h>

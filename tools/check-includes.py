@@ -21,7 +21,7 @@ VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search pla
 # Folders that live in another room's rank: DESIGN.md lists them on the line of `train`.
 RANKS.update({"optimizer": 7, "link": 7, "schedule": 7, "initializer": 7, "regularizer": 7})
 RANKS.update({room: VERB_RANK for room in
-              "adapt merge prune quantize distill generate evaluate search plan fit claim".split()})
+              "adapt merge prune quantize distill generate evaluate search plan fit claim convert".split()})
 # The trainer drives its own methods; they stand above it within one rank.
 ALLOWED_BESIDE = {("train", "optimizer"), ("train", "schedule"), ("train", "initializer"), ("train", "regularizer"),
                   ("train", "data")}
@@ -35,7 +35,7 @@ for kind in KINDS:
 
 HEADER_ROOMS = {
     "base.h": "base", "dtype.h": "base", "tensor.h": "tensor", "ops.h": "tensor", "autograd.h": "autograd",
-    "format.h": "format", "archive.h": "format", "npz.h": "format", "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "model.h": "model",
+    "format.h": "format", "archive.h": "format", "gguf.h": "format", "npz.h": "format", "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "model.h": "model",
     "method.h": "method", "parallel.h": "parallel", "train.h": "train", "trainer.h": "train", "plot.h": "train",
     "data.h": "data",
 }

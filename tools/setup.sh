@@ -5,7 +5,7 @@ set -eu
 export LC_ALL=C
 
 packages="gcc make pkg-config meson ninja-build libc6-dev libdnnl-dev libopenblas-dev liblapacke-dev
-libyaml-dev libutf8proc-dev zlib1g-dev libcairo2-dev libcmocka-dev python3"
+libyaml-dev libutf8proc-dev libpcre2-dev zlib1g-dev libcairo2-dev libcmocka-dev python3"
 if [ "${1:-}" = bench ]; then
     # PyTorch's compiler calls a C++ compiler; its guide to speed advises tcmalloc.
     packages="$packages python3-venv g++ libtcmalloc-minimal4 libxnnpack-dev libpthreadpool-dev"
@@ -22,7 +22,7 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     done
     if [ -n "$missing" ]; then
         echo "setup: this is no Debian (no apt-get); please install:$missing" >&2
-        echo "setup: and the libraries oneDNN, OpenBLAS, LAPACKE, libyaml, utf8proc, cairo, cmocka" >&2
+        echo "setup: and the libraries oneDNN, OpenBLAS, LAPACKE, libyaml, utf8proc, PCRE2, cairo, cmocka" >&2
         exit 1
     fi
     echo "setup: no apt-get here; going on with the tools that are installed"

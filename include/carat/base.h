@@ -315,6 +315,9 @@ void ct_file_close(ct_file *file);
 uint64_t ct_file_size(const ct_file *file); /* when opened */
 const char *ct_file_path(const ct_file *file);
 ct_status ct_file_pread(ct_file *file, void *buffer, size_t size, uint64_t offset);
+/* The same for tasks of ct_parallel_for, on any thread: records nothing in the context. 0, an errno number, or -1 if the
+ * file ends before. */
+int ct_file_pread_task(ct_file *file, void *buffer, size_t size, uint64_t offset);
 /* Maps the whole file read-only for as long as it is open; NULL with an error if it cannot be. */
 const void *ct_file_map(ct_file *file);
 /* Line reader with a bounded buffer: returns the next line without its newline (NUL added), NULL at the end or
@@ -332,6 +335,11 @@ typedef struct ct_writer ct_writer;
 ct_writer *ct_writer_open(ct_context *context, const char *path);
 ct_status ct_writer_write(ct_writer *writer, const void *data, size_t size);
 ct_status ct_writer_pwrite(ct_writer *writer, const void *data, size_t size, uint64_t offset);
+/* ct_writer_pwrite for tasks of ct_parallel_for, on any thread and at once for ranges that do not overlap; nothing may
+ * be buffered (ct_writer_flush before). Records nothing: 0 or an errno number. */
+int ct_writer_pwrite_task(ct_writer *writer, const void *data, size_t size, uint64_t offset);
+ct_status ct_writer_flush(ct_writer *writer);
+const char *ct_writer_path(const ct_writer *writer);
 ct_status ct_writer_printf(ct_writer *writer, const char *format, ...) CT_PRINTF(2, 3);
 ct_status ct_writer_commit(ct_writer *writer);
 void ct_writer_abandon(ct_writer *writer);

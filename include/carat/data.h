@@ -65,6 +65,14 @@ ct_row_counts ct_dataset_row_counts(const ct_dataset *dataset, int64_t row);
 ct_status ct_dataset_fill_row(ct_context *context, const ct_dataset *dataset, int64_t row, int64_t length,
                               int32_t *ids, int32_t *targets, int32_t *segments, float *shares);
 
+/* Phases: datasets of samples that a run learns one after the other. Takes the parts over, also on failure. Of the rows
+ * that a later phase draws, a share of `replay` is from the phases before it. NULL on error. */
+ct_dataset *ct_dataset_phased(ct_context *context, ct_dataset **parts, int count, double replay);
+/* Before rows are drawn: a run of so many steps of `rows` rows. Each phase has a share of the steps as large as its share
+ * of all rows; refused if there are fewer steps than phases. No effect on other datasets. */
+ct_status ct_dataset_arrange(ct_context *context, ct_dataset *dataset, int64_t steps, int64_t rows);
+int ct_dataset_phase(const ct_dataset *dataset, int64_t step); /* from 0; 0 of other datasets, and of NULL */
+
 /* ------------------------------------------------------------------------------- pause tokens ----- */
 
 /* Pause tokens: `begin`, `count` times `token`, `end` are put behind the question of a record {question, answer}, where

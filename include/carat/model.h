@@ -2,6 +2,7 @@
 #ifndef CARAT_MODEL_H
 #define CARAT_MODEL_H
 
+#include <carat/archive.h>
 #include <carat/format.h>
 #include <carat/nn.h>
 
@@ -38,7 +39,7 @@ typedef struct ct_architecture {
     bool (*is_buffer)(const char *file_name);
     /* Sets keys of the configuration that only the weight file tells (a pooler that is not there), before it is built;
      * may be NULL. */
-    ct_status (*adapt)(ct_context *context, ct_value *config, const ct_safetensors *file);
+    ct_status (*adapt)(ct_context *context, ct_value *config, const ct_archive *file);
     int64_t (*context_length)(const void *options); /* the most positions; 0: no limit */
     int64_t (*vocabulary)(const void *options);     /* token ids are below it; 0: the input is not ids */
     int64_t (*layers)(const void *options);         /* attention modules, for caches */

@@ -199,6 +199,9 @@ ct_status ct_optimizer_gradient_norm(ct_optimizer *optimizer, double *norm);
  * the parameter is left alone, and its own count of steps stays. Raises the versions of weights. */
 ct_status ct_optimizer_step(ct_optimizer *optimizer, double learning_rate, double gradient_scale);
 ct_status ct_optimizer_clear_gradients(ct_optimizer *optimizer); /* drops them */
+/* Forgets what the method has gathered: its states and the parameters' counts of steps are 0 again. What links keep (norms
+ * of the initial weights) and the steps of the whole stay. */
+ct_status ct_optimizer_reset(ct_optimizer *optimizer);
 
 /* Steps of the whole; those of each parameter are among the states. */
 int64_t ct_optimizer_steps(const ct_optimizer *optimizer);

@@ -1,7 +1,8 @@
-/* tokenizer.h - text to token ids and back: plain bytes, plain characters, byte-level BPE (GPT-2 and whatever
- * has its tokenizer.json), and the training of the last two. Folders written here load in Hugging Face
- * tokenizers and transformers, and the other way round where the parts are known; unknown parts are refused
- * by name. */
+/* tokenizer.h - text to token ids and back: plain bytes, plain characters, and what tokenizer.json files
+ * describe: BPE (over bytes or characters), WordPiece, Unigram and word lists, with their normalizers,
+ * pre-tokenizers, post-processors and decoders; and the training of characters and byte-level BPE. Folders
+ * written here load in Hugging Face tokenizers and transformers, and the other way round; unknown parts are
+ * refused by name. */
 #ifndef CARAT_TOKENIZER_H
 #define CARAT_TOKENIZER_H
 
@@ -29,10 +30,13 @@ ct_status ct_bytes_append(ct_context *context, ct_bytes *bytes, const void *data
 
 typedef struct ct_tokenizer ct_tokenizer;
 
-/* From a file tokenizer.json, or a folder with tokenizer.json or vocab.json + merges.txt;
- * tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json beside it name the
- * bos, eos and pad tokens. */
+/* From a file tokenizer.json or vocab.txt, or a folder with tokenizer.json, vocab.json + merges.txt, or
+ * vocab.txt (BERT); tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json
+ * beside it name the bos, eos and pad tokens. */
 ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path);
+/* From the text of a tokenizer.json; `name` is for messages. Roles (bos, eos, ...) are set with
+ * ct_tokenizer_set_role. */
+ct_tokenizer *ct_tokenizer_parse(ct_context *context, const char *json, size_t length, const char *name);
 /* "bytes": 256 ids, each the value of its byte. */
 ct_tokenizer *ct_tokenizer_from_kind(ct_context *context, const char *kind);
 /* The distinct code points of a UTF-8 text, in order; a character that is not among them is an error in
@@ -60,7 +64,8 @@ ct_tokenizer *ct_bpe_train(ct_context *context, const ct_text *texts, size_t cou
 /* tokenizer.json, tokenizer_config.json, special_tokens_map.json and, for BPE, vocab.json and merges.txt. */
 ct_status ct_tokenizer_save(const ct_tokenizer *tokenizer, const char *folder);
 
-const char *ct_tokenizer_kind(const ct_tokenizer *tokenizer); /* "bytes", "characters" or "bpe" */
+const char *ct_tokenizer_kind(const ct_tokenizer *tokenizer); /* "bytes", "characters", "bpe",
+                                                                 "wordpiece", "unigram", "wordlevel" */
 int32_t ct_tokenizer_size(const ct_tokenizer *tokenizer);     /* ids are below it */
 /* A token's bytes ("" and *length 0 for an id without a token); its spelling in the vocabulary ("\u0120the";
  * NULL for an id without a token); the id of a spelling, -1 if there is none. Pointers live as long as the
@@ -76,13 +81,44 @@ ct_status ct_tokenizer_set_role(ct_tokenizer *tokenizer, const char *role, const
 /* A number of the vocabulary (spellings and ids): to see whether a model and a tokenizer belong together. */
 uint64_t ct_tokenizer_fingerprint(const ct_tokenizer *tokenizer);
 
+/* What a tokenizer is made of, for those that write it in another form (GGUF). Pointers live as long as it.
+ */
+typedef enum ct_token_type {
+    CT_TOKEN_NONE, /* no token has this id */
+    CT_TOKEN_NORMAL,
+    CT_TOKEN_UNKNOWN,      /* what the model gives for what it does not know */
+    CT_TOKEN_CONTROL,      /* special: bos, [CLS], <|im_end|> */
+    CT_TOKEN_USER_DEFINED, /* added, found in any text */
+    CT_TOKEN_BYTE          /* "<0x0A>" of a byte fallback */
+} ct_token_type;
+ct_token_type ct_tokenizer_token_type(const ct_tokenizer *tokenizer, int32_t id);
+/* BPE's merges by rank; false beyond the last. */
+size_t ct_tokenizer_merges(const ct_tokenizer *tokenizer);
+bool ct_tokenizer_merge(const ct_tokenizer *tokenizer, size_t index, int32_t *left, int32_t *right,
+                        int32_t *result);
+/* Scores of all ct_tokenizer_size ids: Unigram's and SentencePiece's own; of other BPE -1 - the rank of the
+ * first merge that makes the token, 0 for what no merge makes. */
+void ct_tokenizer_scores(const ct_tokenizer *tokenizer, float *scores);
+/* A part of tokenizer.json ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", ...) as
+ * it was read; "model" is without vocabulary and merges. NULL if there is none. */
+const ct_value *ct_tokenizer_part(const ct_tokenizer *tokenizer, const char *name);
+/* The regular expression (or text) of the first Split, or GPT-2's where ByteLevel uses it; NULL without one.
+ */
+const char *ct_tokenizer_pattern(const ct_tokenizer *tokenizer);
+bool ct_tokenizer_has_byte_fallback(const ct_tokenizer *tokenizer);
+/* Whether spellings are GPT-2's alphabet for bytes. */
+bool ct_tokenizer_is_byte_spelled(const ct_tokenizer *tokenizer);
+/* The ids that CT_ENCODE_TEMPLATE puts before (or after) a text. */
+const int32_t *ct_tokenizer_template(const ct_tokenizer *tokenizer, bool after, size_t *count);
+
 typedef enum ct_encode_flags {
     CT_ENCODE_PLAIN = 0,   /* "<|endoftext|>" in the text is text like any other */
     CT_ENCODE_SPECIAL = 1, /* special tokens in the text become their ids (for trusted text: templates) */
     CT_ENCODE_TEMPLATE = 2 /* puts what the tokenizer's post-processor adds around the text (bos, eos) */
 } ct_encode_flags;
-/* Appends the ids of the text to `ids`. Any bytes are allowed for bytes and BPE; characters want UTF-8 and
- * known characters. Long texts are encoded by all workers of the context, cut only where the ids cannot
+/* Appends the ids of the text to `ids`. Any bytes are allowed for bytes and byte-level BPE; elsewhere bytes
+ * that are not UTF-8 are unknown characters, which become the unknown token or byte tokens, or are an error
+ * that names them. Long texts are encoded by all workers of the context, cut only where the ids cannot
  * change. */
 ct_status ct_tokenizer_encode(ct_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
                               ct_ids *ids);

@@ -37,6 +37,9 @@ typedef enum ct_train_task { CT_TASK_TEXT, CT_TASK_SFT } ct_train_task;
 /* The mean that the loss of a step is: over all its targets, or over its samples, each the mean of its targets. */
 typedef enum ct_loss_normalization { CT_BY_TOKEN, CT_BY_SAMPLE } ct_loss_normalization;
 
+/* What becomes of the optimizer's states where a phase begins. */
+typedef enum ct_phase_optimizer { CT_PHASE_KEEP, CT_PHASE_RESET } ct_phase_optimizer;
+
 /* Names are Hugging Face's TrainingArguments' where it has one, and so are the defaults. */
 typedef struct ct_train_options {
     const ct_value *model; /* a map: {path: DIR} to go on from a folder, else config.json's keys (model_type, ...);
@@ -49,6 +52,9 @@ typedef struct ct_train_options {
     ct_sft_options sft; /* flat in a recipe, with TRL's names; max_length also gives `context` where that is not given */
     bool packing, group_by_length;
     int loss_normalization;   /* ct_loss_normalization */
+    const ct_value *phases;   /* sft: list of files that are learnt one after the other, in place of data.train */
+    double phase_replay;      /* share of earlier phases' rows in a later one */
+    int phase_optimizer;      /* ct_phase_optimizer */
     double max_batch_share;   /* sft: a step has at most this share of an epoch's rows; 0: no limit */
     const char *output_dir;
     bool overwrite_output_dir; /* else a folder that holds another run is refused */

@@ -197,8 +197,11 @@ static ct_tensor *recorded_gradient(const ct_vjp *call, ct_tensor *saved, ct_ten
     t.targets = ct_saved(call, 1);
     t.scale = ct_saved(call, 2);
     t.soft = ct_dtype_is_float(ct_dtype_of(t.targets));
-    ct_tensor *flat = ct_rows(saved), *scale = t.scale ? as_column(t.scale) : NULL;
+    ct_tensor *flat = ct_rows(saved);
     t.logits = flat;
+    /* D says 0 of ignored rows, but not that its slope is 0 too. */
+    if (!t.scale && !t.soft) t.scale = row_scales(&t, NULL);
+    ct_tensor *scale = t.scale ? as_column(t.scale) : NULL;
     ct_tensor *targets = smoothed_targets(&t, t.targets);
     ct_tensor *sum = ct_raw_reduce(CT_REDUCE_SUM_OP, targets, 1u << 1, true);
     ct_tensor *d = ct_sub(ct_mul(probabilities(flat, scale, targets), sum), targets);

@@ -205,6 +205,18 @@ ct_status ct_file_pread(ct_file *file, void *buffer, size_t size, uint64_t offse
     return CT_OK;
 }
 
+int ct_file_pread_task(ct_file *file, void *buffer, size_t size, uint64_t offset) {
+    if (offset > file->size || size > file->size - offset) return -1;
+    for (size_t done = 0; done < size;) {
+        ssize_t got = ct_io_read(file->context, file->descriptor, (char *)buffer + done, size - done,
+                                 (off_t)(offset + done));
+        if (got < 0) return errno;
+        if (got == 0) return -1;
+        done += (size_t)got;
+    }
+    return 0;
+}
+
 const void *ct_file_map(ct_file *file) {
     static const char nothing[64];
     if (ct_failed(file->context)) return NULL;

@@ -140,6 +140,26 @@ ct_status ct_writer_pwrite(ct_writer *writer, const void *data, size_t size, uin
     return write_all(writer, data, size, (off_t)offset);
 }
 
+int ct_writer_pwrite_task(ct_writer *writer, const void *data, size_t size, uint64_t offset) {
+    if (!writer->temporary) return ESPIPE;
+    if (offset > INT64_MAX || size > INT64_MAX - offset) return EFBIG;
+    for (size_t done = 0; done < size;) {
+        ssize_t wrote = ct_io_write(writer->context, writer->descriptor, (const char *)data + done, size - done,
+                                    (off_t)(offset + done));
+        if (wrote <= 0) return wrote < 0 ? errno : EIO;
+        done += (size_t)wrote;
+    }
+    return 0;
+}
+
+ct_status ct_writer_flush(ct_writer *writer) {
+    return writer->status ? writer->status : flush(writer);
+}
+
+const char *ct_writer_path(const ct_writer *writer) {
+    return writer->path;
+}
+
 ct_status ct_writer_printf(ct_writer *writer, const char *format, ...) {
     char small[512];
     va_list arguments, again;

@@ -81,6 +81,8 @@ static ct_status build(ct_claim_language *language, const ct_value *given, uint6
     language->schedule =
         ct_schedule_create(context, ct_recipe_schedule(o), o->lr_scheduler_kwargs,
                            ct_recipe_warmup_steps(o, language->total_steps), language->total_steps);
+    if (ct_dataset_arrange(context, language->corpus.train, language->total_steps, learner->rows) != CT_OK)
+        return ct_context_status(context);
     return ct_learner_initialize(learner, language->corpus.train);
 }
 

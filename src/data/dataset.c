@@ -1,4 +1,5 @@
 /* dataset.c - a stream of tokens, and training rows that are functions of (seed, index). */
+#include "data/phases.h"
 #include "data/samples.h"
 
 struct ct_dataset {
@@ -8,7 +9,8 @@ struct ct_dataset {
     bool owns;
     int64_t count, bytes;
     int32_t largest;
-    ct_samples *samples; /* owned; NULL: one stream of text */
+    ct_samples *samples; /* owned; NULL: one stream of text, or phases */
+    ct_phases *phases;   /* owned; then the dataset holds nothing itself */
 };
 
 static ct_dataset *dataset_new(ct_context *context) {
@@ -62,7 +64,7 @@ ct_dataset *ct_dataset_part(ct_dataset *whole, int64_t from, int64_t to) {
                 (long long)to, (long long)whole->count);
         return NULL;
     }
-    if (whole->samples) {
+    if (ct_dataset_has_samples(whole)) {
         ct_fail(context, CT_ERROR_ARGUMENT, "dataset: samples have no part that is a stream of tokens");
         return NULL;
     }
@@ -89,13 +91,36 @@ ct_dataset *ct_dataset_from_samples(ct_context *context, const ct_sample_list *l
     return dataset;
 }
 
-bool ct_dataset_has_samples(const ct_dataset *dataset) { return dataset && dataset->samples; }
+ct_dataset *ct_dataset_phased(ct_context *context, ct_dataset **parts, int count, double replay) {
+    ct_phases *phases = ct_phases_create(context, parts, count, replay);
+    ct_dataset *dataset = phases ? dataset_new(context) : NULL;
+    if (dataset) {
+        dataset->phases = phases;
+        dataset->count = ct_phases_tokens(phases);
+        dataset->largest = ct_phases_largest(phases);
+    } else {
+        ct_phases_destroy(context, phases);
+    }
+    return dataset;
+}
+
+ct_status ct_dataset_arrange(ct_context *context, ct_dataset *dataset, int64_t steps, int64_t rows) {
+    return dataset->phases ? ct_phases_arrange(context, dataset->phases, steps, rows) : CT_OK;
+}
+
+int ct_dataset_phase(const ct_dataset *dataset, int64_t step) {
+    return dataset && dataset->phases ? ct_phases_at(dataset->phases, step) : 0;
+}
+
+bool ct_dataset_has_samples(const ct_dataset *dataset) { return dataset && (dataset->samples || dataset->phases); }
 
 int64_t ct_dataset_drawn(ct_context *context, const ct_dataset *dataset, uint64_t seed, int64_t index) {
+    if (dataset->phases) return ct_phases_drawn(context, dataset->phases, seed, index);
     return ct_samples_drawn(context, dataset->samples, seed, index);
 }
 
 ct_row_counts ct_dataset_row_counts(const ct_dataset *dataset, int64_t row) {
+    if (dataset->phases) dataset = ct_phases_part(dataset->phases, &row);
     return ct_samples_counts(dataset->samples, row);
 }
 
@@ -113,6 +138,7 @@ static void fill_sample(const ct_dataset *dataset, const ct_sample_place *place,
 
 ct_status ct_dataset_fill_row(ct_context *context, const ct_dataset *dataset, int64_t row, int64_t length,
                               int32_t *ids, int32_t *targets, int32_t *segments, float *shares) {
+    if (dataset->phases) dataset = ct_phases_part(dataset->phases, &row);
     ct_row_counts counts = ct_dataset_row_counts(dataset, row);
     if (counts.tokens > length)
         return ct_fail(context, CT_ERROR_ARGUMENT, "dataset: row %lld has %lld tokens, there is room for %lld",
@@ -136,6 +162,7 @@ ct_status ct_dataset_fill_row(ct_context *context, const ct_dataset *dataset, in
 void ct_dataset_destroy(ct_dataset *dataset) {
     if (!dataset) return;
     ct_samples_destroy(dataset->context, dataset->samples);
+    ct_phases_destroy(dataset->context, dataset->phases);
     if (dataset->owns) {
         ct_free(dataset->context, dataset->narrow);
         ct_free(dataset->context, dataset->wide);
@@ -148,11 +175,13 @@ int64_t ct_dataset_bytes(const ct_dataset *dataset) { return dataset->bytes; }
 int32_t ct_dataset_largest(const ct_dataset *dataset) { return dataset->largest; }
 
 int32_t ct_dataset_token(const ct_dataset *dataset, int64_t index) {
+    if (dataset->phases) dataset = ct_phases_part_of_token(dataset->phases, &index);
     return dataset->narrow ? dataset->narrow[index] : dataset->wide[index];
 }
 
 /* A row needs length + 1 tokens; shifting the windows by less than `length` must leave that many rows in every epoch. */
 int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t length) {
+    if (dataset->phases) return ct_phases_rows(dataset->phases);
     if (dataset->samples) return ct_samples_rows(dataset->samples);
     if (dataset->count < length + 1) return 0;
     int64_t rows = (dataset->count - 1) / length;
@@ -161,7 +190,7 @@ int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t length) {
 
 ct_status ct_dataset_row(ct_context *context, const ct_dataset *dataset, int64_t length, uint64_t seed, int64_t index,
                          int32_t *ids, int32_t *targets) {
-    if (dataset->samples) {
+    if (ct_dataset_has_samples(dataset)) {
         int64_t row = ct_dataset_drawn(context, dataset, seed, index);
         if (row < 0) return ct_context_status(context);
         return ct_dataset_fill_row(context, dataset, row, length, ids, targets, NULL, NULL);

@@ -164,12 +164,12 @@ char *ct_archive_only_file(ct_context *context, const char *folder, const char *
 /* ------------------------------------------------------------------------------------------- opening -----
  */
 
-static ct_status unknown(ct_context *context, const char *path, const char *what) {
+static ct_status unknown(ct_context *context, ct_status status, const char *path, const char *what) {
     char known[256] = "";
     for (size_t i = 0, used = 0; ct_archive_formats[i] && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
                                  ct_archive_formats[i]->name);
-    return ct_fail(context, CT_ERROR_FORMAT, "%s: %s (known are: %s)", path, what, known);
+    return ct_fail(context, status, "%s: %s (known are: %s)", path, what, known);
 }
 
 /* The format of a file, from its first bytes. */
@@ -183,7 +183,7 @@ static const ct_archive_format *recognise(ct_context *context, const char *path)
         for (size_t i = 0; !found && ct_archive_formats[i]; i++)
             if (ct_archive_formats[i]->recognise(file, head, size)) found = ct_archive_formats[i];
         if (!found && !ct_failed(context))
-            unknown(context, path, size ? "is of no known format for tensors" : "is empty");
+            unknown(context, CT_ERROR_FORMAT, path, size ? "is of no known format for tensors" : "is empty");
     }
     ct_file_close(file);
     return ct_failed(context) ? NULL : found;
@@ -197,7 +197,8 @@ static const ct_archive_format *locate(ct_context *context, const char *folder, 
         if (ct_failed(context)) break;
         if (*path) return ct_archive_formats[i];
     }
-    unknown(context, folder, "the folder holds no file of tensors that could be told from others");
+    unknown(context, CT_ERROR_NOT_FOUND, folder,
+            "the folder holds no file of tensors that could be told from others");
     return NULL;
 }
 

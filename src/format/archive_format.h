@@ -70,6 +70,6 @@ ct_status ct_archive_cut_lists(ct_context *context, ct_value *map, size_t most);
 char *ct_archive_named_file(ct_context *context, const char *folder, const char *name);
 char *ct_archive_only_file(ct_context *context, const char *folder, const char *ending);
 
-extern const ct_archive_format ct_archive_safetensors;
+extern const ct_archive_format ct_archive_safetensors, ct_archive_gguf, ct_archive_torch, ct_archive_npz;
 
 #endif

@@ -2,7 +2,6 @@
  * word the neighbouring pair of lowest rank is merged, of equal pairs the leftmost, until no pair has a rank.
  */
 #include "format/byte_level.h"
-#include "format/pretokenize.h"
 #include "format/tokenizer_parts.h"
 #include <string.h>
 
@@ -153,18 +152,20 @@ static size_t merge_long(const ct_bpe *bpe, int32_t *ids, size_t count, void *sc
 /* -------------------------------------------------------------------------------------------- words ----- */
 
 /* The ids of the bytes, before any merge. */
-static size_t spell(const ct_bpe *bpe, const char *word, size_t length, int32_t *out,
-                    ct_encode_problem *problem) {
+static size_t spell_bytes(const ct_tokenizer *tokenizer, const char *word, size_t length, int32_t *out,
+                          ct_encode_problem *problem) {
+    const ct_bpe *bpe = &tokenizer->bpe;
     size_t count = 0;
     bool unknown_before = false;
     for (size_t i = 0; i < length; i++) {
         int32_t id = bpe->byte_ids[(unsigned char)word[i]];
         bool unknown = id < 0;
-        if (unknown && bpe->unknown < 0) {
+        if (unknown && tokenizer->unknown < 0) {
             *problem = (ct_encode_problem){true, i, (unsigned char)word[i], true};
             return 0;
         }
-        if (!(unknown && unknown_before && bpe->fuse_unknown)) out[count++] = unknown ? bpe->unknown : id;
+        if (!(unknown && unknown_before && bpe->fuse_unknown))
+            out[count++] = unknown ? tokenizer->unknown : id;
         unknown_before = unknown;
     }
     return count;
@@ -172,6 +173,7 @@ static size_t spell(const ct_bpe *bpe, const char *word, size_t length, int32_t 
 
 static int32_t whole_word(const ct_tokenizer *tokenizer, const char *word, size_t length) {
     char symbol[512];
+    if (!tokenizer->bpe.by_bytes) return ct_names_get(&tokenizer->symbols, word, length);
     if (length > sizeof symbol / 2) return -1;
     return ct_names_get(&tokenizer->symbols, symbol, ct_bytes_spell(word, length, symbol));
 }
@@ -186,57 +188,15 @@ static size_t encode_word(const ct_tokenizer *tokenizer, void *scratch, const ch
             return 1;
         }
     }
-    size_t count = spell(bpe, word, length, out, problem);
+    size_t count = bpe->by_bytes ? spell_bytes(tokenizer, word, length, out, problem)
+                                 : ct_bpe_spell_characters(tokenizer, word, length, out, problem);
     return count <= SHORT_WORD ? merge_short(bpe, out, count) : merge_long(bpe, out, count, scratch);
 }
 
-static size_t cached_word(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *word,
-                          size_t length, int32_t *out, ct_encode_problem *problem) {
-    if (length > CT_CACHE_LENGTH || !work->cache)
-        return encode_word(tokenizer, work->scratch, word, length, out, problem);
-    ct_cached_word *entry = &work->cache[ct_hash_bytes(word, length) % CT_CACHE_WORDS];
-    if (entry->length == length && memcmp(entry->word, word, length) == 0) {
-        for (size_t i = 0; i < entry->count; i++)
-            out[i] = entry->ids[i];
-        return entry->count;
-    }
-    size_t count = encode_word(tokenizer, work->scratch, word, length, out, problem);
-    if (problem->found || count > CT_CACHE_IDS) return count;
-    entry->length = (uint8_t)length;
-    entry->count = (uint8_t)count;
-    memcpy(entry->word, word, length);
-    memcpy(entry->ids, out, count * sizeof *out);
-    return count;
+/* Words have at most as many symbols as bytes. */
+static size_t bpe_scratch(const ct_tokenizer *tokenizer, size_t length) {
+    (void)tokenizer;
+    return length > SHORT_WORD ? long_word_bytes(length) : 0;
 }
 
-static size_t encode_bpe(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
-                         size_t length, int32_t *out, ct_encode_problem *problem) {
-    size_t count = 0;
-    for (size_t start = 0, end; start < length; start = end) {
-        end = tokenizer->bpe.whole_pieces ? length : ct_gpt2_word(text, length, start);
-        count += cached_word(tokenizer, work, text + start, end - start, out + count, problem);
-        if (!problem->found) continue;
-        problem->position += start;
-        return count;
-    }
-    return count;
-}
-
-static size_t cut_bpe(const ct_tokenizer *tokenizer, const char *text, size_t length, size_t from) {
-    return tokenizer->bpe.whole_pieces ? length : ct_gpt2_cut(text, length, from);
-}
-
-/* Long texts are measured, short ones taken for one word. */
-static size_t bpe_scratch(const ct_tokenizer *tokenizer, const char *text, size_t length) {
-    size_t longest = length;
-    if (length > 131072 && !tokenizer->bpe.whole_pieces) {
-        longest = 0;
-        for (size_t start = 0, end; start < length; start = end) {
-            end = ct_gpt2_word(text, length, start);
-            if (end - start > longest) longest = end - start;
-        }
-    }
-    return longest > SHORT_WORD ? long_word_bytes(longest) : 0;
-}
-
-const ct_tokenizer_method ct_tokenizer_method_bpe = {"bpe", encode_bpe, cut_bpe, bpe_scratch, true};
+const ct_tokenizer_method ct_tokenizer_method_bpe = {"bpe", encode_word, bpe_scratch, true};

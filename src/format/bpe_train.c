@@ -197,13 +197,17 @@ static ct_status check_options(ct_context *context, const ct_bpe_options *option
 }
 
 static ct_status set_parts(ct_tokenizer *tokenizer) {
-    static const char *const names[] = {"pre_tokenizer", "post_processor", "decoder"};
+    static const char *const names[] = {"pre_tokenizer", "post_processor", "decoder", "model"};
     static const char *const texts[] = {
         "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}",
         "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":false,\"use_regex\":true}",
-        "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}"};
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}",
+        CT_BPE_MODEL};
     ct_status status = CT_OK;
-    for (int i = 0; i < 3 && status == CT_OK; i++)
+    tokenizer->bpe.by_bytes = true;
+    tokenizer->scanner = &ct_scanner_gpt2;
+    tokenizer->plain_decoder = true;
+    for (int i = 0; i < 4 && status == CT_OK; i++)
         status = ct_tokenizer_set_part(tokenizer, names[i], texts[i]);
     return status;
 }

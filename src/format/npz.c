@@ -4,8 +4,9 @@
 #include "format/arena.h"
 #include "format/name_table.h"
 #include "format/npy_header.h"
+#include "format/npz_parts.h"
 #include "format/strided.h"
-#include "format/zip.h"
+#include "format/zip_parts.h"
 #include <string.h>
 
 typedef struct stored {
@@ -177,6 +178,21 @@ void ct_npz_close(ct_npz *file) {
     ct_free(context, file);
 }
 
+ct_file *ct_npz_file(const ct_npz *file) {
+    return file->zip ? file->zip->file : file->file;
+}
+
+/* Whether the elements lie as they are read, one after the other. */
+static bool is_plain(const ct_npz_array *array) {
+    return !array->swapped && (!array->fortran || array->rank < 2);
+}
+
+bool ct_npz_place(const ct_npz *file, const ct_npz_array *array, uint64_t *offset) {
+    const stored *place = &file->places[array - file->arrays];
+    *offset = place->data + (place->entry ? place->entry->offset : 0);
+    return array->readable && is_plain(array) && !array->compressed;
+}
+
 size_t ct_npz_count(const ct_npz *file) {
     return file->count;
 }
@@ -235,8 +251,7 @@ ct_status ct_npz_read(ct_npz *file, const ct_npz_array *array, void *buffer, uin
                        array->name, (unsigned long long)array->size);
     if (!size) return CT_OK;
     const stored *place = &file->places[array - file->arrays];
-    if (!array->swapped && (!array->fortran || array->rank < 2))
-        return read_source(file, place->entry, buffer, place->data + offset, size);
+    if (is_plain(array)) return read_source(file, place->entry, buffer, place->data + offset, size);
     source from = {file, place};
     ct_strided *view = ct_alloc_zero(file->context, sizeof *view, CT_MEMORY_WORKSPACE);
     if (!view) return ct_context_status(file->context);
@@ -245,6 +260,7 @@ ct_status ct_npz_read(ct_npz *file, const ct_npz_array *array, void *buffer, uin
     view->user = &from;
     view->item = ct_file_dtype_bits(array->dtype) / 8;
     view->swapped = array->swapped;
+    view->halves = array->dtype == CT_FILE_C64;
     view->rank = array->rank;
     view->shape = array->shape;
     if (array->fortran)

@@ -16,7 +16,23 @@ size_t ct_gpt2_word(const char *text, size_t length, size_t start);
 /* The first place at or after `from` where the text can be cut without changing the words; `length` if none.
  */
 size_t ct_gpt2_cut(const char *text, size_t length, size_t from);
-/* Unicode's White_Space, and \w (letters, marks, decimal digits, connectors). */
+
+/* A pattern that is matched by hand. Its words follow each other without gaps. */
+typedef struct ct_scanner {
+    const char *name, *pattern;
+    size_t (*word)(const char *text, size_t length, size_t start);
+    size_t (*cut)(const char *text, size_t length, size_t from);
+} ct_scanner;
+extern const ct_scanner ct_scanner_gpt2;
+/* The scanner for a pattern: those of GPT-2, Llama 3 and Qwen 2 as their files spell them; NULL for others.
+ */
+const ct_scanner *ct_scanner_of(const char *pattern, size_t length);
+
+/* Unicode's White_Space; \w (Alphabetic, marks, decimal digits, connectors, joiners); numbers of all kinds;
+ * punctuation and ASCII's symbols; marks of all kinds. */
 bool ct_is_white_space(uint32_t code);
 bool ct_is_word_character(uint32_t code);
+bool ct_is_numeric(uint32_t code);
+bool ct_is_punctuation(uint32_t code);
+bool ct_is_mark(uint32_t code);
 #endif

@@ -1,5 +1,6 @@
 /* safetensors_write.c - writes safetensors files, one or sharded, while the tensors' bytes stream by. */
 #include "carat/tokenizer.h"
+#include "format/archive_sink.h"
 #include "format/json_write.h"
 #include "format/safetensors_parts.h"
 #include "format/safetensors_shards.h"
@@ -128,6 +129,18 @@ ct_status ct_safetensors_write(ct_safetensors_writer *writer, const void *data, 
         status = write_piece(writer, &from, &size);
     }
     return status;
+}
+
+ct_status ct_safetensors_place(ct_safetensors_writer *writer, ct_writer **file, uint64_t *offset) {
+    if (ct_failed(writer->context)) return ct_context_status(writer->context);
+    ct_status status = writer->laid_out ? CT_OK : ct_safetensors_lay_out(writer);
+    if (status != CT_OK) return status;
+    if (writer->current == writer->count || writer->position)
+        return ct_fail(writer->context, CT_ERROR_STATE, "%s: no tensor begins here", writer->path);
+    const ct_written_tensor *tensor = &writer->tensors[writer->current++];
+    *file = writer->shards[tensor->shard].file;
+    *offset = tensor->offset;
+    return ct_writer_flush(*file);
 }
 
 /* Passes over empty tensors; what is left then lacks bytes. */

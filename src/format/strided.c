@@ -226,12 +226,17 @@ static void turn(unsigned char *bytes, size_t size, unsigned item) {
         }
 }
 
+/* Bytes that are turned together. */
+static unsigned unit(const ct_strided *view) {
+    return view->halves ? view->item / 2 : view->item;
+}
+
 /* One element of which bytes [begin, end) are wanted. */
 static ct_status read_part(box *b, uint64_t element, unsigned begin, unsigned end, unsigned char *target) {
     unsigned char bytes[16];
     b->target = bytes;
     ct_status status = read_range(b, element, element + 1);
-    if (status == CT_OK && b->view->swapped) turn(bytes, b->view->item, b->view->item);
+    if (status == CT_OK && b->view->swapped) turn(bytes, b->view->item, unit(b->view));
     if (status == CT_OK) memcpy(target, bytes + begin, end - begin);
     return status;
 }
@@ -251,7 +256,7 @@ ct_status ct_strided_read(const ct_strided *view, void *buffer, uint64_t offset,
     if (whole && status == CT_OK) {
         b.target = target;
         status = read_range(&b, element, element + whole);
-        if (status == CT_OK && view->swapped && item > 1) turn(target, whole * item, item);
+        if (status == CT_OK && view->swapped && item > 1) turn(target, whole * item, unit(view));
     }
     if (size % item && status == CT_OK)
         status = read_part(&b, element + whole, 0, (unsigned)(size % item), target + whole * item);

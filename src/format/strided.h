@@ -13,6 +13,7 @@ typedef struct ct_strided {
     void *user;
     unsigned item; /* bytes of an element, at most 16 */
     bool swapped;  /* big-endian: turned */
+    bool halves;   /* complex numbers: each half is turned by itself */
     int rank;
     const int64_t *shape;
     int64_t stride[CT_STRIDED_RANK]; /* in elements, none negative */

@@ -12,7 +12,7 @@ ct_tokenizer *ct_tokenizer_make(ct_context *context, const ct_tokenizer_method *
     if (!tokenizer) return NULL;
     tokenizer->context = context;
     tokenizer->kind = kind;
-    tokenizer->bpe.unknown = -1;
+    tokenizer->unknown = -1;
     for (int i = 0; i < CT_ROLES; i++)
         tokenizer->roles[i] = -1;
     tokenizer->parts = ct_value_map(context);
@@ -26,6 +26,11 @@ static void free_set(ct_context *context, ct_added_set *set) {
     ct_free(context, set->lengths);
 }
 
+static void free_steps(ct_context *context, ct_steps *steps) {
+    if (steps) ct_steps_free(context, steps);
+    ct_free(context, steps);
+}
+
 void ct_tokenizer_destroy(ct_tokenizer *tokenizer) {
     if (!tokenizer) return;
     ct_context *context = tokenizer->context;
@@ -37,9 +42,21 @@ void ct_tokenizer_destroy(ct_tokenizer *tokenizer) {
     free_set(context, &tokenizer->normalized_set);
     ct_ids_free(context, &tokenizer->prefix);
     ct_ids_free(context, &tokenizer->suffix);
+    free_steps(context, tokenizer->normalizer);
+    free_steps(context, tokenizer->splitter);
+    free_steps(context, tokenizer->decoder);
     ct_free(context, tokenizer->bpe.merges);
     ct_free(context, tokenizer->bpe.pairs);
+    ct_free(context, tokenizer->bpe.code_ids);
+    ct_trie_free(context, &tokenizer->trie);
+    ct_free(context, tokenizer->scores);
     ct_free(context, tokenizer->cache);
+    for (int i = 0; i < 2; i++) {
+        ct_bytes_free(context, &tokenizer->normal[i]);
+        ct_words_free(context, &tokenizer->words[i]);
+    }
+    ct_free(context, tokenizer->codes);
+    ct_value_free(tokenizer->model);
     ct_value_free(tokenizer->parts);
     ct_value_free(tokenizer->config);
     ct_value_free(tokenizer->special_map);
@@ -87,7 +104,7 @@ ct_status ct_tokenizer_put(ct_tokenizer *tokenizer, int32_t id, const char *symb
                                        (uint32_t)(bytes ? length : symbol_length),
                                        in_model,
                                        false,
-                                       false};
+                                       0};
     return ct_names_put(context, &tokenizer->symbols, symbol_copy, symbol_length, id);
 }
 
@@ -106,6 +123,11 @@ ct_status ct_tokenizer_put_byte_level(ct_tokenizer *tokenizer, int32_t id, const
 
 ct_status ct_tokenizer_set_part(ct_tokenizer *tokenizer, const char *name, const char *json) {
     ct_value *part = ct_json_parse(tokenizer->context, json, strlen(json), name);
+    if (strcmp(name, "model") == 0) {
+        ct_value_free(tokenizer->model);
+        tokenizer->model = part;
+        return ct_context_status(tokenizer->context);
+    }
     return part ? ct_value_set(tokenizer->parts, name, part) : ct_context_status(tokenizer->context);
 }
 
@@ -125,8 +147,13 @@ static ct_tokenizer *make_bytes(ct_context *context) {
         status = ct_tokenizer_set_part(
             tokenizer, "decoder",
             "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}");
+    if (status == CT_OK) status = ct_tokenizer_set_part(tokenizer, "model", CT_BPE_MODEL);
     if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
-    if (status == CT_OK) return tokenizer;
+    if (status == CT_OK) {
+        tokenizer->scanner = &ct_scanner_bytes;
+        tokenizer->plain_decoder = true;
+        return tokenizer;
+    }
     ct_tokenizer_destroy(tokenizer);
     return NULL;
 }
@@ -180,4 +207,20 @@ uint64_t ct_tokenizer_fingerprint(const ct_tokenizer *tokenizer) {
         hash ^= hash >> 32;
     }
     return hash;
+}
+
+ct_status ct_tokenizer_make_trie(ct_tokenizer *tokenizer) {
+    ct_context *context = tokenizer->context;
+    ct_trie_entry *entries =
+        ct_alloc(context, ((size_t)tokenizer->size + 1) * sizeof *entries, CT_MEMORY_WORKSPACE);
+    size_t count = 0;
+    if (!entries) return ct_context_status(context);
+    for (int32_t id = 0; id < tokenizer->size; id++) {
+        const ct_token *token = &tokenizer->tokens[id];
+        if (token->symbol && token->in_model)
+            entries[count++] = (ct_trie_entry){token->symbol, token->symbol_length, id};
+    }
+    ct_status status = ct_trie_build(context, &tokenizer->trie, entries, count);
+    ct_free(context, entries);
+    return status;
 }

@@ -32,7 +32,7 @@ ct_status ct_tokenizer_add(ct_tokenizer *tokenizer, const char *content, size_t 
     tokenizer->added[tokenizer->added_count++] = added;
     /* the text of an added token is itself, also where its spelling would mean other bytes */
     ct_token *token = &tokenizer->tokens[added.id];
-    token->added = true;
+    token->added = (uint32_t)tokenizer->added_count;
     token->special = added.special;
     token->bytes = token->symbol;
     token->length = token->symbol_length;
@@ -44,6 +44,26 @@ static int larger_first(const void *left, const void *right) {
     return a > b ? -1 : a < b;
 }
 
+/* What is looked for: the text, or what the normalizers make of it. */
+static ct_status spell(ct_tokenizer *tokenizer, ct_added_token *added) {
+    ct_token *token = &tokenizer->tokens[added->id];
+    ct_text text = {token->symbol, token->symbol_length};
+    added->spelling = token->symbol;
+    added->spelling_length = token->symbol_length;
+    if (!added->normalized || !tokenizer->normalizer) return CT_OK;
+    ct_status status = ct_tokenizer_normalize(tokenizer, text, &text, NULL);
+    if (status != CT_OK || text.data == token->symbol) return status;
+    if (text.length > INT32_MAX)
+        return ct_fail(tokenizer->context, CT_ERROR_FORMAT, "the added token with the id %d is too long",
+                       added->id);
+    added->spelling = ct_arena_copy(tokenizer->context, &tokenizer->arena, text.data, text.length);
+    added->spelling_length = (uint32_t)text.length;
+    if (!added->spelling) return ct_context_status(tokenizer->context);
+    token->bytes = added->spelling;
+    token->length = added->spelling_length;
+    return CT_OK;
+}
+
 static ct_status build_set(ct_tokenizer *tokenizer, ct_added_set *set, bool normalized) {
     ct_context *context = tokenizer->context;
     ct_names_free(context, &set->names);
@@ -52,12 +72,16 @@ static ct_status build_set(ct_tokenizer *tokenizer, ct_added_set *set, bool norm
     set->lengths = ct_alloc(context, tokenizer->added_count * sizeof *set->lengths, CT_MEMORY_OTHER);
     if (!set->lengths) return ct_context_status(context);
     for (size_t i = 0; i < tokenizer->added_count; i++) {
-        if (tokenizer->added[i].normalized != normalized) continue;
-        const ct_token *token = &tokenizer->tokens[tokenizer->added[i].id];
-        if (ct_names_put(context, &set->names, token->symbol, token->symbol_length, (int32_t)i) != CT_OK)
+        ct_added_token *added = &tokenizer->added[i];
+        if (added->normalized != normalized) continue;
+        if (spell(tokenizer, added) != CT_OK) return ct_context_status(context);
+        if (!added->spelling_length ||
+            ct_names_get(&set->names, added->spelling, added->spelling_length) >= 0)
+            continue; /* normalized away, or to what another one is: it cannot be found */
+        if (ct_names_put(context, &set->names, added->spelling, added->spelling_length, (int32_t)i) != CT_OK)
             return ct_context_status(context);
-        set->first[(unsigned char)token->symbol[0]] = true;
-        set->lengths[set->length_count++] = token->symbol_length;
+        set->first[(unsigned char)added->spelling[0]] = true;
+        set->lengths[set->length_count++] = added->spelling_length;
     }
     qsort(set->lengths, set->length_count, sizeof *set->lengths, larger_first);
     size_t distinct = 0;
@@ -110,32 +134,39 @@ static size_t skip_space(const char *text, size_t length, size_t at) {
     return at;
 }
 
-/* The longest token at this place that may be seen, NULL if none. */
+/* The longest token at this place, NULL if none. */
 static const ct_added_token *match(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text,
-                                   size_t length, size_t at, unsigned flags) {
+                                   size_t length, size_t at) {
     for (size_t i = 0; i < set->length_count; i++) {
         size_t size = set->lengths[i];
         if (size > length - at) continue;
         int32_t index = ct_names_get(&set->names, text + at, size);
-        if (index < 0) continue;
-        const ct_added_token *token = &tokenizer->added[index];
-        if (token->special && !(flags & CT_ENCODE_SPECIAL)) continue;
-        if (token->single_word && (word_before(text, at) || word_at(text + at + size, length - at - size)))
-            continue;
-        return token;
+        if (index >= 0) return &tokenizer->added[index];
     }
     return NULL;
 }
 
+static bool may_be_seen(const ct_added_token *token, const char *text, size_t length, size_t at,
+                        unsigned flags) {
+    size_t end = at + token->spelling_length;
+    if (token->special && !(flags & CT_ENCODE_SPECIAL)) return false;
+    return !token->single_word || !(word_before(text, at) || word_at(text + end, length - end));
+}
+
+/* One that may not be seen hides what it covers, as in Hugging Face tokenizers. */
 bool ct_added_next(const ct_tokenizer *tokenizer, const ct_added_set *set, const char *text, size_t length,
                    size_t from, unsigned flags, const ct_added_token **token, size_t *begin, size_t *end) {
     if (!set->length_count) return false;
     for (size_t at = from; at < length; at++) {
         if (!set->first[(unsigned char)text[at]]) continue;
-        const ct_added_token *found = match(tokenizer, set, text, length, at, flags);
+        const ct_added_token *found = match(tokenizer, set, text, length, at);
         if (!found) continue;
+        if (!may_be_seen(found, text, length, at, flags)) {
+            at += found->spelling_length - 1;
+            continue;
+        }
         *token = found;
-        *end = at + tokenizer->tokens[found->id].symbol_length;
+        *end = at + found->spelling_length;
         *begin = found->lstrip ? skip_space_back(text, from, at) : at;
         if (found->rstrip) *end = skip_space(text, length, *end);
         return true;

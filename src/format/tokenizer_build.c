@@ -1,16 +1,10 @@
 /* tokenizer_build.c - makes a tokenizer of what tokenizer.json says. Whatever would change ids and is not
  * known here is refused by its name. */
 #include "carat/format.h"
-#include "format/pretokenize.h"
 #include "format/tokenizer_file.h"
-#include "format/utf8.h"
 #include <string.h>
 
 enum { AHEAD = 8 }; /* entries to prefetch */
-
-static const char *type_of(const ct_value *part) {
-    return ct_value_as_string(ct_value_get(part, "type"), "");
-}
 
 static bool is_null(const ct_value *value) {
     return ct_value_kind_of(value) == CT_VALUE_NULL;
@@ -46,10 +40,16 @@ static ct_status put_vocabulary(const ct_tokenizer_file *file, ct_tokenizer *tok
     return status;
 }
 
-/* The id of left and right written together. Vocabularies list what merges make in the order of the merges,
+/* The id of left and right written together, the right one without the prefix of characters within a word.
+ * Vocabularies list what merges make in the order of the merges,
  * so the `guess`, the id after that of the merge before, is nearly always right. */
-static int32_t joined(const ct_tokenizer *tokenizer, const ct_merge_entry *merge, int32_t guess,
+static int32_t joined(const ct_tokenizer *tokenizer, const ct_merge_entry *entry, int32_t guess,
                       ct_bytes *buffer) {
+    ct_merge_entry without = *entry, *merge = &without;
+    size_t prefix = tokenizer->bpe.prefix.length;
+    if (prefix > merge->right_length) return -1;
+    merge->right += prefix;
+    merge->right_length -= prefix;
     const ct_token *token = guess >= 0 && guess < tokenizer->size ? &tokenizer->tokens[guess] : NULL;
     if (token && token->symbol && token->symbol_length == merge->left_length + merge->right_length &&
         memcmp(token->symbol, merge->left, merge->left_length) == 0 &&
@@ -116,158 +116,56 @@ ct_status ct_tokenizer_build_added(ct_tokenizer *tokenizer, const char *path, co
     return status;
 }
 
-/* ------------------------------------------------------------------------------------- pre-tokenizers -----
- */
-
-static ct_status byte_level_part(const ct_tokenizer_file *file, ct_tokenizer *tokenizer, const ct_value *part,
-                                 bool split_before) {
-    tokenizer->bpe.add_prefix_space = ct_value_as_bool(ct_value_get(part, "add_prefix_space"), true);
-    bool pattern = ct_value_as_bool(ct_value_get(part, "use_regex"), true);
-    if (pattern && split_before) return refuse(file, "pre-tokenizer", "ByteLevel with use_regex after Split");
-    if (tokenizer->bpe.add_prefix_space && split_before)
-        return refuse(file, "pre-tokenizer", "ByteLevel with add_prefix_space after Split");
-    tokenizer->bpe.whole_pieces = !pattern && !split_before;
-    return CT_OK;
-}
-
-/* Split by GPT-2's own pattern, the only one known here. */
-static ct_status split_part(const ct_tokenizer_file *file, const ct_value *part) {
-    const char *pattern = ct_value_as_string(ct_value_get_path(part, "pattern.Regex"), NULL);
-    const char *behavior = ct_value_as_string(ct_value_get(part, "behavior"), "");
-    if (!pattern) return refuse(file, "pre-tokenizer", "Split by a text");
-    if (strcmp(pattern, CT_GPT2_PATTERN) != 0)
-        return refuse(file, "pre-tokenizer Split with the pattern", pattern);
-    if (strcmp(behavior, "Isolated") != 0 || ct_value_as_bool(ct_value_get(part, "invert"), false))
-        return refuse(file, "pre-tokenizer Split with the behavior", behavior);
-    return CT_OK;
-}
-
-static ct_status bpe_pre_tokenizer(const ct_tokenizer_file *file, ct_tokenizer *tokenizer,
-                                   const ct_value *part) {
-    if (strcmp(type_of(part), "ByteLevel") == 0) return byte_level_part(file, tokenizer, part, false);
-    if (strcmp(type_of(part), "Sequence") != 0)
-        return refuse(file, "pre-tokenizer", is_null(part) ? "null" : type_of(part));
-    const ct_value *list = ct_value_get(part, "pretokenizers");
-    bool split = false, byte_level = false;
-    for (size_t i = 0; i < ct_value_count(list); i++) {
-        const ct_value *item = ct_value_at(list, i);
-        ct_status status;
-        if (strcmp(type_of(item), "Split") == 0 && !split && !byte_level)
-            status = split_part(file, item), split = true;
-        else if (strcmp(type_of(item), "ByteLevel") == 0 && !byte_level)
-            status = byte_level_part(file, tokenizer, item, split), byte_level = true;
-        else
-            status = refuse(file, "pre-tokenizer in a sequence", type_of(item));
-        if (status != CT_OK) return status;
-    }
-    return byte_level ? CT_OK : refuse(file, "pre-tokenizer", "Sequence without ByteLevel");
-}
-
-/* ------------------------------------------------------------------------------------- post-processor -----
- */
-
-static ct_status add_template_id(const ct_tokenizer_file *file, ct_tokenizer *tokenizer, ct_ids *ids,
-                                 int64_t id) {
-    if (id < 0 || id >= tokenizer->size || !tokenizer->tokens[id].symbol)
-        return ct_fail(file->context, CT_ERROR_FORMAT,
-                       "%s: the post-processor has the id %lld, which is no token", file->path,
-                       (long long)id);
-    return ct_ids_push(file->context, ids, (int32_t)id);
-}
-
-/* "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}], with the ids in "special_tokens".
- */
-static ct_status template_part(const ct_tokenizer_file *file, ct_tokenizer *tokenizer, const ct_value *part) {
-    const ct_value *single = ct_value_get(part, "single"), *table = ct_value_get(part, "special_tokens");
-    ct_ids *side = &tokenizer->prefix;
-    for (size_t i = 0; i < ct_value_count(single); i++) {
-        const ct_value *piece = ct_value_at(single, i);
-        if (ct_value_get(piece, "Sequence")) {
-            if (side == &tokenizer->suffix)
-                return refuse(file, "post-processor", "TemplateProcessing with the text twice");
-            side = &tokenizer->suffix;
-            continue;
-        }
-        const ct_value *special = ct_value_get(piece, "SpecialToken");
-        const ct_value *ids =
-            ct_value_get(ct_value_get(table, ct_value_as_string(ct_value_get(special, "id"), "")), "ids");
-        if (ct_value_kind_of(ids) != CT_VALUE_LIST)
-            return ct_fail(file->context, CT_ERROR_FORMAT,
-                           "%s: the post-processor's template names a token without ids", file->path);
-        for (size_t j = 0; j < ct_value_count(ids); j++) {
-            ct_status status =
-                add_template_id(file, tokenizer, side, ct_value_as_int(ct_value_at(ids, j), -1));
-            if (status != CT_OK) return status;
-        }
-    }
-    return side == &tokenizer->suffix ? CT_OK
-                                      : refuse(file, "post-processor", "TemplateProcessing without the text");
-}
-
-static ct_status post_processor(const ct_tokenizer_file *file, ct_tokenizer *tokenizer,
-                                const ct_value *part) {
-    const char *type = type_of(part);
-    if (is_null(part) || strcmp(type, "ByteLevel") == 0) return CT_OK; /* ByteLevel only trims offsets */
-    if (strcmp(type, "TemplateProcessing") == 0) return template_part(file, tokenizer, part);
-    if (strcmp(type, "RobertaProcessing") == 0) {
-        ct_status status = add_template_id(file, tokenizer, &tokenizer->prefix,
-                                           ct_value_as_int(ct_value_at(ct_value_get(part, "cls"), 1), -1));
-        return status == CT_OK
-                   ? add_template_id(file, tokenizer, &tokenizer->suffix,
-                                     ct_value_as_int(ct_value_at(ct_value_get(part, "sep"), 1), -1))
-                   : status;
-    }
-    if (strcmp(type, "Sequence") != 0) return refuse(file, "post-processor", type);
-    const ct_value *list = ct_value_get(part, "processors");
-    int templates = 0;
-    for (size_t i = 0; i < ct_value_count(list); i++) {
-        const ct_value *item = ct_value_at(list, i);
-        bool plain = strcmp(type_of(item), "ByteLevel") == 0;
-        if (strcmp(type_of(item), "Sequence") == 0 || (!plain && templates++))
-            return refuse(file, "post-processor in a sequence", type_of(item));
-        ct_status status = post_processor(file, tokenizer, item);
-        if (status != CT_OK) return status;
-    }
-    return CT_OK;
-}
-
 /* --------------------------------------------------------------------------------------------- models -----
  */
 
-/* Model keys that change ids must have the value that means "off". */
-static ct_status check_model_keys(const ct_tokenizer_file *file, const char *const *known) {
+/* Words of a text with blanks between them. */
+static bool is_listed(const char *list, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = list; length && (at = strstr(at, word)); at += length)
+        if ((at == list || at[-1] == ' ') && (at[length] == '\0' || at[length] == ' ')) return true;
+    return false;
+}
+
+/* Unknown keys of the model are refused by name, unless they say null. */
+static ct_status check_model_keys(const ct_tokenizer_file *file, const char *known) {
     for (size_t i = 0; i < ct_value_count(file->model); i++) {
         const char *key = ct_value_key(file->model, i);
-        const ct_value *value = ct_value_at(file->model, i);
-        bool is_known = false;
-        for (size_t j = 0; known[j]; j++)
-            is_known |= strcmp(key, known[j]) == 0;
-        if (is_known) continue;
-        bool off_by_default = strcmp(key, "dropout") == 0 || strcmp(key, "continuing_subword_prefix") == 0 ||
-                              strcmp(key, "end_of_word_suffix") == 0 || strcmp(key, "byte_fallback") == 0;
-        bool off = is_null(value) ||
-                   (ct_value_kind_of(value) == CT_VALUE_BOOL && !ct_value_as_bool(value, true)) ||
-                   (ct_value_kind_of(value) == CT_VALUE_STRING && ct_value_string_length(value) == 0) ||
-                   ((ct_value_kind_of(value) == CT_VALUE_REAL || ct_value_kind_of(value) == CT_VALUE_INT) &&
-                    ct_value_as_real(value, 1) == 0);
-        if (!off_by_default || !off) return refuse(file, "model's key", key);
+        if (!is_listed(known, key) && !is_null(ct_value_at(file->model, i)))
+            return refuse(file, "model's key", key);
     }
     return CT_OK;
 }
 
-/* The id of the model's unknown token, -1 without one. */
-static ct_status unknown_token(const ct_tokenizer_file *file, ct_tokenizer *tokenizer, bool required) {
-    const ct_value *token = ct_value_get(file->model, "unk_token");
-    if (is_null(token)) return CT_OK;
-    tokenizer->bpe.unknown =
-        ct_names_get(&tokenizer->symbols, ct_value_as_string(token, ""), ct_value_string_length(token));
-    if (tokenizer->bpe.unknown >= 0 || !required) return CT_OK;
-    return ct_fail(file->context, CT_ERROR_FORMAT, "%s: the unknown token \"%.60s\" is not in the vocabulary",
-                   file->path, ct_value_as_string(token, ""));
+static ct_status model_flag(const ct_tokenizer_file *file, const char *key, bool *flag) {
+    return ct_step_bool(file->context, file->model, file->path, key, false, flag);
 }
 
+/* A string or null; "" is null. It must not be so long that a marked character does not fit into a buffer. */
+static ct_status model_text(const ct_tokenizer_file *file, const ct_tokenizer *tokenizer, const char *key,
+                            ct_text *text) {
+    *text = (ct_text){"", 0};
+    if (is_null(ct_value_get(file->model, key))) return CT_OK;
+    ct_status status = ct_step_text(file->context, tokenizer->model, file->path, key, text);
+    if (status == CT_OK && text->length > 100)
+        return ct_fail(file->context, CT_ERROR_UNSUPPORTED,
+                       "%s: \"%s\" has %zu bytes, at most 100 are supported", file->path, key, text->length);
+    return status;
+}
+
+/* The id of the model's unknown token, -1 without one: then what is unknown is an error. */
+static ct_status unknown_token(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
+    ct_text text;
+    if (is_null(ct_value_get(file->model, "unk_token"))) return CT_OK;
+    ct_status status = ct_step_text(file->context, file->model, file->path, "unk_token", &text);
+    if (status == CT_OK) tokenizer->unknown = ct_names_get(&tokenizer->symbols, text.data, text.length);
+    return status;
+}
+
+/* A table of 256 bytes without merges needs no BPE. */
 static bool is_byte_table(const ct_tokenizer *tokenizer) {
-    if (tokenizer->bpe.merge_count || tokenizer->bpe.ignore_merges || tokenizer->bpe.add_prefix_space)
+    if (tokenizer->bpe.merge_count || tokenizer->bpe.ignore_merges || tokenizer->bpe.add_prefix_space ||
+        tokenizer->normalizer || !tokenizer->scanner || !tokenizer->plain_decoder)
         return false;
     for (int i = 0; i < 256; i++)
         if (tokenizer->bpe.byte_ids[i] != i) return false;
@@ -276,75 +174,130 @@ static bool is_byte_table(const ct_tokenizer *tokenizer) {
     return true;
 }
 
+static ct_status read_bpe_keys(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
+    ct_bpe *bpe = &tokenizer->bpe;
+    const ct_value *dropout = ct_value_get(file->model, "dropout");
+    ct_status status = check_model_keys(file, "type unk_token fuse_unk ignore_merges byte_fallback dropout "
+                                              "continuing_subword_prefix end_of_word_suffix");
+    if (status == CT_OK && !is_null(dropout) && ct_value_as_real(dropout, 1) != 0)
+        status = refuse(file, "model's key", "dropout"); /* ids would be random */
+    if (status == CT_OK) status = model_flag(file, "ignore_merges", &bpe->ignore_merges);
+    if (status == CT_OK) status = model_flag(file, "fuse_unk", &bpe->fuse_unknown);
+    if (status == CT_OK) status = model_flag(file, "byte_fallback", &tokenizer->byte_fallback);
+    if (status == CT_OK) status = model_text(file, tokenizer, "continuing_subword_prefix", &bpe->prefix);
+    if (status == CT_OK) status = model_text(file, tokenizer, "end_of_word_suffix", &bpe->suffix);
+    if (status == CT_OK && tokenizer->byte_fallback && (bpe->prefix.length || bpe->suffix.length))
+        status = refuse(file, "model's key", "byte_fallback with a prefix or suffix of characters");
+    bpe->merges_as_text = file->merges_as_text;
+    bpe->by_bytes = status == CT_OK && ct_tokenizer_is_byte_level(tokenizer);
+    return status;
+}
+
 static ct_status build_bpe(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
-    static const char *const known[] = {"type", "unk_token", "fuse_unk", "ignore_merges", NULL};
-    const ct_value *decoder = ct_value_get(file->parts, "decoder");
-    ct_status status = check_model_keys(file, known);
-    if (status == CT_OK)
-        status = bpe_pre_tokenizer(file, tokenizer, ct_value_get(file->parts, "pre_tokenizer"));
-    if (status == CT_OK && strcmp(type_of(decoder), "ByteLevel") != 0)
-        status = refuse(file, "decoder", is_null(decoder) ? "null" : type_of(decoder));
-    tokenizer->bpe.ignore_merges = ct_value_as_bool(ct_value_get(file->model, "ignore_merges"), false);
-    tokenizer->bpe.fuse_unknown = ct_value_as_bool(ct_value_get(file->model, "fuse_unk"), false);
-    if (status == CT_OK) status = put_vocabulary(file, tokenizer, true);
+    ct_status status = read_bpe_keys(file, tokenizer);
+    if (status == CT_OK) status = put_vocabulary(file, tokenizer, tokenizer->bpe.by_bytes);
     if (status == CT_OK) status = put_merges(file, tokenizer);
     if (status == CT_OK) status = ct_bpe_finish(tokenizer);
-    if (status == CT_OK && is_byte_table(tokenizer)) tokenizer->kind = &ct_tokenizer_method_bytes;
-    return status;
+    if (status != CT_OK || tokenizer->bpe.by_bytes) return status;
+    ct_tokenizer_find_bytes(tokenizer);
+    return ct_bpe_make_codes(tokenizer);
 }
 
-/* The form that ct_tokenizer_save gives a character tokenizer. */
-static ct_status build_characters(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
-    static const char *const known[] = {"type", "unk_token", NULL};
-    const ct_value *splitter = ct_value_get(file->parts, "pre_tokenizer"),
-                   *decoder = ct_value_get(file->parts, "decoder");
-    const char *pattern = ct_value_as_string(ct_value_get_path(splitter, "pattern.Regex"), "");
-    ct_status status = check_model_keys(file, known);
-    if (status != CT_OK) return status;
-    if (strcmp(type_of(splitter), "Split") != 0 || strcmp(pattern, "[\\s\\S]") != 0 ||
-        strcmp(ct_value_as_string(ct_value_get(splitter, "behavior"), ""), "Isolated") != 0)
-        return refuse(file, "pre-tokenizer of a WordLevel model",
-                      is_null(splitter) ? "null"
-                      : *pattern        ? pattern
-                                        : type_of(splitter));
-    if (strcmp(type_of(decoder), "Fuse") != 0)
-        return refuse(file, "decoder", is_null(decoder) ? "null" : type_of(decoder));
-    return put_vocabulary(file, tokenizer, false);
-}
-
-static ct_status build_rest(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
-    static const char *const kept[] = {"truncation", "padding", "pre_tokenizer", "post_processor", "decoder"};
+static ct_status build_wordpiece(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
     ct_status status =
-        ct_tokenizer_build_added(tokenizer, file->path, ct_value_get(file->parts, "added_tokens"));
-    if (status == CT_OK)
-        status = unknown_token(file, tokenizer, tokenizer->kind != &ct_tokenizer_method_characters);
-    if (status == CT_OK)
-        status = post_processor(file, tokenizer, ct_value_get(file->parts, "post_processor"));
-    if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
-    for (size_t i = 0; i < sizeof kept / sizeof kept[0] && status == CT_OK; i++) {
+        check_model_keys(file, "type unk_token continuing_subword_prefix max_input_chars_per_word");
+    if (status == CT_OK) status = put_vocabulary(file, tokenizer, false);
+    return status == CT_OK ? ct_wordpiece_finish(tokenizer, file->path) : status;
+}
+
+static ct_status build_wordlevel(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
+    ct_status status = check_model_keys(file, "type unk_token");
+    return status == CT_OK ? put_vocabulary(file, tokenizer, false) : status;
+}
+
+static ct_status build_unigram(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
+    bool fallback;
+    ct_status status = check_model_keys(file, "type unk_id byte_fallback");
+    if (status == CT_OK) status = model_flag(file, "byte_fallback", &fallback);
+    if (status == CT_OK) status = put_vocabulary(file, tokenizer, false);
+    if (status != CT_OK) return status;
+    tokenizer->scores =
+        ct_alloc(file->context, (file->vocabulary_count + 1) * sizeof *tokenizer->scores, CT_MEMORY_OTHER);
+    if (!tokenizer->scores) return ct_context_status(file->context);
+    for (size_t i = 0; i < file->vocabulary_count; i++)
+        tokenizer->scores[i] = file->vocabulary[i].score;
+    return ct_unigram_finish(tokenizer, file->path);
+}
+
+typedef struct model_kind {
+    const char *name;
+    const ct_tokenizer_method *method;
+    ct_status (*build)(const ct_tokenizer_file *file, ct_tokenizer *tokenizer);
+} model_kind;
+
+static const model_kind model_kinds[] = {{"BPE", &ct_tokenizer_method_bpe, build_bpe},
+                                         {"WordPiece", &ct_tokenizer_method_wordpiece, build_wordpiece},
+                                         {"WordLevel", &ct_tokenizer_method_wordlevel, build_wordlevel},
+                                         {"Unigram", &ct_tokenizer_method_unigram, build_unigram}};
+
+/* Files of old versions name no type. */
+static const char *model_type(const ct_tokenizer_file *file) {
+    const char *otherwise = "";
+    if (file->merge_count)
+        otherwise = "BPE";
+    else if (file->scored)
+        otherwise = "Unigram";
+    else if (ct_value_get(file->model, "max_input_chars_per_word"))
+        otherwise = "WordPiece";
+    return ct_value_as_string(ct_value_get(file->model, "type"), otherwise);
+}
+
+static ct_status keep_parts(const ct_tokenizer_file *file, ct_tokenizer *tokenizer) {
+    static const char *const kept[] = {"version",       "truncation",     "padding", "normalizer",
+                                       "pre_tokenizer", "post_processor", "decoder"};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
         const ct_value *part = ct_value_get(file->parts, kept[i]);
-        if (part) status = ct_value_set(tokenizer->parts, kept[i], ct_value_copy(part));
+        if (part && ct_value_set(tokenizer->parts, kept[i], ct_value_copy(part)) != CT_OK) break;
     }
-    return status;
+    tokenizer->model = ct_value_copy(file->model);
+    return ct_context_status(file->context);
+}
+
+static ct_status build_all(const ct_tokenizer_file *file, ct_tokenizer *tokenizer, const model_kind *model) {
+    ct_status status = keep_parts(file, tokenizer);
+    if (status == CT_OK && !ct_value_get(tokenizer->model, "type"))
+        status = ct_value_set(tokenizer->model, "type", ct_value_string(file->context, model->name));
+    if (status == CT_OK) status = ct_tokenizer_read_steps(tokenizer, file->path);
+    if (status == CT_OK) status = model->build(file, tokenizer);
+    if (status == CT_OK) status = ct_tokenizer_choose_way(tokenizer, file->path);
+    if (status == CT_OK && tokenizer->kind == &ct_tokenizer_method_bpe && is_byte_table(tokenizer)) {
+        tokenizer->kind = &ct_tokenizer_method_bytes;
+        tokenizer->scanner = &ct_scanner_bytes;
+    }
+    if (status == CT_OK)
+        status = ct_tokenizer_build_added(tokenizer, file->path, ct_value_get(file->parts, "added_tokens"));
+    if (status == CT_OK) status = unknown_token(file, tokenizer);
+    if (status == CT_OK) status = ct_tokenizer_read_template(tokenizer, file->path);
+    if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
+    return status == CT_OK && !tokenizer->plain_decoder ? ct_tokenizer_spell_out(tokenizer) : status;
 }
 
 ct_tokenizer *ct_tokenizer_build(ct_tokenizer_file *file) {
-    const char *type = ct_value_as_string(ct_value_get(file->model, "type"), file->merge_count ? "BPE" : "");
-    const ct_value *normalizer = ct_value_get(file->parts, "normalizer");
-    bool bpe = strcmp(type, "BPE") == 0;
-    if (!bpe && strcmp(type, "WordLevel") != 0) {
+    const char *type = model_type(file);
+    const model_kind *model = NULL;
+    for (size_t i = 0; i < sizeof model_kinds / sizeof model_kinds[0]; i++)
+        if (strcmp(type, model_kinds[i].name) == 0) model = &model_kinds[i];
+    if (!model) {
         refuse(file, "model", type);
         return NULL;
     }
-    if (!is_null(normalizer)) {
-        refuse(file, "normalizer", type_of(normalizer));
+    if (file->scored != (model->method == &ct_tokenizer_method_unigram)) {
+        ct_fail(file->context, CT_ERROR_FORMAT, "%s: the vocabulary of a %s model is a %s", file->path, type,
+                file->scored ? "map from tokens to ids" : "list of tokens with scores");
         return NULL;
     }
-    ct_tokenizer *tokenizer =
-        ct_tokenizer_make(file->context, bpe ? &ct_tokenizer_method_bpe : &ct_tokenizer_method_characters);
-    ct_status status = tokenizer ? CT_OK : ct_context_status(file->context);
-    if (status == CT_OK) status = bpe ? build_bpe(file, tokenizer) : build_characters(file, tokenizer);
-    if (status == CT_OK) status = build_rest(file, tokenizer);
+    ct_tokenizer *tokenizer = ct_tokenizer_make(file->context, model->method);
+    ct_status status = tokenizer ? build_all(file, tokenizer, model) : ct_context_status(file->context);
     if (status == CT_OK) return tokenizer;
     ct_tokenizer_destroy(tokenizer);
     return NULL;

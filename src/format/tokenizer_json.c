@@ -16,7 +16,8 @@ void ct_tokenizer_file_free(ct_tokenizer_file *file) {
     ct_free(file->context, file->merges);
 }
 
-static bool add_vocabulary(ct_tokenizer_file *file, const char *symbol, size_t length, int64_t id) {
+bool ct_tokenizer_file_add(ct_tokenizer_file *file, const char *symbol, size_t length, int64_t id,
+                           double score) {
     if (file->vocabulary_count == file->vocabulary_capacity) {
         size_t capacity = file->vocabulary_capacity * 2 + 1024;
         ct_vocabulary_entry *larger =
@@ -25,7 +26,7 @@ static bool add_vocabulary(ct_tokenizer_file *file, const char *symbol, size_t l
         file->vocabulary = larger;
         file->vocabulary_capacity = capacity;
     }
-    file->vocabulary[file->vocabulary_count++] = (ct_vocabulary_entry){symbol, length, id};
+    file->vocabulary[file->vocabulary_count++] = (ct_vocabulary_entry){symbol, length, id, score};
     return true;
 }
 
@@ -54,9 +55,37 @@ static bool read_vocabulary(ct_tokenizer_file *file, ct_json_reader *reader) {
         if (event == CT_JSON_ERROR) return false;
         if (event != CT_JSON_INT)
             return REFUSE(reader, "token \"%.60s\" has an id that is no integer", symbol);
-        if (!add_vocabulary(file, symbol, length, reader->integer)) return false;
+        if (!ct_tokenizer_file_add(file, symbol, length, reader->integer, 0)) return false;
     }
     return event == CT_JSON_MAP_END;
+}
+
+/* "symbol", score], of which the bracket before is read. */
+static bool read_piece(ct_tokenizer_file *file, ct_json_reader *reader) {
+    if (ct_json_next(reader) != CT_JSON_STRING) return false;
+    size_t length = reader->string_length;
+    char *symbol = ct_arena_copy(file->context, &file->arena, reader->string, length);
+    if (!symbol) return false;
+    if (memchr(symbol, 0, length)) return REFUSE(reader, "a token holds the character NUL");
+    ct_json_event event = ct_json_next(reader);
+    if (event != CT_JSON_INT && event != CT_JSON_REAL) return false;
+    double score = event == CT_JSON_INT ? (double)reader->integer : reader->real;
+    if (!(score - score == 0))
+        return REFUSE(reader, "token \"%.60s\" has a score that is not finite", symbol);
+    return ct_json_next(reader) == CT_JSON_LIST_END &&
+           ct_tokenizer_file_add(file, symbol, length, (int64_t)file->vocabulary_count, score);
+}
+
+/* [["symbol", score], ...], of which the first bracket is read: a Unigram model's. */
+static bool read_pieces(ct_tokenizer_file *file, ct_json_reader *reader) {
+    ct_json_event event;
+    file->scored = true;
+    while ((event = ct_json_next(reader)) == CT_JSON_LIST_BEGIN && read_piece(file, reader))
+        ;
+    if (event == CT_JSON_LIST_END) return true;
+    if (!ct_failed(file->context))
+        ct_json_fail(reader, "a piece of the vocabulary is not [\"token\", score]");
+    return false;
 }
 
 /* "left right" with one blank between them. */
@@ -77,6 +106,7 @@ static bool read_merge(ct_tokenizer_file *file, ct_json_reader *reader, ct_json_
         size_t length = reader->string_length;
         char *text = ct_arena_copy(file->context, &file->arena, reader->string, length);
         if (!text) return false;
+        file->merges_as_text = true;
         if (split_merge(file, text, length)) return true;
         if (!ct_failed(file->context))
             ct_json_fail(reader, "the merge \"%.60s\" is not two symbols with a blank between them", text);
@@ -138,8 +168,8 @@ static bool read_model(ct_tokenizer_file *file, ct_json_reader *reader) {
                 good = read_vocabulary(file, reader);
             else if (event == CT_JSON_LIST_BEGIN && merges)
                 good = read_merges(file, reader);
-            else if (event == CT_JSON_LIST_BEGIN) /* Unigram: refused by its type later */
-                good = ct_json_skip(reader, event) == CT_OK;
+            else if (event == CT_JSON_LIST_BEGIN && vocabulary)
+                good = read_pieces(file, reader);
             else
                 good = REFUSE(reader, "\"%s\" is not of the kind it should be", key);
         }

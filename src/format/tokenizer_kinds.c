@@ -5,38 +5,32 @@
 
 /* -------------------------------------------------------------------------------------------- bytes ----- */
 
-static size_t encode_bytes(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
-                           size_t length, int32_t *out, ct_encode_problem *problem) {
-    (void)tokenizer, (void)work, (void)problem;
+static size_t encode_bytes(const ct_tokenizer *tokenizer, void *scratch, const char *word, size_t length,
+                           int32_t *out, ct_encode_problem *problem) {
+    (void)tokenizer, (void)scratch, (void)problem;
     for (size_t i = 0; i < length; i++)
-        out[i] = (unsigned char)text[i];
+        out[i] = (unsigned char)word[i];
     return length;
 }
 
-static size_t cut_anywhere(const ct_tokenizer *tokenizer, const char *text, size_t length, size_t from) {
-    (void)tokenizer, (void)text;
-    return from < length ? from : length;
-}
-
-static size_t no_scratch(const ct_tokenizer *tokenizer, const char *text, size_t length) {
-    (void)tokenizer, (void)text, (void)length;
+static size_t no_scratch(const ct_tokenizer *tokenizer, size_t length) {
+    (void)tokenizer, (void)length;
     return 0;
 }
 
-const ct_tokenizer_method ct_tokenizer_method_bytes = {"bytes", encode_bytes, cut_anywhere, no_scratch,
-                                                       false};
+const ct_tokenizer_method ct_tokenizer_method_bytes = {"bytes", encode_bytes, no_scratch, false};
 
 /* --------------------------------------------------------------------------------------- characters ----- */
 
-static size_t encode_characters(const ct_tokenizer *tokenizer, const ct_encode_work *work, const char *text,
-                                size_t length, int32_t *out, ct_encode_problem *problem) {
+static size_t encode_characters(const ct_tokenizer *tokenizer, void *scratch, const char *word, size_t length,
+                                int32_t *out, ct_encode_problem *problem) {
     size_t count = 0;
-    (void)work;
+    (void)scratch;
     for (size_t i = 0; i < length;) {
-        uint32_t code = (unsigned char)text[i];
-        size_t size = ct_utf8_decode(text + i, length - i, &code);
-        int32_t id = size ? ct_names_get(&tokenizer->symbols, text + i, size) : -1;
-        if (id < 0) id = tokenizer->bpe.unknown;
+        uint32_t code = (unsigned char)word[i];
+        size_t size = ct_utf8_decode(word + i, length - i, &code);
+        int32_t id = size ? ct_names_get(&tokenizer->symbols, word + i, size) : -1;
+        if (id < 0) id = tokenizer->unknown;
         if (id < 0) {
             *problem = (ct_encode_problem){true, i, code, size == 0};
             return count;
@@ -47,15 +41,27 @@ static size_t encode_characters(const ct_tokenizer *tokenizer, const ct_encode_w
     return count;
 }
 
-static size_t cut_characters(const ct_tokenizer *tokenizer, const char *text, size_t length, size_t from) {
-    (void)tokenizer;
-    while (from < length && ((unsigned char)text[from] & 0xc0) == 0x80)
-        from++;
-    return from < length ? from : length;
+const ct_tokenizer_method ct_tokenizer_method_characters = {"characters", encode_characters, no_scratch,
+                                                            false};
+
+/* -------------------------------------------------------------------------------------- whole words ----- */
+
+static size_t encode_whole(const ct_tokenizer *tokenizer, void *scratch, const char *word, size_t length,
+                           int32_t *out, ct_encode_problem *problem) {
+    int32_t id = ct_names_get(&tokenizer->symbols, word, length);
+    (void)scratch;
+    if (id < 0 || !tokenizer->tokens[id].in_model) id = tokenizer->unknown;
+    if (id < 0) {
+        uint32_t code = (unsigned char)word[0];
+        size_t size = ct_utf8_decode(word, length, &code);
+        *problem = (ct_encode_problem){true, 0, code, size == 0};
+        return 0;
+    }
+    *out = id;
+    return 1;
 }
 
-const ct_tokenizer_method ct_tokenizer_method_characters = {"characters", encode_characters, cut_characters,
-                                                            no_scratch, false};
+const ct_tokenizer_method ct_tokenizer_method_wordlevel = {"wordlevel", encode_whole, no_scratch, false};
 
 /* Marks the code points of the text; false with the error recorded if it is not UTF-8. */
 static bool mark(ct_context *context, const char *text, size_t length, uint8_t *seen) {
@@ -79,7 +85,12 @@ static ct_status set_parts(ct_tokenizer *tokenizer) {
     ct_status status = ct_tokenizer_set_part(tokenizer, "pre_tokenizer",
                                              "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\s\\\\S]\"},"
                                              "\"behavior\":\"Isolated\",\"invert\":false}");
-    return status == CT_OK ? ct_tokenizer_set_part(tokenizer, "decoder", "{\"type\":\"Fuse\"}") : status;
+    if (status == CT_OK) status = ct_tokenizer_set_part(tokenizer, "decoder", "{\"type\":\"Fuse\"}");
+    tokenizer->scanner = &ct_scanner_characters;
+    tokenizer->plain_decoder = true;
+    return status == CT_OK
+               ? ct_tokenizer_set_part(tokenizer, "model", "{\"type\":\"WordLevel\",\"unk_token\":\"<unk>\"}")
+               : status;
 }
 
 ct_tokenizer *ct_tokenizer_train_characters(ct_context *context, const char *text, size_t length) {

@@ -33,6 +33,17 @@ static ct_tokenizer *load_json(ct_context *context, const char *path, const char
     return NULL;
 }
 
+ct_tokenizer *ct_tokenizer_parse(ct_context *context, const char *json, size_t length, const char *name) {
+    if (ct_failed(context)) return NULL;
+    ct_tokenizer_file file = begin_file(context);
+    ct_tokenizer *tokenizer = NULL;
+    file.path = name;
+    if (!ct_failed(context) && ct_tokenizer_file_parse(&file, json, length) == CT_OK)
+        tokenizer = ct_tokenizer_build(&file);
+    ct_tokenizer_file_free(&file);
+    return tokenizer;
+}
+
 /* ------------------------------------------------------------------------- vocab.json and merges.txt -----
  */
 
@@ -44,7 +55,8 @@ static ct_status set_gpt2_parts(ct_tokenizer_file *file, const ct_value *config)
         "{\"type\":\"ByteLevel\",\"add_prefix_space\":%s,\"trim_offsets\":true,\"use_regex\":true}";
     char text[128];
     snprintf(text, sizeof text, format, prefix ? "true" : "false");
-    ct_value_set(file->model, "type", ct_value_string(context, "BPE"));
+    ct_value_free(file->model);
+    file->model = ct_json_parse(context, CT_BPE_MODEL, strlen(CT_BPE_MODEL), "BPE");
     ct_value_set(file->parts, "pre_tokenizer", ct_json_parse(context, text, strlen(text), "ByteLevel"));
     snprintf(text, sizeof text, format, "true");
     ct_value_set(file->parts, "decoder", ct_json_parse(context, text, strlen(text), "ByteLevel"));
@@ -127,27 +139,50 @@ static ct_tokenizer *load_pair(ct_context *context, const char *folder, const ch
     return NULL;
 }
 
+/* BERT's vocab.txt; its special tokens are those of the roles. */
+static ct_tokenizer *load_lines(ct_context *context, const char *path, const char *folder) {
+    ct_tokenizer_file file = begin_file(context);
+    ct_tokenizer *tokenizer = NULL;
+    ct_status status = ct_context_status(context);
+    if (status == CT_OK) status = read_with(&file, path, ct_tokenizer_file_parse_lines);
+    if (status == CT_OK) status = ct_tokenizer_file_set_bert_parts(&file, folder);
+    if (status == CT_OK) tokenizer = ct_tokenizer_build(&file);
+    ct_tokenizer_file_free(&file);
+    if (!tokenizer || ct_tokenizer_read_roles(tokenizer, folder, true) == CT_OK) return tokenizer;
+    ct_tokenizer_destroy(tokenizer);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------------- folders -----
  */
 
 static ct_tokenizer *load_folder(ct_context *context, const char *folder) {
     char *json = ct_path_join(context, folder, "tokenizer.json"),
          *vocabulary = ct_path_join(context, folder, "vocab.json"),
-         *merges = ct_path_join(context, folder, "merges.txt");
+         *merges = ct_path_join(context, folder, "merges.txt"),
+         *lines = ct_path_join(context, folder, "vocab.txt");
     ct_tokenizer *tokenizer = NULL;
     if (!ct_failed(context)) {
         if (ct_file_exists(json))
             tokenizer = load_json(context, json, folder);
         else if (ct_file_exists(vocabulary) && ct_file_exists(merges))
             tokenizer = load_pair(context, folder, vocabulary, merges);
+        else if (ct_file_exists(lines))
+            tokenizer = load_lines(context, lines, folder);
         else
             ct_fail(context, CT_ERROR_NOT_FOUND,
-                    "%s: has neither tokenizer.json nor vocab.json and merges.txt", folder);
+                    "%s: has neither tokenizer.json nor vocab.json and merges.txt nor vocab.txt", folder);
     }
     ct_free(context, json);
     ct_free(context, vocabulary);
     ct_free(context, merges);
+    ct_free(context, lines);
     return tokenizer;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
 ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path) {
@@ -156,7 +191,8 @@ ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path) {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? ct_format(context, "%.*s", slash == path ? 1 : (int)(slash - path), path)
                          : ct_strdup(context, ".");
-    ct_tokenizer *tokenizer = folder ? load_json(context, path, folder) : NULL;
+    ct_tokenizer *tokenizer = NULL;
+    if (folder) tokenizer = (ends_with(path, ".txt") ? load_lines : load_json)(context, path, folder);
     ct_free(context, folder);
     return tokenizer;
 }

@@ -1,13 +1,14 @@
 /* tokenizer_save.c - writes a tokenizer as a folder that Hugging Face tokenizers and transformers load. */
 #include "carat/format.h"
 #include "format/json_write.h"
+#include "format/number.h"
 #include "format/tokenizer_parts.h"
 #include <string.h>
 
 typedef struct saver {
     const ct_tokenizer *tokenizer;
     ct_context *context;
-    ct_bytes out;
+    ct_bytes out, line;
 } saver;
 
 static bool put(saver *state, const char *text) {
@@ -74,54 +75,80 @@ static bool put_side(saver *state, int32_t id) {
     return ct_bytes_append(state->context, &state->out, token->symbol, token->symbol_length) == CT_OK;
 }
 
+/* One merge in the notation of the file that it came from. */
+static bool put_merge(saver *state, const ct_token *left, const ct_token *right) {
+    if (!state->tokenizer->bpe.merges_as_text)
+        return put(state, "[") && put_string(state, left->symbol, left->symbol_length) && put(state, ", ") &&
+               put_string(state, right->symbol, right->symbol_length) && put(state, "]");
+    state->line.length = 0;
+    if (ct_bytes_append(state->context, &state->line, left->symbol, left->symbol_length) != CT_OK ||
+        ct_bytes_append(state->context, &state->line, " ", 1) != CT_OK ||
+        ct_bytes_append(state->context, &state->line, right->symbol, right->symbol_length) != CT_OK)
+        return false;
+    return put_string(state, state->line.data, state->line.length);
+}
+
 static bool put_merges_json(saver *state) {
     const ct_bpe *bpe = &state->tokenizer->bpe;
     if (!put(state, "[")) return false;
     for (size_t i = 0; i < bpe->merge_count; i++) {
         const ct_token *left = &state->tokenizer->tokens[bpe->merges[i].left],
                        *right = &state->tokenizer->tokens[bpe->merges[i].right];
-        if (!put(state, i ? ",\n      [" : "\n      [") ||
-            !put_string(state, left->symbol, left->symbol_length) || !put(state, ", ") ||
-            !put_string(state, right->symbol, right->symbol_length) || !put(state, "]"))
-            return false;
+        if (!put(state, i ? ",\n      " : "\n      ") || !put_merge(state, left, right)) return false;
     }
     return put(state, bpe->merge_count ? "\n    ]" : "]");
 }
 
-static bool put_unknown(saver *state, const char *otherwise) {
-    int32_t id = state->tokenizer->bpe.unknown;
-    if (!put(state, "    \"unk_token\": ")) return false;
-    if (id < 0) return put(state, otherwise) && put(state, ",\n");
-    return put_string(state, state->tokenizer->tokens[id].symbol,
-                      state->tokenizer->tokens[id].symbol_length) &&
+/* [["symbol", score], ...] of a Unigram model. */
+static bool put_pieces(saver *state) {
+    const ct_tokenizer *tokenizer = state->tokenizer;
+    char number[CT_NUMBER_TEXT];
+    bool first = true;
+    if (!put(state, "[")) return false;
+    for (int32_t id = 0; id < tokenizer->size; id++) {
+        const ct_token *token = &tokenizer->tokens[id];
+        if (!token->symbol || !token->in_model) continue;
+        ct_number_text(tokenizer->scores[id], number);
+        if (!put(state, first ? "\n      [" : ",\n      [") ||
+            !put_string(state, token->symbol, token->symbol_length) || !put(state, ", ") ||
+            !put(state, number) || !put(state, "]"))
+            return false;
+        first = false;
+    }
+    return put(state, "\n    ]");
+}
+
+/* The model's keys as they are, its vocabulary, and for BPE its merges. */
+static bool put_model(saver *state) {
+    const ct_tokenizer *tokenizer = state->tokenizer;
+    const ct_value *model = tokenizer->model;
+    bool good = put(state, "  \"model\": {\n");
+    for (size_t i = 0; good && i < ct_value_count(model); i++) {
+        const char *key = ct_value_key(model, i);
+        char *text = ct_json_text(state->context, ct_value_at(model, i), CT_JSON_COMPACT, NULL);
+        good = text && put(state, "    ") && put_string(state, key, strlen(key)) && put(state, ": ") &&
+               put(state, text) && put(state, ",\n");
+        ct_free(state->context, text);
+    }
+    good = good && put(state, "    \"vocab\": ") &&
+           (tokenizer->kind == &ct_tokenizer_method_unigram ? put_pieces(state)
+                                                            : put_vocabulary(state, "      "));
+    bool merges =
+        tokenizer->kind == &ct_tokenizer_method_bpe || tokenizer->kind == &ct_tokenizer_method_bytes;
+    if (good && merges) good = put(state, ",\n    \"merges\": ") && put_merges_json(state);
+    return good && put(state, "\n  }\n}\n");
+}
+
+static bool put_version(saver *state) {
+    const char *version = ct_value_as_string(ct_value_get(state->tokenizer->parts, "version"), "1.0");
+    return put(state, "{\n  \"version\": ") && put_string(state, version, strlen(version)) &&
            put(state, ",\n");
 }
 
-static bool put_bpe(saver *state) {
-    const ct_bpe *bpe = &state->tokenizer->bpe;
-    return put(state, "    \"type\": \"BPE\",\n    \"dropout\": null,\n") && put_unknown(state, "null") &&
-           put(state, "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    "
-                      "\"fuse_unk\": ") &&
-           put(state, bpe->fuse_unknown ? "true" : "false") &&
-           put(state, ",\n    \"byte_fallback\": false,\n    \"ignore_merges\": ") &&
-           put(state, bpe->ignore_merges ? "true" : "false") && put(state, ",\n    \"vocab\": ") &&
-           put_vocabulary(state, "      ") && put(state, ",\n    \"merges\": ") && put_merges_json(state);
-}
-
-/* WordLevel wants the name of an unknown token; one that is not in the vocabulary makes unknown characters
- * errors. */
-static bool put_word_level(saver *state) {
-    return put(state, "    \"type\": \"WordLevel\",\n") && put_unknown(state, "\"<unk>\"") &&
-           put(state, "    \"vocab\": ") && put_vocabulary(state, "      ");
-}
-
 static bool put_tokenizer(saver *state) {
-    bool words = state->tokenizer->kind == &ct_tokenizer_method_characters;
-    return put(state, "{\n  \"version\": \"1.0\",\n") && put_part(state, "truncation") &&
-           put_part(state, "padding") && put_added(state) && put(state, "  \"normalizer\": null,\n") &&
-           put_part(state, "pre_tokenizer") && put_part(state, "post_processor") &&
-           put_part(state, "decoder") && put(state, "  \"model\": {\n") &&
-           (words ? put_word_level(state) : put_bpe(state)) && put(state, "\n  }\n}\n");
+    return put_version(state) && put_part(state, "truncation") && put_part(state, "padding") &&
+           put_added(state) && put_part(state, "normalizer") && put_part(state, "pre_tokenizer") &&
+           put_part(state, "post_processor") && put_part(state, "decoder") && put_model(state);
 }
 
 static bool put_merges_text(saver *state) {
@@ -192,10 +219,11 @@ ct_status ct_tokenizer_save(const ct_tokenizer *tokenizer, const char *folder) {
     saver state = {.tokenizer = tokenizer, .context = context};
     ct_status status = ct_failed(context) ? ct_context_status(context) : ct_folder_make(context, folder);
     if (status == CT_OK) status = write_out(&state, put_tokenizer(&state), folder, "tokenizer.json");
-    if (status == CT_OK && tokenizer->kind == &ct_tokenizer_method_bpe) {
+    if (status == CT_OK && tokenizer->kind == &ct_tokenizer_method_bpe && tokenizer->bpe.by_bytes) {
         status = write_out(&state, put_vocabulary(&state, "  ") && put(&state, "\n"), folder, "vocab.json");
         if (status == CT_OK) status = write_out(&state, put_merges_text(&state), folder, "merges.txt");
     }
     ct_bytes_free(context, &state.out);
+    ct_bytes_free(context, &state.line);
     return status == CT_OK ? save_configs(tokenizer, folder) : status;
 }

@@ -366,12 +366,12 @@ static bool is_buffer(const char *name) {
 }
 
 /* Only the file says whether a BertModel has a pooler. */
-static ct_status adapt(ct_context *context, ct_value *config, const ct_safetensors *file) {
+static ct_status adapt(ct_context *context, ct_value *config, const ct_archive *file) {
     const char *asked =
         ct_value_as_string(ct_value_at(ct_value_get(config, "architectures"), 0), "BertModel");
     if (strcmp(asked, "BertModel") != 0 || ct_value_get(config, "add_pooling_layer")) return CT_OK;
-    if (ct_safetensors_find(file, "bert.pooler.dense.weight") ||
-        ct_safetensors_find(file, "pooler.dense.weight"))
+    if (ct_archive_find(file, "bert.pooler.dense.weight") ||
+        ct_archive_find(file, "pooler.dense.weight"))
         return CT_OK;
     return ct_value_set(config, "add_pooling_layer", ct_value_bool(context, false));
 }

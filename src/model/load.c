@@ -1,9 +1,27 @@
 /* load.c - models from Hugging Face folders. */
+#include <carat/archive.h>
 #include "model/model.h"
 #include <math.h>
 #include <string.h>
 
 enum { CHUNK = 1 << 18 }; /* elements converted at a time */
+
+ct_archive *ct_model_open_weights(ct_context *context, const char *folder) {
+    ct_archive *file = ct_archive_open(context, folder);
+    const char *format = file ? ct_archive_format_name(file) : "";
+    if (!file || strcmp(format, "safetensors") == 0 || strcmp(format, "pytorch") == 0) return file;
+    ct_fail(context, CT_ERROR_UNSUPPORTED,
+            "%s: its weights are in a file of the format %s; `carat convert` makes a model folder of it",
+            folder, format);
+    ct_archive_close(file);
+    return NULL;
+}
+
+/* The file that holds a tensor, NULL: the first, for messages. */
+static const char *place_of(const ct_archive *file, const ct_archive_tensor *entry) {
+    const char *path = ct_archive_file_path(file, entry && entry->file > 0 ? (size_t)entry->file : 0);
+    return path ? path : ct_archive_path(file);
+}
 
 /* ---------------------------------------------------------------------------------- checking of names */
 
@@ -28,11 +46,11 @@ static const char *list_end(name_list *list) {
 
 /* The name under which a file has what it does not have as `name` ("ln.gamma" for "ln.weight"); `name`, taken
  * over, if there is none. */
-static char *other_name(ct_context *context, ct_safetensors *file, const ct_slot *slot, char *name) {
+static char *other_name(ct_context *context, ct_archive *file, const ct_slot *slot, char *name) {
     int stem = (int)(strlen(name) - strlen(slot->name));
     for (const char *const *alias = slot->options.aliases; alias && *alias; alias++) {
         char *other = ct_format(context, "%.*s%s", stem, name, *alias);
-        if (!other || ct_safetensors_find(file, other)) {
+        if (!other || ct_archive_find(file, other)) {
             ct_free(context, name);
             return other;
         }
@@ -42,15 +60,15 @@ static char *other_name(ct_context *context, ct_safetensors *file, const ct_slot
 }
 
 /* Some files leave the architecture's prefix out: the first parameter tells which naming a file has. */
-static ct_status choose_names(ct_model *model, ct_safetensors *file) {
+static ct_status choose_names(ct_model *model, ct_archive *file) {
     ct_context *context = model->context;
     model->bare_names = false;
     for (int64_t i = 0; i < model->count; i++) {
         const ct_slot *slot = model->parameters[i]->slot;
         char *full = ct_model_file_name(model, slot, false), *bare = ct_model_file_name(model, slot, true);
         bool made = full && bare;
-        bool found_full = made && ct_safetensors_find(file, full),
-             found_bare = made && ct_safetensors_find(file, bare);
+        bool found_full = made && ct_archive_find(file, full),
+             found_bare = made && ct_archive_find(file, bare);
         bool same = made && strcmp(full, bare) == 0;
         ct_free(context, full);
         ct_free(context, bare);
@@ -62,7 +80,7 @@ static ct_status choose_names(ct_model *model, ct_safetensors *file) {
     for (int64_t i = 0; i < model->count; i++) {
         ct_parameter *parameter = model->parameters[i];
         char *name = ct_model_file_name(model, parameter->slot, model->bare_names);
-        if (name && !ct_safetensors_find(file, name)) name = other_name(context, file, parameter->slot, name);
+        if (name && !ct_archive_find(file, name)) name = other_name(context, file, parameter->slot, name);
         if (!name) return ct_context_status(context);
         ct_free(context, parameter->name);
         parameter->name = name;
@@ -80,27 +98,39 @@ static bool is_extra_parameter(const char *name) {
     return strncmp(name, "carat.", 6) == 0;
 }
 
-static ct_status check_names(ct_model *model, ct_safetensors *file) {
+/* PyTorch's files name a tied weight once for each place: the same bytes as a parameter need no place of
+ * their own. */
+static bool is_tied_copy(const ct_model *model, const ct_archive *file, const ct_archive_tensor *entry) {
+    const ct_archive_tensor *first = ct_archive_alias(file, entry);
+    if (!first) first = entry;
+    for (int64_t i = 0; i < model->count; i++) {
+        const ct_archive_tensor *other = ct_archive_find(file, model->parameters[i]->name);
+        if (other && other != entry && (other == first || ct_archive_alias(file, other) == first))
+            return true;
+    }
+    return false;
+}
+
+static ct_status check_names(ct_model *model, ct_archive *file) {
     ct_context *context = model->context;
     name_list missing = {{0}, 0}, extra = {{0}, 0};
     for (int64_t i = 0; i < model->count; i++)
-        if (!ct_safetensors_find(file, model->parameters[i]->name))
+        if (!ct_archive_find(file, model->parameters[i]->name))
             list_name(&missing, model->parameters[i]->name);
     model->kept = ct_value_list(context);
-    for (size_t i = 0; i < ct_safetensors_count(file); i++) {
-        const char *name = ct_safetensors_at(file, i)->name;
+    for (size_t i = 0; i < ct_archive_count(file); i++) {
+        const char *name = ct_archive_at(file, i)->name;
         bool known = false;
         for (int64_t p = 0; p < model->count && !known; p++)
             known = strcmp(model->parameters[p]->name, name) == 0;
-        if (known) continue;
-        if (is_extra_parameter(name)) continue;
+        if (known || is_extra_parameter(name) || is_tied_copy(model, file, ct_archive_at(file, i))) continue;
         if (is_kept(model, name))
             ct_value_append(model->kept, ct_value_string(context, name));
         else
             list_name(&extra, name);
     }
     if (!missing.count && !extra.count) return ct_context_status(context);
-    const char *path = ct_safetensors_file_path(file, 0);
+    const char *path = place_of(file, NULL);
     if (!missing.count)
         return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors that this model does not have: %s", path,
                        extra.count, list_end(&extra));
@@ -114,7 +144,21 @@ static ct_status check_names(ct_model *model, ct_safetensors *file) {
 
 /* ---------------------------------------------------------------------------------- reading of weights */
 
-static ct_status check_shape(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+/* Whether the engine can hold the tensor; *dtype is its type. */
+static ct_status loadable(ct_context *context, const ct_archive *file, const ct_archive_tensor *entry,
+                          ct_dtype *dtype) {
+    if (!ct_element_is_plain(entry->type) || !ct_file_dtype_engine((ct_file_dtype)entry->type, dtype))
+        return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                       "%s: tensor \"%s\" is of type %s, which can be copied but not loaded",
+                       place_of(file, entry), entry->name, ct_element_name(entry->type));
+    if (entry->rank > 8)
+        return ct_fail(context, CT_ERROR_UNSUPPORTED,
+                       "%s: tensor \"%s\" has %d dimensions, at most 8 can be loaded", place_of(file, entry),
+                       entry->name, entry->rank);
+    return CT_OK;
+}
+
+static ct_status check_shape(ct_model *model, ct_archive *file, const ct_archive_tensor *entry,
                              const ct_slot *slot) {
     bool fits = entry->rank == slot->ndim;
     for (int i = 0; fits && i < entry->rank; i++)
@@ -126,24 +170,24 @@ static ct_status check_shape(ct_model *model, ct_safetensors *file, const ct_saf
     for (int i = 0; i < slot->ndim; i++)
         snprintf(expected + strlen(expected), 40, "%s%lld", i ? "," : "", (long long)slot->shape[i]);
     return ct_fail(model->context, CT_ERROR_SHAPE,
-                   "%s: tensor \"%s\" is [%s], the configuration asks for [%s]",
-                   ct_safetensors_file_path(file, (size_t)entry->shard), entry->name, found, expected);
+                   "%s: tensor \"%s\" is [%s], the configuration asks for [%s]", place_of(file, entry),
+                   entry->name, found, expected);
 }
 
 /* Reads a tensor into `target` (contiguous, of any float type), converted piece by piece. */
-static ct_status read_tensor(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+static ct_status read_tensor(ct_model *model, ct_archive *file, const ct_archive_tensor *entry,
                              ct_dtype stored, ct_tensor *target) {
     ct_context *context = model->context;
     size_t size = ct_dtype_size(stored);
     int64_t count = ct_count(target);
     if (stored == ct_dtype_of(target))
-        return ct_safetensors_read(file, entry, ct_data_mutable(target), 0, (size_t)count * size);
+        return ct_archive_read(file, entry, ct_data_mutable(target), 0, (size_t)count * size);
     ct_tensor *flat = ct_view_strided(target, 1, &count, (const int64_t[]){1}, 0);
     for (int64_t at = 0; at < count && !ct_failed(context); at += CHUNK) {
         ct_scope scope = ct_scope_open(context);
         int64_t n = count - at < CHUNK ? count - at : CHUNK;
         ct_tensor *piece = ct_empty(context, stored, 1, &n);
-        ct_safetensors_read(file, entry, ct_data_mutable(piece), (uint64_t)at * size, (size_t)n * size);
+        ct_archive_read(file, entry, ct_data_mutable(piece), (uint64_t)at * size, (size_t)n * size);
         ct_copy_into(ct_view_strided(flat, 1, &n, (const int64_t[]){1}, at), piece);
         ct_scope_close(context, scope);
     }
@@ -152,7 +196,7 @@ static ct_status read_tensor(ct_model *model, ct_safetensors *file, const ct_saf
 
 /* A sum is finite if and only if every element is, unless the sum itself overflows: then the elements are
  * looked at. */
-static ct_status check_finite(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+static ct_status check_finite(ct_model *model, ct_archive *file, const ct_archive_tensor *entry,
                               ct_tensor *tensor) {
     ct_context *context = model->context;
     double sum = 0;
@@ -167,26 +211,24 @@ static ct_status check_finite(ct_model *model, ct_safetensors *file, const ct_sa
         bad = (double)ct_count(tensor) - bad;
         if (bad > 0)
             ct_fail(context, CT_ERROR_NUMERIC, "%s: tensor \"%s\" holds %.0f values that are NaN or infinite",
-                    ct_safetensors_file_path(file, (size_t)entry->shard), entry->name, bad);
+                    place_of(file, entry), entry->name, bad);
     }
     ct_grad_mode_set(context, before);
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }
 
-static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parameter *parameter,
-                                ct_dtype dtype) {
+static ct_status load_parameter(ct_model *model, ct_archive *file, ct_parameter *parameter, ct_dtype dtype) {
     ct_context *context = model->context;
-    const ct_safetensors_tensor *entry = ct_safetensors_need(file, parameter->name);
+    const ct_archive_tensor *entry = ct_archive_need(file, parameter->name);
     ct_dtype stored;
     if (!entry || check_shape(model, file, entry, parameter->slot) != CT_OK ||
-        ct_safetensors_loadable(file, entry, &stored) != CT_OK)
+        loadable(model->context, file, entry, &stored) != CT_OK)
         return ct_context_status(context);
     bool counts = !ct_dtype_is_float(parameter->slot->options.dtype); /* a buffer that counts steps */
     if (counts ? stored != parameter->slot->options.dtype : !ct_dtype_is_float(stored))
-        return ct_fail(context, CT_ERROR_TYPE, "%s: tensor \"%s\" is %s, expected %s",
-                       ct_safetensors_file_path(file, (size_t)entry->shard), entry->name,
-                       ct_file_dtype_name(entry->dtype), counts ? "I64" : "F32, F64, BF16 or F16");
+        return ct_fail(context, CT_ERROR_TYPE, "%s: tensor \"%s\" is %s, expected %s", place_of(file, entry),
+                       entry->name, ct_element_name(entry->type), counts ? "I64" : "F32, F64, BF16 or F16");
     if (dtype == CT_DTYPES || counts) dtype = stored;
     ct_scope scope = ct_scope_open(context);
     if (dtype != ct_dtype_of(parameter->tensor)) {
@@ -204,11 +246,11 @@ static ct_status load_parameter(ct_model *model, ct_safetensors *file, ct_parame
 
 /* Its shape is the file's; what is no number of a float type (a mask, ids) keeps its type and is not trained.
  */
-static ct_status load_extra(ct_model *model, ct_safetensors *file, const ct_safetensors_tensor *entry,
+static ct_status load_extra(ct_model *model, ct_archive *file, const ct_archive_tensor *entry,
                             ct_dtype dtype) {
     ct_context *context = model->context;
     ct_dtype stored;
-    if (ct_safetensors_loadable(file, entry, &stored) != CT_OK) return ct_context_status(context);
+    if (loadable(model->context, file, entry, &stored) != CT_OK) return ct_context_status(context);
     bool is_float = ct_dtype_is_float(stored);
     if (dtype == CT_DTYPES || !is_float) dtype = stored;
     ct_scope scope = ct_scope_open(context);
@@ -224,13 +266,14 @@ static ct_status load_extra(ct_model *model, ct_safetensors *file, const ct_safe
     return ct_context_status(context);
 }
 
-static ct_status load_weights(ct_model *model, ct_safetensors *file, ct_dtype dtype) {
+static ct_status load_weights(ct_model *model, ct_archive *file, ct_dtype dtype) {
     ct_context *context = model->context;
-    model->metadata = ct_value_copy(ct_safetensors_metadata(file));
+    if (strcmp(ct_archive_format_name(file), "safetensors") == 0)
+        model->metadata = ct_archive_metadata(file, 0);
     for (int64_t i = 0; i < model->count && !ct_failed(context); i++)
         load_parameter(model, file, model->parameters[i], dtype);
-    for (size_t i = 0; i < ct_safetensors_count(file) && !ct_failed(context); i++) {
-        const ct_safetensors_tensor *entry = ct_safetensors_at(file, i);
+    for (size_t i = 0; i < ct_archive_count(file) && !ct_failed(context); i++) {
+        const ct_archive_tensor *entry = ct_archive_at(file, i);
         if (is_extra_parameter(entry->name)) load_extra(model, file, entry, dtype);
     }
     return ct_context_status(context);
@@ -242,9 +285,9 @@ static ct_status adapt_config(ct_context *context, ct_value *config, const char 
     for (size_t i = 0; i < ct_architecture_count(); i++) {
         const ct_architecture *a = ct_architecture_at(i);
         if (!a->adapt || strcmp(a->model_type, type) != 0) continue;
-        ct_safetensors *file = ct_safetensors_open(context, path);
+        ct_archive *file = ct_model_open_weights(context, path);
         if (file) a->adapt(context, config, file);
-        ct_safetensors_close(file);
+        ct_archive_close(file);
     }
     return ct_context_status(context);
 }
@@ -261,14 +304,15 @@ ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
         model = ct_model_create(context, folder->config);
     if (model) model->folder = ct_strdup(context, folder->path);
     ct_model_folder_close(context, folder);
-    ct_safetensors *file = model ? ct_safetensors_open(context, model->folder) : NULL;
-    const ct_value *place = file ? ct_value_get(ct_safetensors_metadata(file), CT_NORM_PLACE_KEY) : NULL;
-    if (place)
-        ct_model_check_place(model, ct_value_as_string(place, NULL), ct_safetensors_file_path(file, 0));
+    ct_archive *file = model ? ct_model_open_weights(context, model->folder) : NULL;
+    ct_value *metadata = file ? ct_archive_metadata(file, 0) : NULL;
+    const char *place = ct_value_as_string(ct_value_get(metadata, CT_NORM_PLACE_KEY), NULL);
+    if (place) ct_model_check_place(model, place, place_of(file, NULL));
+    ct_value_free(metadata);
     if (file && !ct_failed(context) && choose_names(model, file) == CT_OK &&
         check_names(model, file) == CT_OK)
         load_weights(model, file, dtype);
-    ct_safetensors_close(file);
+    ct_archive_close(file);
     if (!ct_failed(context)) return model;
     ct_model_destroy(model);
     return NULL;

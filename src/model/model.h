@@ -42,4 +42,7 @@ ct_tensor *ct_stream_project(ct_tensor *weight, int axis);
 #define CT_NORM_PLACE_KEY "carat_norm_place"
 ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed);
 
+/* The weights of a model folder: safetensors or PyTorch's. Other formats are refused with advice. */
+ct_archive *ct_model_open_weights(ct_context *context, const char *folder);
+
 #endif

@@ -51,8 +51,8 @@ static void put_tensor(ct_model *model, ct_safetensors_writer *writer, const cha
 
 /* Tensors of the source that are no parameters are copied as bytes; but a second copy of a tied weight is
  * written as what the weight is now. */
-static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *writer,
-                           ct_safetensors *source, ct_dtype dtype, bool declare) {
+static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *writer, ct_archive *source,
+                           ct_dtype dtype, bool declare) {
     ct_context *context = model->context;
     enum { PIECE = 1 << 20 };
     char *buffer = ct_alloc(context, PIECE, CT_MEMORY_WORKSPACE);
@@ -65,12 +65,13 @@ static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *
             ct_scope_close(context, scope);
             continue;
         }
-        const ct_safetensors_tensor *entry = ct_safetensors_need(source, name);
+        const ct_archive_tensor *entry = ct_archive_need(source, name);
         if (!entry) break;
-        if (declare) ct_safetensors_declare(writer, name, entry->dtype, entry->rank, entry->shape);
+        if (declare)
+            ct_safetensors_declare(writer, name, (ct_file_dtype)entry->type, entry->rank, entry->shape);
         for (uint64_t at = 0; !declare && at < entry->size && !ct_failed(context); at += PIECE) {
             size_t n = entry->size - at < PIECE ? (size_t)(entry->size - at) : PIECE;
-            if (ct_safetensors_read(source, entry, buffer, at, n) == CT_OK)
+            if (ct_archive_read(source, entry, buffer, at, n) == CT_OK)
                 ct_safetensors_write(writer, buffer, n);
         }
     }
@@ -79,12 +80,12 @@ static ct_status copy_kept(ct_model *model, ct_run *run, ct_safetensors_writer *
 }
 
 static ct_status write_weights(ct_model *model, ct_run *run, ct_safetensors_writer *writer,
-                               ct_safetensors *source, ct_dtype dtype) {
+                               ct_archive *source, ct_dtype dtype) {
     ct_context *context = model->context;
     for (size_t i = 0; i < ct_value_count(model->metadata); i++)
         if (strcmp(ct_value_key(model->metadata, i), CT_NORM_PLACE_KEY) != 0)
             ct_safetensors_set_metadata(writer, ct_value_key(model->metadata, i),
-                                    ct_value_as_string(ct_value_at(model->metadata, i), ""));
+                                        ct_value_as_string(ct_value_at(model->metadata, i), ""));
     const char *place = ct_value_as_string(ct_value_get(model->config, CT_NORM_PLACE_KEY), NULL);
     if (place) ct_safetensors_set_metadata(writer, CT_NORM_PLACE_KEY, place);
     for (int pass = 0; pass < 2; pass++) {
@@ -168,7 +169,7 @@ static ct_status save(ct_model *model, ct_run *run, const char *folder, ct_dtype
     ct_context *context = model->context;
     if (ct_failed(context) || ct_folder_make(context, folder) != CT_OK) return ct_context_status(context);
     bool needs_source = ct_value_count(model->kept) > 0;
-    ct_safetensors *source = needs_source ? ct_safetensors_open(context, model->folder) : NULL;
+    ct_archive *source = needs_source ? ct_model_open_weights(context, model->folder) : NULL;
     ct_safetensors_writer *writer =
         ct_failed(context) ? NULL : ct_safetensors_create_folder(context, folder, 0);
     bool before = ct_grad_mode_set(context, false);
@@ -180,7 +181,7 @@ static ct_status save(ct_model *model, ct_run *run, const char *folder, ct_dtype
             ct_safetensors_abandon(writer);
     }
     ct_grad_mode_set(context, before);
-    ct_safetensors_close(source);
+    ct_archive_close(source);
     if (!ct_failed(context)) write_config(model, folder, dtype);
     return ct_failed(context) ? ct_context_status(context) : copy_side_files(model, folder);
 }

@@ -66,6 +66,8 @@ void ct_member_free(ct_context *context, ct_member *member);
 enum { CT_STATE_BLOCK = 256 };
 ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_decl *decl,
                          const ct_tensor *weight, int64_t bits);
+/* As it was made: every value 0. */
+void ct_stored_clear(const ct_stored *stored, const ct_state_decl *decl);
 void ct_stored_drop(ct_stored *stored);
 bool ct_stored_narrow(const ct_stored *stored);
 void ct_stored_read(const ct_stored *stored, const ct_state_decl *decl, int64_t offset, int64_t count,

@@ -312,6 +312,16 @@ ct_status ct_optimizer_step(ct_optimizer *optimizer, double learning_rate, doubl
 
 /* -------------------------------------------------------------------------------------------- states */
 
+ct_status ct_optimizer_reset(ct_optimizer *optimizer) {
+    for (int64_t i = 0; i < optimizer->count && !ct_failed(optimizer->context); i++) {
+        const ct_entry *e = &optimizer->entries[i];
+        ct_fill(e->steps, 0);
+        for (int s = 0; s < optimizer->members[0].states; s++)
+            ct_stored_clear(&e->state[0][s], &optimizer->members[0].state[s]);
+    }
+    return ct_context_status(optimizer->context);
+}
+
 /* Every state of an entry in order: its count of steps, then values and scales of each member's states. With
  * `index` negative counts them (returned); else finds number `index` of them. */
 static int64_t walk(const ct_optimizer *optimizer, const ct_entry *e, int64_t index, ct_tensor **found,

@@ -139,6 +139,11 @@ static ct_tensor *make_values(ct_context *context, ct_dtype dtype, const ct_stat
     return ct_zeros(context, dtype, kept, shape);
 }
 
+void ct_stored_clear(const ct_stored *stored, const ct_state_decl *decl) {
+    if (stored->values) ct_fill(stored->values, stored->absmax ? map_of(decl)->zero : 0);
+    if (stored->absmax) ct_fill(stored->absmax, 0);
+}
+
 ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_decl *decl,
                          const ct_tensor *weight, int64_t bits) {
     ct_dtype dtype = decl->dtype;
@@ -148,7 +153,7 @@ ct_status ct_stored_make(ct_context *context, ct_stored *stored, const ct_state_
     if (dtype != CT_U8) return ct_context_status(context);
     int64_t blocks = (ct_count(weight) + CT_STATE_BLOCK - 1) / CT_STATE_BLOCK;
     stored->absmax = ct_hold(ct_zeros(context, CT_F32, 1, &blocks));
-    ct_fill(stored->values, map_of(decl)->zero);
+    ct_stored_clear(stored, decl);
     return ct_context_status(context);
 }
 

@@ -91,7 +91,7 @@ static ct_status find_runs(judge *j, const char *folder) {
 }
 
 static ct_status check_same(const judge *j) {
-    static const char *const keys[] = {"data.train",          "task",          "loss_normalization",
+    static const char *const keys[] = {"data.train", "phases", "phase_replay", "task",          "loss_normalization",
                                        "assistant_only_loss", "chat_template", "packing"};
     for (int i = 1; i < j->opened; i++)
         for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)

@@ -27,6 +27,16 @@ static void texts_free(ct_context *context, texts *t) {
     ct_bytes_free(context, &t->validation);
 }
 
+size_t ct_corpus_source_count(const ct_train_options *options) {
+    return options->phases ? ct_value_count(options->phases) : 1;
+}
+const char *ct_corpus_source(const ct_train_options *options, size_t index) {
+    return options->phases ? ct_value_as_string(ct_value_at(options->phases, index), "") : options->data.train;
+}
+const char *ct_corpus_source_key(const ct_train_options *options) {
+    return options->phases ? "phases" : "data.train";
+}
+
 /* Dialogues are read as the text that their template makes of them. */
 static ct_status read_text(ct_context *context, const ct_train_options *options, const char *path, ct_bytes *text) {
     if (options->task == CT_TASK_SFT) return ct_sft_text(context, path, &options->sft, text);
@@ -35,9 +45,13 @@ static ct_status read_text(ct_context *context, const ct_train_options *options,
 
 static ct_status texts_read(ct_context *context, const ct_train_options *options, texts *t) {
     const ct_train_data_options *data = &options->data;
-    if (read_text(context, options, data->train, &t->train) != CT_OK) return ct_context_status(context);
-    if (t->train.length == 0)
-        return ct_fail(context, CT_ERROR_FORMAT, "data.train: %s holds no text", data->train);
+    for (size_t i = 0; i < ct_corpus_source_count(options); i++) {
+        size_t before = t->train.length;
+        const char *path = ct_corpus_source(options, i);
+        if (read_text(context, options, path, &t->train) != CT_OK) return ct_context_status(context);
+        if (t->train.length == before)
+            return ct_fail(context, CT_ERROR_FORMAT, "%s: %s holds no text", ct_corpus_source_key(options), path);
+    }
     t->train_length = t->train.length;
     t->separate = data->validation != NULL;
     if (!t->separate) {
@@ -192,7 +206,7 @@ ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, 
     if (ct_dataset_rows(corpus->train, row_length) > 0) return CT_OK;
     return ct_fail(
         context, CT_ERROR_ARGUMENT,
-        "data.train: the text of %s is too short: %lld tokens to learn from, a row of context %lld and its "
+        "%s: the text of %s is too short: %lld tokens to learn from, a row of context %lld and its "
         "targets needs %lld",
-        options->data.train, (long long)tokens, (long long)row_length, (long long)(row_length + 1));
+        ct_corpus_source_key(options), ct_corpus_source(options, 0), (long long)tokens, (long long)row_length, (long long)(row_length + 1));
 }

@@ -20,6 +20,10 @@ ct_status ct_corpus_read_samples(ct_context *context, const ct_train_options *op
 /* Cuts the rows of a step to max_batch_share of an epoch, in the options and in the recipe. */
 ct_status ct_corpus_limit_batch(ct_context *context, const ct_corpus *corpus, ct_train_options *options,
                                 ct_value *recipe);
+/* The training files: data.train, or the phases in order; and the key that names them. */
+size_t ct_corpus_source_count(const ct_train_options *options);
+const char *ct_corpus_source(const ct_train_options *options, size_t index);
+const char *ct_corpus_source_key(const ct_train_options *options);
 void ct_corpus_free(ct_corpus *corpus);
 /* Errors if the model does not know all the tokens, or the text is too short for a row. */
 ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, const ct_corpus *corpus,

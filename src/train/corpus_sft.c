@@ -37,20 +37,54 @@ static ct_dataset *rows_of(ct_context *context, const ct_train_options *options,
     return from < to ? ct_dataset_from_samples(context, list, from, to, &how) : NULL;
 }
 
-ct_status ct_corpus_read_samples(ct_context *context, const ct_train_options *options, ct_corpus *corpus) {
+/* One training file: *train, and what is held out of it (NULL: nothing). */
+static ct_status read_source(ct_context *context, const ct_train_options *options, size_t index,
+                             ct_corpus *corpus, ct_dataset **train, ct_dataset **held_out) {
     const ct_train_data_options *data = &options->data;
-    ct_sample_list list = {0}, held_out = {0};
-    if (read_file(context, options, data->train, "data.train", corpus, &list) == CT_OK) {
+    ct_sample_list list = {0};
+    if (read_file(context, options, ct_corpus_source(options, index), ct_corpus_source_key(options), corpus,
+                  &list) == CT_OK) {
         int64_t count = (int64_t)list.lengths.count, kept = count;
         if (!data->validation) kept = (int64_t)((double)count * (1 - data->validation_fraction) + 0.5);
         if (kept < 1) kept = 1;
-        corpus->train = rows_of(context, options, &list, 0, kept);
-        corpus->validation = rows_of(context, options, &list, kept, count);
+        *train = rows_of(context, options, &list, 0, kept);
+        *held_out = rows_of(context, options, &list, kept, count);
     }
+    ct_sample_list_free(context, &list);
+    return ct_context_status(context);
+}
+
+static void drop(ct_dataset **parts, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        ct_dataset_destroy(parts[i]);
+}
+
+static ct_status read_phases(ct_context *context, const ct_train_options *options, ct_corpus *corpus) {
+    ct_dataset *train[CT_PHASES_MOST] = {NULL}, *held_out[CT_PHASES_MOST] = {NULL};
+    size_t count = ct_corpus_source_count(options), held = 0;
+    for (size_t i = 0; i < count && !ct_failed(context); i++)
+        if (read_source(context, options, i, corpus, &train[i], &held_out[held]) == CT_OK && held_out[held])
+            held++;
+    if (ct_failed(context)) {
+        drop(train, count);
+        drop(held_out, CT_PHASES_MOST);
+        return ct_context_status(context);
+    }
+    corpus->train = ct_dataset_phased(context, train, (int)count, options->phase_replay);
+    if (held) corpus->validation = ct_dataset_phased(context, held_out, (int)held, 0);
+    return ct_context_status(context);
+}
+
+ct_status ct_corpus_read_samples(ct_context *context, const ct_train_options *options, ct_corpus *corpus) {
+    const ct_train_data_options *data = &options->data;
+    ct_sample_list held_out = {0};
+    if (options->phases)
+        read_phases(context, options, corpus);
+    else
+        read_source(context, options, 0, corpus, &corpus->train, &corpus->validation);
     if (!ct_failed(context) && data->validation &&
         read_file(context, options, data->validation, "data.validation", corpus, &held_out) == CT_OK)
         corpus->validation = rows_of(context, options, &held_out, 0, (int64_t)held_out.lengths.count);
-    ct_sample_list_free(context, &list);
     ct_sample_list_free(context, &held_out);
     return ct_context_status(context);
 }

@@ -26,6 +26,7 @@ static const ct_option growth_table[] = {
     CT_OPTION_END};
 
 static const char *const tasks[] = {"text", "sft", NULL};
+static const char *const phase_optimizers[] = {"keep", "reset", NULL};
 static const char *const normalizations[] = {"token", "sample", NULL};
 
 #define TRAIN_INT(field, default_, min_, max_, help_)                                                        \
@@ -53,6 +54,12 @@ const ct_option ct_train_table[] = {
                    "sft without packing: samples of similar length in a step, so that little is padded"),
     CT_OPTION_CHOICE("loss_normalization", ct_train_options, loss_normalization, "token", normalizations,
                      "sft: mean over all targets of a step, or over its samples"),
+    CT_OPTION_VALUE("phases", ct_train_options, phases,
+                    "sft: list of .jsonl files that are learnt one after the other, in place of data.train: [a.jsonl, "
+                    "b.jsonl]"),
+    TRAIN_REAL(phase_replay, 0, 0, 0.99, "share of the rows of a later phase that are drawn from earlier ones"),
+    CT_OPTION_CHOICE("phase_optimizer", ct_train_options, phase_optimizer, "keep", phase_optimizers,
+                     "where a phase begins: keep the optimizer's states or reset them"),
     TRAIN_REAL(max_batch_share, 0, 0, 1,
                "sft: a step has at most this share of the rows of an epoch; 0: as many as asked for"),
     {CT_TYPE_STRING, "output_dir", offsetof(ct_train_options, output_dir), 0, 0, 0, NULL, NULL, NULL,

@@ -160,7 +160,7 @@ static ct_status check_method(ct_context *context, const char *kind, const char 
 }
 
 static ct_status check_together(ct_context *context, const ct_value *recipe, const ct_train_options *o) {
-    if (!o->data.train)
+    if (!o->data.train && !o->phases)
         return ct_fail(context, CT_ERROR_ARGUMENT,
                        "data.train: expected a text file, a .jsonl file or a folder");
     if (!o->optim || !o->lr_scheduler_type)
@@ -232,12 +232,31 @@ static ct_status check_composition(ct_context *context, const ct_train_options *
 
 enum { ROW_LENGTH = 1024 }; /* TRL's default */
 
+static ct_status check_phases(ct_context *context, const ct_value *recipe, const ct_train_options *o) {
+    if (!o->phases && o->phase_replay > 0)
+        return fail_at(context, recipe, "phase_replay", "there are no phases to repeat rows of");
+    if (!o->phases && o->phase_optimizer != CT_PHASE_KEEP)
+        return fail_at(context, recipe, "phase_optimizer", "there are no phases");
+    if (!o->phases) return CT_OK;
+    size_t count = ct_value_count(o->phases);
+    bool good = ct_value_kind_of(o->phases) == CT_VALUE_LIST && count > 1 && count <= CT_PHASES_MOST;
+    for (size_t i = 0; good && i < count; i++)
+        good = ct_value_kind_of(ct_value_at(o->phases, i)) == CT_VALUE_STRING;
+    if (!good)
+        return fail_at(context, recipe, "phases", "expected a list of 2 to 64 .jsonl files: [first.jsonl, second.jsonl]");
+    if (o->data.train)
+        return fail_at(context, recipe, "phases", "data.train is given too; expected one of them");
+    return CT_OK;
+}
+
 /* Samples as long as a row, rows as long as samples may be. */
 static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_train_options *o) {
     static const char *const keys[] = {"chat_template", "max_length", "assistant_only_loss", "packing",
-                                       "group_by_length", "loss_normalization", "max_batch_share"};
+                                       "group_by_length", "loss_normalization", "max_batch_share", "phases",
+                                       "phase_replay", "phase_optimizer"};
     ct_train_options plain;
     if (o->task == CT_TASK_SFT) {
+        if (check_phases(context, recipe, o) != CT_OK) return ct_context_status(context);
         if (o->context == 0) o->context = o->sft.max_length > 0 ? o->sft.max_length : ROW_LENGTH;
         if (o->sft.max_length == 0) o->sft.max_length = o->context;
         if (o->sft.max_length > o->context)
@@ -251,7 +270,10 @@ static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_trai
                       o->packing != plain.packing,
                       o->group_by_length != plain.group_by_length,
                       o->loss_normalization != plain.loss_normalization,
-                      o->max_batch_share > 0};
+                      o->max_batch_share > 0,
+                      o->phases != NULL,
+                      o->phase_replay > 0,
+                      o->phase_optimizer != CT_PHASE_KEEP};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (changed[i]) return fail_at(context, recipe, keys[i], "it is an option of task: sft, the task is text");
     return CT_OK;

@@ -10,6 +10,7 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
 /* The steps of a run over a training text with that many rows in an epoch, and those of its warmup. */
 int64_t ct_recipe_total_steps(const ct_train_options *options, int64_t rows_an_epoch);
 int64_t ct_recipe_warmup_steps(const ct_train_options *options, int64_t total_steps);
+enum { CT_PHASES_MOST = 64 };
 /* Rows of one step. */
 int64_t ct_recipe_rows(const ct_train_options *options);
 /* "adamw" for Hugging Face's names of the same optimizer, and so on. */

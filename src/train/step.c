@@ -269,6 +269,15 @@ static ct_status update(ct_learner *learner, int64_t step, double learning_rate,
     return update_average(learner, step);
 }
 
+/* Just before the first update of a phase, so that an interrupted step has changed nothing. */
+static ct_status begin_phase(ct_learner *learner, const ct_dataset *data, int64_t step) {
+    bool resets = learner->options->phase_optimizer == CT_PHASE_RESET && step > 0;
+    if (!resets || ct_dataset_phase(data, step) == ct_dataset_phase(data, step - 1)) return CT_OK;
+    ct_log_message(learner->context, CT_LOG_INFO, "Phase %d begins at step %lld: the optimizer is reset",
+                   ct_dataset_phase(data, step) + 1, (long long)step);
+    return ct_optimizer_reset(learner->optimizer);
+}
+
 ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t step, double learning_rate,
                           ct_step_result *result) {
     ct_context *context = learner->context;
@@ -291,6 +300,7 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
     double weight = (double)(float)(1 / (double)s.targets);
     result->loss = by_sample ? sum : sum / (weight * (double)s.targets); /* the weight's rounding is taken out again */
     if (status == CT_OK) status = weight_terms(learner, step, result);
+    if (status == CT_OK) status = begin_phase(learner, data, step);
     if (status == CT_OK) status = update(learner, step, learning_rate, result);
     clear_gradients(learner);
     return status;

@@ -91,6 +91,7 @@ static ct_status prepare_learner(ct_trainer *trainer, bool resumes) {
         ct_learner_arrange(learner, trainer->plan.micro_batch, trainer->plan.checkpoint_every) != CT_OK)
         return ct_context_status(context);
     trainer->state.total_steps = total;
+    if (ct_dataset_arrange(context, trainer->corpus.train, total, learner->rows) != CT_OK) return ct_context_status(context);
     tell_updates(trainer, total);
     return CT_OK;
 }

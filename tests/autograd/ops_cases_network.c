@@ -82,6 +82,8 @@ OPS_FUNCTION(f_entropy_smooth, ids_entropy(x, 0.2, CT_LOSS_MEAN, false))
 OPS_FUNCTION(f_entropy_weights, ids_entropy(x, 0.1, CT_LOSS_MEAN, true))
 OPS_FUNCTION(f_entropy_sum, ids_entropy(x, 0.0, CT_LOSS_SUM, true))
 OPS_FUNCTION(f_entropy_rows, ids_entropy(x, 0.0, CT_LOSS_NONE, false))
+OPS_FUNCTION(f_entropy_rows_smooth, ids_entropy(x, 0.2, CT_LOSS_NONE, false))
+OPS_FUNCTION(f_entropy_sum_smooth, ids_entropy(x, 0.2, CT_LOSS_SUM, false))
 
 static ct_tensor *f_entropy_soft(void *user, ct_tensor *const *x) {
     (void)user;
@@ -211,6 +213,8 @@ const ops_case ops_cases_network[] = {
     {"cross_entropy", "weights", f_entropy_weights, {T3(2, 3, 4)}, 1, 0},
     {"cross_entropy", "sum", f_entropy_sum, {T3(2, 3, 4)}, 1, 0},
     {"cross_entropy", "rows", f_entropy_rows, {T3(2, 3, 4)}, 1, 0},
+    {"cross_entropy", "rows, smoothing", f_entropy_rows_smooth, {T3(2, 3, 4)}, 1, 0},
+    {"cross_entropy", "sum, smoothing", f_entropy_sum_smooth, {T3(2, 3, 4)}, 1, 0},
     {"cross_entropy", "soft", f_entropy_soft, {T3(2, 3, 4)}, 1, 0},
     {"cross_entropy", "learned targets", f_entropy_learned, {T2(2, 3), T2(2, 3), T1(2)}, 3, 0},
     {"cross_entropy", "learned weights", f_entropy_learned_weights, {T3(2, 3, 4), T1(6)}, 2, 0},

@@ -115,26 +115,66 @@ static ct_tensor *probe_losses(void *user, ct_tensor *const *inputs) {
     return ct_objective_losses(p->objective, inputs[0], p->targets, NULL, -1);
 }
 
+static const char *const smooth[] = {
+    "{\"name\":\"cross_entropy\"}",
+    "{\"name\":\"cross_entropy\",\"label_smoothing\":0.1}",
+    "{\"name\":\"focal\",\"gamma\":1.5}",
+    "{\"name\":\"z_loss\",\"coefficient\":0.1,\"label_smoothing\":0.2}",
+    "{\"name\":\"mse\",\"scale\":2,\"peak\":3}",
+    "{\"name\":\"bce_with_logits\",\"positive_weight\":2}",
+    "{\"name\":\"hinge\"}",
+    "{\"name\":\"hinge\",\"form\":\"weston_watkins\",\"squared\":true}",
+    "[{\"name\":\"mse\",\"weight\":0.3},{\"name\":\"focal\",\"gamma\":2,\"weight\":0.7}]"};
+
+static void check_order(const char *json, ct_tensor *targets, ct_tensor *x, bool second) {
+    probe p = {objective_of(json, 0), targets};
+    double worst = NAN;
+    ct_gradient_check(context, probe_losses, &p, &x, 1, second ? 1e-5 : 1e-6, second, &worst);
+    assert_ok();
+    if (!(worst < 1e-6))
+        fail_msg("%s: %s differ by %g", json, second ? "second derivatives" : "gradients", worst);
+    ct_objective_destroy(p.objective);
+}
+
+/* One target is ignored: its row has neither slope nor curvature. */
 static void test_gradients(void **state) {
     (void)state;
-    static const char *const all[] = {
-        "{\"name\":\"cross_entropy\",\"label_smoothing\":0.1}",
-        "{\"name\":\"focal\",\"gamma\":1.5}",
-        "{\"name\":\"z_loss\",\"coefficient\":0.1}",
-        "{\"name\":\"mse\",\"scale\":2,\"peak\":3}",
-        "{\"name\":\"bce_with_logits\",\"positive_weight\":2}",
-        "{\"name\":\"hinge\"}",
-        "{\"name\":\"hinge\",\"form\":\"weston_watkins\",\"squared\":true}",
-        "[{\"name\":\"mse\",\"weight\":0.3},{\"name\":\"focal\",\"gamma\":2,\"weight\":0.7}]"};
     ct_random random = ct_random_make(11, 2);
     ct_tensor *x = ct_random_normal_tensor(context, CT_F64, CT_DIMS(5, 4), 0, 1.5, &random);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        probe p = {objective_of(all[i], 0), ids_of(5, (const int32_t[]){0, 3, 1, -1, 2})};
-        double first = NAN;
-        ct_gradient_check(context, probe_losses, &p, &x, 1, 1e-6, false, &first);
-        assert_ok();
-        if (!(first < 1e-6)) fail_msg("%s: gradients differ by %g", all[i], first);
-        ct_objective_destroy(p.objective);
+    ct_tensor *ids = ids_of(5, (const int32_t[]){0, 3, 1, -1, 2});
+    for (size_t i = 0; i < sizeof(smooth) / sizeof(smooth[0]); i++)
+        for (int second = 0; second < 2; second++)
+            check_order(smooth[i], ids, x, second);
+}
+
+/* Every objective is in the list above, so that a new one is checked too. */
+static void test_gradients_of_all(void **state) {
+    (void)state;
+    for (size_t m = 0; ct_objective_methods[m]; m++) {
+        bool listed = false;
+        for (size_t i = 0; i < sizeof(smooth) / sizeof(smooth[0]); i++) {
+            char quoted[64];
+            snprintf(quoted, sizeof(quoted), "\"%s\"", ct_objective_methods[m]->method.name);
+            listed = listed || strstr(smooth[i], quoted);
+        }
+        if (!listed) fail_msg("%s: its derivatives are not checked", ct_objective_methods[m]->method.name);
+    }
+}
+
+/* The same for values: soft classes, labels 0 and 1, labels of both signs. */
+static void test_gradients_of_values(void **state) {
+    (void)state;
+    ct_random random = ct_random_make(12, 2);
+    ct_tensor *x = ct_random_normal_tensor(context, CT_F64, CT_DIMS(2, 3), 0, 1.5, &random);
+    ct_tensor *soft = F64(CT_DIMS(2, 3), .5, .3, .2, 0, .9, .1);
+    ct_tensor *binary = F64(CT_DIMS(2, 3), 1, 0, 1, 0, 0, 1), *sign = F64(CT_DIMS(2, 3), 1, -1, 1, -1, -1, 1);
+    for (int second = 0; second < 2; second++) {
+        check_order("{\"name\":\"cross_entropy\",\"label_smoothing\":0.1}", soft, x, second);
+        check_order("{\"name\":\"z_loss\",\"coefficient\":0.1}", soft, x, second);
+        check_order("\"mse\"", soft, x, second);
+        check_order("\"bce_with_logits\"", soft, x, second);
+        check_order("{\"name\":\"focal\",\"alpha\":0.25}", binary, x, second);
+        check_order("{\"name\":\"hinge\",\"squared\":true}", sign, x, second);
     }
 }
 
@@ -212,9 +252,14 @@ static void test_allocations(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        reach_test(test_classes),    reach_test(test_margins_and_squares), reach_test(test_binary),
-        reach_test(test_gradients),  reach_test(test_default_same_bits),   reach_test(test_refusals),
-        reach_test(test_allocations)};
+    const struct CMUnitTest tests[] = {reach_test(test_classes),
+                                       reach_test(test_margins_and_squares),
+                                       reach_test(test_binary),
+                                       reach_test(test_gradients),
+                                       reach_test(test_gradients_of_all),
+                                       reach_test(test_gradients_of_values),
+                                       reach_test(test_default_same_bits),
+                                       reach_test(test_refusals),
+                                       reach_test(test_allocations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

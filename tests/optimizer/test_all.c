@@ -125,6 +125,29 @@ static void saved_and_restored(void **state) {
     }
 }
 
+/* After a reset the method goes on from its weights as a new one would. */
+static void reset(void **state) {
+    const ct_method *method = *state;
+    for (int w = 0; w < WIDTHS; w++) {
+        fixture a, b;
+        open_fixture(&a, method, options_of(method, widths[w]), 2);
+        open_fixture(&b, method, options_of(method, widths[w]), 2);
+        for (int s = 1; s <= 3; s++)
+            step(&a, s);
+        assert_int_equal(ct_optimizer_reset(a.optimizer), CT_OK);
+        assert_int_equal(ct_optimizer_steps(a.optimizer), 3);
+        for (int i = 0; i < PARAMETERS; i++)
+            memcpy(ct_data_mutable(b.p[i].tensor), ct_data(a.p[i].tensor), bytes_of(a.p[i].tensor));
+        for (int s = 4; s <= 6; s++) {
+            step(&a, s);
+            step(&b, s);
+        }
+        assert_same_weights(method, &a, &b);
+        close_fixture(&a);
+        close_fixture(&b);
+    }
+}
+
 static void threads(void **state) {
     const ct_method *method = *state;
     for (int w = 0; w < 2; w++) {
@@ -350,6 +373,7 @@ static const struct {
     const char *name;
     CMUnitTestFunction test;
 } tests_of_each[] = {{"saved_and_restored", saved_and_restored},
+                     {"reset", reset},
                      {"threads", threads},
                      {"recording_changes_nothing", recording_changes_nothing},
                      {"masks", masks},
