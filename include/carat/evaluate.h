@@ -98,6 +98,44 @@ ct_status ct_evaluate_distance(ct_context *context, const char *folder, ct_dista
 ct_status ct_distance_plot(ct_context *context, const ct_distance *result, const char *path);
 void ct_distance_free(ct_context *context, ct_distance *result);
 
+/* --------------------------------------------------------------------------------- texts as vectors ----- */
+
+/* An encoder with what makes one vector of its hidden states: a sentence-transformers folder (modules.json names a
+ * Transformer, a Pooling and perhaps a Normalize; others are refused by name), or any folder of an encoder, whose vectors
+ * are means over the tokens unless the options say otherwise. */
+typedef enum ct_pooling { CT_POOL_FOLDER, CT_POOL_MEAN, CT_POOL_CLS, CT_POOL_MAX } ct_pooling;
+typedef struct ct_embed_options {
+    int pooling;            /* ct_pooling */
+    int normalize;          /* to length 1: 0 as the folder says, 1 yes, 2 no */
+    int64_t max_seq_length; /* tokens of a text, [CLS] and [SEP] among them; longer ones are cut. 0: the folder's */
+    int64_t batch_tokens;   /* at a time, of texts of equal length: results do not depend on it. Fewer if memory asks */
+} ct_embed_options;
+extern const ct_option ct_embed_table[];
+
+typedef struct ct_embedder ct_embedder;
+/* `tokenizer`: folder or file, NULL: the model's folder; read when the first text comes. options may be NULL. */
+ct_embedder *ct_embedder_open(ct_context *context, const char *folder, const char *tokenizer,
+                              const ct_embed_options *options, bool bf16);
+void ct_embedder_close(ct_embedder *embedder);
+int64_t ct_embedder_width(const ct_embedder *embedder);
+ct_model *ct_embedder_model(const ct_embedder *embedder);
+/* Of the texts embedded so far. */
+int64_t ct_embedder_tokens(const ct_embedder *embedder);
+/* vectors [count][width]. A text's vector has the same bits whatever stands beside it, whatever the batches, threads and
+ * memory. */
+ct_status ct_embed_texts(ct_embedder *embedder, const ct_text *texts, int64_t count, float *vectors);
+/* The same for ids that begin at ids + ends[i - 1] and end before ids + ends[i] (ends[-1] is 0), as they are. */
+ct_status ct_embed_ids(ct_embedder *embedder, const int32_t *ids, const int64_t *ends, int64_t count, float *vectors);
+
+/* The `most` vectors of [count][width] with the greatest cosine to `query`, greatest first, the earlier of equal ones
+ * first; a vector of zeros has cosine 0. Returns how many there are: most, or count if that is less; -1 on failure. */
+typedef struct ct_neighbour {
+    int64_t index;
+    double cosine;
+} ct_neighbour;
+int64_t ct_nearest_vectors(ct_context *context, const float *vectors, int64_t count, int64_t width, const float *query,
+                           int64_t most, ct_neighbour *found);
+
 #ifdef __cplusplus
 }
 #endif

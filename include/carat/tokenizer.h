@@ -84,12 +84,12 @@ uint64_t ct_tokenizer_fingerprint(const ct_tokenizer *tokenizer);
 /* What a tokenizer is made of, for those that write it in another form (GGUF). Pointers live as long as it.
  */
 typedef enum ct_token_type {
-    CT_TOKEN_NONE, /* no token has this id */
-    CT_TOKEN_NORMAL,
-    CT_TOKEN_UNKNOWN,      /* what the model gives for what it does not know */
-    CT_TOKEN_CONTROL,      /* special: bos, [CLS], <|im_end|> */
-    CT_TOKEN_USER_DEFINED, /* added, found in any text */
-    CT_TOKEN_BYTE          /* "<0x0A>" of a byte fallback */
+    CT_TOKEN_IS_NONE, /* no token has this id */
+    CT_TOKEN_IS_NORMAL,
+    CT_TOKEN_IS_UNKNOWN,      /* what the model gives for what it does not know */
+    CT_TOKEN_IS_CONTROL,      /* special: bos, [CLS], <|im_end|> */
+    CT_TOKEN_IS_USER_DEFINED, /* added, found in any text */
+    CT_TOKEN_IS_BYTE          /* "<0x0A>" of a byte fallback */
 } ct_token_type;
 ct_token_type ct_tokenizer_token_type(const ct_tokenizer *tokenizer, int32_t id);
 /* BPE's merges by rank; false beyond the last. */

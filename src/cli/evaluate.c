@@ -1,6 +1,7 @@
-/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, what each block of a
- * transformer does, or how far a run's weights went. */
+/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, what each block of a transformer
+ * does, how far a run's weights went, or texts as vectors. */
 #include "cli/distance.h"
+#include "cli/embed.h"
 #include "cli/layers.h"
 #include "cli/report.h"
 #include <string.h>
@@ -79,6 +80,13 @@ static int run(ct_cli *cli) {
         return ct_cli_finish(cli);
     }
     if (flags.plot) return ct_cli_usage(cli, "--plot is for carat evaluate distance RUN");
+    if (strcmp(cli->positional[0], "embed") == 0) {
+        if (cli->positional_count != 2)
+            return ct_cli_usage(cli, "embed: expected a MODEL and no other argument; --text names the texts");
+        const char *field = ct_value_get(cli->options, "field") ? flags.field : NULL;
+        ct_cli_embed(cli, cli->positional[1], flags.tokenizer, field, options.bf16 || flags.bf16_weights);
+        return ct_cli_finish(cli);
+    }
     enum { LAYERS, GROWTH, ENTROPY };
     static const char *const words[] = {"layers", "growth", "entropy"};
     int which = cli->positional_count == 3 ? ENTROPY : -1;
@@ -115,14 +123,17 @@ static const char *const examples[] = {
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
-    .arguments = "[layers | growth | entropy] MODEL TEXT | distance RUN",
-    .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, or how far training went",
+    .arguments = "[layers | growth | entropy] MODEL TEXT | distance RUN | embed MODEL",
+    .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, or how far training went; make "
+               "vectors of texts",
     .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
                "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "
                "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on. "
                "With entropy: the matrix entropy (--alpha) of sequences, and of the batch at a position. distance: how far the "
-               "weights of a run's checkpoints are from where they began, and the fit a + b log(step).",
-    .tables = {flags_table, ct_perplexity_table},
+               "weights of a run's checkpoints are from where they began, and the fit a + b log(step). embed: vectors of the "
+               "texts of --text by an encoder, written to --out and searched for what is nearest to --query: cosine, index, "
+               "text.",
+    .tables = {flags_table, ct_perplexity_table, ct_cli_embed_table, ct_embed_table},
     .least = 1,
     .most = 3,
     .methods = true,

@@ -9,13 +9,13 @@ static bool is_byte_token(const ct_tokenizer *tokenizer, int32_t id) {
 }
 
 ct_token_type ct_tokenizer_token_type(const ct_tokenizer *tokenizer, int32_t id) {
-    if (id < 0 || id >= tokenizer->size || !tokenizer->tokens[id].symbol) return CT_TOKEN_NONE;
+    if (id < 0 || id >= tokenizer->size || !tokenizer->tokens[id].symbol) return CT_TOKEN_IS_NONE;
     const ct_token *token = &tokenizer->tokens[id];
-    if (id == tokenizer->unknown) return CT_TOKEN_UNKNOWN;
-    if (token->special) return CT_TOKEN_CONTROL;
-    if (token->added) return CT_TOKEN_USER_DEFINED;
+    if (id == tokenizer->unknown) return CT_TOKEN_IS_UNKNOWN;
+    if (token->special) return CT_TOKEN_IS_CONTROL;
+    if (token->added) return CT_TOKEN_IS_USER_DEFINED;
     bool byte = tokenizer->byte_fallback && token->symbol_length == 6 && token->symbol[0] == '<';
-    return byte && is_byte_token(tokenizer, id) ? CT_TOKEN_BYTE : CT_TOKEN_NORMAL;
+    return byte && is_byte_token(tokenizer, id) ? CT_TOKEN_IS_BYTE : CT_TOKEN_IS_NORMAL;
 }
 
 size_t ct_tokenizer_merges(const ct_tokenizer *tokenizer) {

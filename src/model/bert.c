@@ -198,6 +198,7 @@ static ct_tensor *root_forward(ct_run *run, ct_module *module, ct_tensor *const 
     ct_tensor *pooled = NULL;
     if (pooler && (classifier || ct_run_tapped(run, module, "pooled")))
         pooled = ct_run_point(run, module, "pooled", ct_forward1(run, pooler, x));
+    if (ct_run_position_of(run)->points_only && !ct_run_tapped(run, module, "logits")) return x;
     if (predictions) return ct_run_point(run, module, "logits", ct_forward1(run, predictions, x));
     if (!classifier) return x;
     x = ct_run_dropout(run, pooled ? pooled : x, o->classifier_dropout);

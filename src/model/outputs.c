@@ -1,6 +1,6 @@
 /* outputs.c - several outputs of one pass, by the names of their points. */
 #include "model/model.h"
-#include <string.h>
+#include "nn/run.h"
 
 /* Where a tap puts what it sees. A segment that is computed again passes its points twice: the first counts.
  */
@@ -27,7 +27,9 @@ ct_status ct_model_outputs(ct_model *model, ct_run *run, ct_tensor *const *input
         added++;
     if (places && !ct_failed(context)) {
         ct_scope scope = ct_scope_open(context);
+        ct_run_position_of(run)->points_only = true;
         ct_forward(run, model->root, inputs, count);
+        ct_run_position_of(run)->points_only = false;
         ct_scope_close(context, scope);
     }
     ct_run_drop_taps(run, added);

@@ -11,6 +11,7 @@ typedef struct ct_run_position {
     int64_t dropouts;  /* calls of dropout since the forward pass began */
     bool again;        /* a segment is computed a second time: running statistics are left alone */
     bool last_only;    /* language models: only the last position's logits are wanted */
+    bool points_only;  /* what a root returns is not looked at: heads that are not tapped may be left out */
 } ct_run_position;
 
 /* Read and put back by code that repeats a part of the forward pass (checkpointing). */

@@ -300,10 +300,10 @@ static void loads_vocab_txt(void **state) {
     assert_int_equal(ct_tokenizer_size(tokenizer), 11);
     ASSERT_IDS("Hello, UNAFFABLE zz", 0, 9, 10, 5, 6, 7, 1);
     ASSERT_IDS("hello [MASK]", CT_ENCODE_SPECIAL | CT_ENCODE_TEMPLATE, 2, 9, 4, 3);
-    assert_int_equal(ct_tokenizer_token_type(tokenizer, 2), CT_TOKEN_CONTROL);
-    assert_int_equal(ct_tokenizer_token_type(tokenizer, 1), CT_TOKEN_UNKNOWN);
-    assert_int_equal(ct_tokenizer_token_type(tokenizer, 6), CT_TOKEN_NORMAL);
-    assert_int_equal(ct_tokenizer_token_type(tokenizer, 11), CT_TOKEN_NONE);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 2), CT_TOKEN_IS_CONTROL);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 1), CT_TOKEN_IS_UNKNOWN);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 6), CT_TOKEN_IS_NORMAL);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 11), CT_TOKEN_IS_NONE);
     size_t length;
     assert_memory_equal(ct_tokenizer_token(tokenizer, 6, &length), "aff", 3);
     assert_int_equal(length, 3);
@@ -391,8 +391,8 @@ static void describes(void **state) {
     assert_false(ct_tokenizer_merge(tokenizer, 2, &left, &right, &result));
     ct_tokenizer_scores(tokenizer, scores);
     assert_true(scores[0] == 0 && scores[2] == -1 && scores[3] == -2 && scores[5] == 0);
-    assert_int_equal(ct_tokenizer_token_type(tokenizer, 5), CT_TOKEN_BYTE);
-    assert_int_equal(ct_tokenizer_token_type(tokenizer, 4), CT_TOKEN_UNKNOWN);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 5), CT_TOKEN_IS_BYTE);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 4), CT_TOKEN_IS_UNKNOWN);
     assert_true(ct_tokenizer_has_byte_fallback(tokenizer) && !ct_tokenizer_is_byte_spelled(tokenizer));
     assert_string_equal(ct_value_as_string(ct_value_get(ct_tokenizer_part(tokenizer, "model"), "type"), ""),
                         "BPE");

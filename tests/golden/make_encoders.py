@@ -4,10 +4,13 @@
     build/peers/bin/python tests/golden/make_encoders.py
 
 Each NAME/ is a model folder; NAME.safetensors holds ids [2, time], types, mask (the second row is padded), hidden
-[2, time, width] and, where the model has them, pooled and logits. Only this script needs Python.
+[2, time, width] and, where the model has them, pooled and logits. sentence/ is a folder as sentence-transformers writes
+it, with the vectors it gives the lines of sentence.txt in sentence.safetensors. Only this script needs Python.
 """
 import os
 import shutil
+import string
+import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -79,6 +82,50 @@ def old_names(path):
     save_file(tensors, path, {"format": "pt"})
 
 
+TEXTS = ["a small text", "", "The quick brown fox jumps over the lazy dog, and then some more than fits",
+         "caf\u00e9 \u4f60\u597d unknown", "two", "words here", "A SMALL TEXT", "many-many, hyphens!"]
+
+
+def wordpiece():
+    """Letters, letters inside words, and a few words."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    letters = string.ascii_lowercase
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + list(letters) + ["##" + letter for letter in letters]
+    tokens += ["the", "##ext", "quick", ",", "-", "!", "sma"]
+    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer, len(tokens)
+
+
+def make_sentence():
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import BertTokenizerFast
+    tokenizer, size = wordpiece()
+    model = BertModel(config(vocab_size=size, max_position_embeddings=32))
+    stir(model, 9)
+    folder = os.path.join(FOLDER, "sentence")
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as plain:
+        model.save_pretrained(plain)
+        BertTokenizerFast(tokenizer_object=tokenizer, do_lower_case=True).save_pretrained(plain)
+        transformer = models.Transformer(plain, max_seq_length=24)
+        pooling = models.Pooling(transformer.get_word_embedding_dimension(), pooling_mode="mean")
+        sentence = SentenceTransformer(modules=[transformer, pooling, models.Normalize()], device="cpu")
+        sentence.save(folder, create_model_card=False)
+    vectors = torch.tensor(sentence.encode(TEXTS, batch_size=3))
+    ids = [sentence.tokenizer(text, truncation=True, max_length=24)["input_ids"] for text in TEXTS]
+    ends = torch.tensor([len(row) for row in ids]).cumsum(0)
+    save_file({"vectors": vectors, "ids": torch.tensor(sum(ids, []), dtype=torch.int32), "ends": ends},
+              os.path.join(FOLDER, "sentence.safetensors"))
+    with open(os.path.join(FOLDER, "sentence.txt"), "w", encoding="utf-8") as file:
+        file.write("".join(text + "\n" for text in TEXTS))
+    print(f"sentence: {len(TEXTS)} texts, {int(ends[-1])} tokens")
+
+
 def main():
     os.makedirs(FOLDER, exist_ok=True)
     torch.manual_seed(1)
@@ -91,6 +138,7 @@ def main():
     make("bert-sequence", BertForSequenceClassification(config(num_labels=5, hidden_act="silu")), 7)
     make("bert-token", BertForTokenClassification(config(id2label={0: "O", 1: "B", 2: "I"}, label2id={"O": 0, "B": 1,
                                                                                                      "I": 2})), 8)
+    make_sentence()
 
 
 main()
