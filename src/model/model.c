@@ -8,7 +8,7 @@
 /* ----------------------------------------------------------------------------------- architectures */
 
 static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp,
-                                                      &ct_architecture_bert};
+                                                      &ct_architecture_bert, &ct_architecture_rnn};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -25,7 +25,7 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
     }
     const char *near = model_type ? ct_nearest_name(model_type, names, ct_architecture_count()) : NULL;
     ct_fail(context, CT_ERROR_UNSUPPORTED,
-            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp, bert)%s%s%s",
+            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp, bert, rnn)%s%s%s",
             model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "",
             near ? "\"?" : "");
     return NULL;
@@ -33,7 +33,8 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
 
 ct_status ct_model_register_kinds(ct_context *context) {
     if (ct_gpt2_register(context) != CT_OK) return ct_context_status(context);
-    return ct_bert_register(context);
+    if (ct_bert_register(context) != CT_OK) return ct_context_status(context);
+    return ct_rnn_register(context);
 }
 
 /* ------------------------------------------------------------------------------------------ building */

@@ -21,11 +21,13 @@ struct ct_model {
     ct_value *metadata; /* of the weight file */
 };
 
-extern const ct_architecture ct_architecture_gpt2, ct_architecture_mlp, ct_architecture_bert;
+extern const ct_architecture ct_architecture_gpt2, ct_architecture_mlp, ct_architecture_bert,
+    ct_architecture_rnn;
 /* Registers the module kinds of the architectures with a context. */
 ct_status ct_model_register_kinds(ct_context *context);
 ct_status ct_gpt2_register(ct_context *context);
 ct_status ct_bert_register(ct_context *context);
+ct_status ct_rnn_register(ct_context *context);
 
 /* The name a slot's parameter has in files. A new string. */
 char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare);
