@@ -26,6 +26,7 @@ help:
 	@echo 'make claims [JOBS=n]     run all claims, writes $(BUILD)/claims/claims.html; goes on where it was interrupted'
 	@echo 'make bench [ONLY=name]   measure against PyTorch and oneDNN, writes $(BUILD)/bench.json'
 	@echo 'make peers               install what make bench compares with, in $(BUILD)/peers'
+	@echo 'make peers-check         what Carat writes, loaded by transformers (after make peers)'
 	@echo 'make docs                write docs/methods anew from the source of the methods'
 	@echo 'make install             install command, library, headers, manual pages, completion (DESTDIR=, MESON_OPTIONS=--prefix=...)'
 	@echo 'make clean               remove what was built (not $(BUILD)/peers); make distclean removes all'
@@ -47,6 +48,10 @@ claims: all
 bench: peers
 	@$(NINJA) all benchmarks
 	@python3 bench/run.py --build $(BUILD) $(if $(ONLY),--only $(ONLY))
+
+# What Carat writes, read by the programs whose formats these are.
+peers-check: all
+	@for check in tests/golden/check_*.py; do $(BUILD)/peers/bin/python $$check $(BUILD) || exit 1; done
 
 peers: $(BUILD)/build.ninja
 	@tools/setup.sh bench
@@ -82,4 +87,4 @@ $(BUILD)/build.ninja $(ASAN)/build.ninja: %/build.ninja: $(BUILD)/.setup FORCE
 SANITIZE_OPTIONS = -Db_sanitize=address,undefined -Doptimization=1 -Db_lundef=false -Ddefault_library=static
 
 FORCE:
-.PHONY: all help run test sanitize claims bench peers docs install clean distclean FORCE
+.PHONY: all help run test sanitize claims bench peers peers-check docs install clean distclean FORCE

@@ -5,6 +5,7 @@
 #include <carat/archive.h>
 #include <carat/autograd.h>
 #include <carat/base.h>
+#include <carat/chat.h>
 #include <carat/claim.h>
 #include <carat/convert.h>
 #include <carat/data.h>
@@ -26,6 +27,7 @@
 #include <carat/plan.h>
 #include <carat/schedule.h>
 #include <carat/sft.h>
+#include <carat/template.h>
 #include <carat/tensor.h>
 #include <carat/tokenizer.h>
 #include <carat/train.h>

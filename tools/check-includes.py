@@ -14,7 +14,7 @@ import sys
 
 # Rooms of equal rank do not include each other's sources.
 RANKS = {
-    "base": 0, "tensor": 1, "autograd": 2, "format": 3, "nn": 3, "norm": 3, "model": 4, "method": 5, "parallel": 6,
+    "base": 0, "tensor": 1, "autograd": 2, "format": 3, "nn": 3, "norm": 3, "template": 4, "model": 4, "method": 5, "parallel": 6,
     "train": 7, "data": 7, "cli": 9,
 }
 VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search plan fit claim
@@ -35,7 +35,8 @@ for kind in KINDS:
 
 HEADER_ROOMS = {
     "base.h": "base", "dtype.h": "base", "tensor.h": "tensor", "ops.h": "tensor", "autograd.h": "autograd",
-    "format.h": "format", "archive.h": "format", "gguf.h": "format", "npz.h": "format", "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "model.h": "model",
+    "format.h": "format", "archive.h": "format", "gguf.h": "format", "npz.h": "format", "tokenizer.h": "format",
+    "safetensors.h": "format", "nn.h": "nn", "chat.h": "template", "model.h": "model",
     "method.h": "method", "parallel.h": "parallel", "train.h": "train", "trainer.h": "train", "plot.h": "train",
     "data.h": "data",
 }

@@ -189,6 +189,7 @@ typedef struct ct_attention_options {
     ct_tensor *bias;        /* added to the scores, broadcast to [batch, heads, queries, keys]; float. Or NULL */
     ct_tensor *mask;        /* u8, broadcast likewise; 0 hides. Or NULL. A row that sees nothing gives 0 */
     ct_tensor *alibi_slopes; /* f32 [heads] or NULL: score -= slope * |distance| (Press et al., arXiv:2108.12409) */
+    double softcap; /* > 0: score = softcap tanh(score / softcap), before slopes and bias (Gemma 2, arXiv:2408.00118) */
 } ct_attention_options;
 /* Scaled dot-product attention: q [batch, heads, queries, channels], k and v [batch, kv_heads, keys, channels] (v may
  * have other channels), heads a multiple of kv_heads. Any strides with contiguous channels are taken as they are.
@@ -200,7 +201,8 @@ ct_tensor *ct_attention_packed(ct_tensor *qkv, int64_t heads, int64_t kv_heads, 
 /* ALiBi slopes for `heads` heads, as the paper's reference gives them: f32 [heads]. */
 ct_tensor *ct_alibi_slopes(ct_context *context, int64_t heads);
 /* Rotary positions (Su et al., arXiv:2104.09864): x [..., time, channels] turned by cos and sin [time, channels/2].
- * `interleaved`: pairs (2i, 2i+1); else (i, i + channels/2), as Llama's files have it. */
+ * `interleaved`: pairs (2i, 2i+1); else (i, i + channels/2), as Llama's files have it. For x [batch, heads, time,
+ * channels] the tables may be [batch, time, channels/2]: each row has positions of its own. */
 ct_tensor *ct_rotary(ct_tensor *x, ct_tensor *cos, ct_tensor *sin, bool interleaved);
 /* cos/sin tables for positions first .. first+time-1: *cos, *sin f32 [time, channels/2]. */
 ct_status ct_rotary_tables(ct_context *context, int64_t first, int64_t time, int64_t channels, double base,

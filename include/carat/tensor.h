@@ -68,6 +68,14 @@ typedef void (*ct_tile_function)(const void *user, int64_t row, int64_t column, 
                                  float *out, int64_t pitch);
 ct_tensor *ct_from_tiles(ct_context *context, int64_t rows, int64_t columns, ct_tile_function tile, void *user,
                          void (*release)(void *user));
+/* A weight [rows, columns] that stays in GGML's Q8_0 blocks: row by row, for each 32 elements a scale d (f16) and 32
+ * signed bytes q, 34 bytes for elements d q; `columns` is a multiple of 32. The blocks are copied (into another order,
+ * memory of class weights). To ct_linear, ct_matmul, ct_embedding and ct_read it is the f32 tensor of these values, of
+ * about a quarter of the memory; products have the bits that the f32 tensor would give. It cannot be trained or written.
+ * On meta only the memory is counted, and blocks may be NULL. */
+ct_tensor *ct_from_q8_0(ct_context *context, int64_t rows, int64_t columns, const void *blocks);
+/* The blocks of rows [first, first + count) of such a weight; false if the tensor is none. */
+bool ct_read_q8_0(const ct_tensor *tensor, int64_t first, int64_t count, void *blocks);
 /* start, start + step, ... ; `count` elements. */
 ct_tensor *ct_arange(ct_context *context, ct_dtype dtype, int64_t count, double start, double step);
 ct_tensor *ct_eye(ct_context *context, ct_dtype dtype, int64_t size);

@@ -61,6 +61,7 @@ static ct_tensor *grouped(ct_tensor *t, int64_t kv_heads, int64_t group) {
 typedef struct composed {
     ct_tensor *q, *k, *v; /* [batch, kv_heads, group, queries, channels] and with group 1; at least f32 */
     ct_tensor *weights;   /* softmax of the scores, 0 where nothing is seen */
+    ct_tensor *slope;     /* derivative of the soft cap at each score; NULL: there is none */
     double scale;
 } composed;
 
@@ -75,6 +76,12 @@ static void compose(composed *c, ct_tensor *q, ct_tensor *k, ct_tensor *v, const
     c->k = ct_unsqueeze(ct_cast(k, dtype), 2);
     c->v = ct_unsqueeze(ct_cast(v, dtype), 2);
     ct_tensor *scores = ct_mul_scalar(ct_matmul(c->q, ct_transposed(c->k)), c->scale);
+    c->slope = NULL;
+    if (o->softcap > 0) {
+        ct_tensor *t = ct_tanh(ct_mul_scalar(scores, 1 / o->softcap));
+        c->slope = ct_add_scalar(ct_neg(ct_square(t)), 1);
+        scores = ct_mul_scalar(t, o->softcap);
+    }
     ct_tensor *distance = distances(q, dtype, queries, keys), *bias = NULL;
     if (o->alibi_slopes) {
         ct_tensor *slopes = ct_reshape(ct_cast(o->alibi_slopes, dtype), CT_DIMS(kv_heads, group, 1, 1));
@@ -95,8 +102,8 @@ static void compose(composed *c, ct_tensor *q, ct_tensor *k, ct_tensor *v, const
     c->weights = ct_masked_fill(ct_softmax(ct_masked_fill(scores, hidden, -1e30), -1), hidden, 0.0);
 }
 
-/* dv = W^T g; with P = g v^T: dS = W (P - rowsum(P W)), dq = scale dS k, dk = scale dS^T q, summed over each
- * group. */
+/* dv = W^T g; with P = g v^T: dS = W (P - rowsum(P W)), times the soft cap's slope; dq = scale dS k, dk = scale
+ * dS^T q, summed over each group. */
 static void composed_gradients(const composed *c, ct_tensor *const operands[3], ct_tensor *g,
                                const bool *wanted, ct_tensor **dx) {
     const ct_tensor *v = operands[2];
@@ -108,7 +115,7 @@ static void composed_gradients(const composed *c, ct_tensor *const operands[3], 
     if (!wanted[0] && !wanted[1]) return;
     ct_tensor *product = ct_mul(c->weights, ct_matmul(g, ct_transposed(c->v)));
     ct_tensor *ds = ct_sub(product, ct_mul(c->weights, ct_sum(product, 1, &last, true)));
-    ds = ct_mul_scalar(ds, c->scale);
+    ds = ct_mul_scalar(c->slope ? ct_mul(ds, c->slope) : ds, c->scale);
     if (wanted[0]) dx[0] = ct_reshape(ct_matmul(ds, c->k), 4, operands[0]->shape);
     if (wanted[1])
         dx[1] =

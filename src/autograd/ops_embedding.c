@@ -44,6 +44,23 @@ static bool ids_good(const ct_tensor *weight, const ct_tensor *ids) {
     return true;
 }
 
+/* Rows of a generated weight, one by one. */
+static ct_tensor *generated_rows(ct_tensor *weight, ct_tensor *list) {
+    const ct_storage *storage = weight->storage;
+    int64_t width = weight->shape[1];
+    ct_tensor *y = ct_empty(weight->context, CT_F32, CT_DIMS(list->count, width));
+    int64_t *ids = ct_alloc(weight->context, (size_t)(list->count ? list->count : 1) * sizeof(*ids), CT_MEMORY_WORKSPACE);
+    float *out = ct_data_mutable(y);
+    if (ids && out && ct_read(list, CT_I64, ids) == CT_OK)
+        for (int64_t i = 0; i < list->count; i++) {
+            int64_t at = weight->offset + ids[i] * weight->stride[0];
+            storage->tile(storage->user, at / storage->tile_columns, at % storage->tile_columns, 1, width, out + i * width,
+                          width);
+        }
+    ct_free(weight->context, ids);
+    return y;
+}
+
 ct_tensor *ct_embedding(ct_tensor *weight, ct_tensor *ids) {
     ct_context *context = weight->context;
     int ndim = ids->ndim + 1 > CT_MAX_DIMS ? ids->ndim : ids->ndim + 1;
@@ -53,7 +70,9 @@ ct_tensor *ct_embedding(ct_tensor *weight, ct_tensor *ids) {
     if (ct_stop_op(context) || !ids_good(weight, ids))
         return ct_inert(context, ct_dtype_of(weight), ndim, shape);
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *list = ct_reshape(ids, 1, &ids->count), *y = ct_raw_index_select(weight, 0, list);
+    ct_tensor *list = ct_reshape(ids, 1, &ids->count);
+    bool generated = weight->storage && weight->storage->tile && weight->stride[1] == 1 && ct_is_contiguous(ids);
+    ct_tensor *y = generated ? generated_rows(weight, list) : ct_raw_index_select(weight, 0, list);
     if (!ct_failed(context)) ct_fresh_shape(y, ndim, shape);
     ct_node *node = ct_record(context, &embedding_rule, &weight, 1, &y, 1, NULL);
     if (node) ct_save_value(node, ids);

@@ -34,6 +34,10 @@ static ct_tensor *composed_rotary(ct_tensor *x, ct_tensor *cos, ct_tensor *sin, 
     int64_t second = interleaved ? 1 : half, last = interleaved ? 2 * half : half;
     if (ct_failed(x->context) || 2 * half > channels || half == 0)
         return ct_raw_rotary(x, cos, sin, interleaved, false);
+    if (cos->ndim == 3) { /* [batch, time, half] beside [batch, heads, time, half] */
+        cos = ct_unsqueeze(cos, 1);
+        sin = ct_unsqueeze(sin, 1);
+    }
     ct_tensor *a = ct_slice(x, -1, 0, interleaved ? last - 1 : last, step);
     ct_tensor *b = ct_slice(x, -1, second, 2 * half, step);
     ct_tensor *parts[3] = {ct_sub(ct_mul(a, cos), ct_mul(b, sin)), ct_add(ct_mul(a, sin), ct_mul(b, cos)),

@@ -1,5 +1,5 @@
-/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, what each block of a transformer
- * does, how far a run's weights went, or texts as vectors. */
+/* evaluate.c - carat evaluate: perplexity and bits per byte of a text, multiple choice, what each block of a
+ * transformer does, how far a run's weights went, or texts as vectors. */
 #include "cli/distance.h"
 #include "cli/embed.h"
 #include "cli/layers.h"
@@ -124,7 +124,7 @@ static const char *const examples[] = {
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
     .arguments = "[layers | growth | entropy] MODEL TEXT | distance RUN | embed MODEL",
-    .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, or how far training went; make "
+    .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, how far training went; make "
                "vectors of texts",
     .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
                "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "

@@ -82,6 +82,7 @@ int ct_cli_sft_check(ct_cli *cli, const char *tokenizer_path) {
     ct_sample_list list = {0};
     ct_sft_counts counts = {0};
     ct_bytes text = {0};
+    flags.sft.folder = strcmp(tokenizer_path, "bytes") == 0 ? NULL : tokenizer_path;
     if (tokenizer) ct_sft_read(context, cli->positional[1], tokenizer, &flags.sft, &list, &counts);
     if (!ct_failed(context) && counts.samples > 0 && flags.sample >= counts.samples)
         ct_fail(context, CT_ERROR_ARGUMENT, "sample: there is no %lld, the samples kept are 0 to %lld",

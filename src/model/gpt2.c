@@ -6,6 +6,7 @@
 #include "model/model.h"
 #include "nn/block.h"
 #include "nn/layers.h"
+#include "nn/positions.h"
 #include "nn/run.h"
 #include <math.h>
 #include <string.h>
@@ -132,17 +133,9 @@ static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
     return ct_reshape(ct_transpose(mixed, 1, 2), CT_DIMS(ct_dim(qkv, 0), ct_dim(qkv, 1), o->width));
 }
 
-/* Trees from files and surgery may lack what the code of a kind runs. */
-static bool has_children(const ct_module *module, int count) {
-    if (module->child_count >= count) return true;
-    ct_fail(module->context, CT_ERROR_STATE, "%s \"%s\": it has %d children, expected %d", module->kind->name,
-            ct_module_path(module), module->child_count, count);
-    return false;
-}
-
 static ct_tensor *attention_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
-    if (!has_children(module, 2)) return inputs[0];
+    if (!ct_module_expect_children(module, 2)) return inputs[0];
     const attention_options *o = ct_module_options(module);
     ct_tensor *qkv = ct_run_point(run, module, "qkv", ct_forward1(run, module->children[0], inputs[0]));
     ct_tensor *mixed = ct_run_point(run, module, "mixed", attend(run, module, qkv));
@@ -185,7 +178,7 @@ static ct_status perceptron_build(ct_module *module) {
 
 static ct_tensor *perceptron_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
-    if (!has_children(module, 2)) return inputs[0];
+    if (!ct_module_expect_children(module, 2)) return inputs[0];
     const perceptron_options *o = ct_module_options(module);
     ct_tensor *inner = ct_forward_activated(run, module->children[0], inputs[0], activations[o->activation]);
     inner = ct_run_point(run, module, "act", inner);
@@ -212,49 +205,12 @@ static const ct_module_kind list_kind = {
 
 /* --------------------------------------------------------------------------------------------- root */
 
-/* Positions of rows that hold several samples: from 0 in each. */
-static void restart(const ct_tensor *segments, int64_t batch, int64_t time, int32_t *data) {
-    const int32_t *number = ct_data(segments);
-    for (int64_t b = 0; number && data && b < batch; b++)
-        for (int64_t t = 0; t < time; t++) {
-            int64_t i = b * time + t;
-            data[i] = t > 0 && number[i] == number[i - 1] ? data[i - 1] + 1 : 0;
-        }
-}
-
-/* Positions of a batch: from 0, or from where each row's cache ends. i32 [batch, time]. */
-static ct_tensor *positions(ct_run *run, ct_tensor *ids, int64_t limit) {
-    ct_context *context = ct_context_of(ids);
-    int64_t batch = ct_dim(ids, 0), time = ct_dim(ids, 1);
-    const ct_kv_cache *cache = ct_run_cache(run);
-    ct_tensor *result = ct_empty(context, CT_I32, CT_DIMS(batch, time));
-    int32_t *data = ct_data_mutable(result);
-    ct_tensor *segments = ct_run_segments(run);
-    if (segments && (ct_dim(segments, 0) != batch || ct_dim(segments, 1) != time)) {
-        char text[160];
-        ct_fail(context, CT_ERROR_SHAPE, "segments: %s, the ids are [%lld, %lld]",
-                ct_describe(segments, text, sizeof(text)), (long long)batch, (long long)time);
-        return result;
-    }
-    for (int64_t b = 0; b < batch; b++) {
-        int64_t first = cache ? ct_kv_cache_length(cache, ct_kv_cache_row(cache, b)) : 0;
-        if (first + time > limit) {
-            ct_fail(context, CT_ERROR_ARGUMENT, "the sequence would have %lld positions, the model has %lld",
-                    (long long)(first + time), (long long)limit);
-            return result;
-        }
-        for (int64_t t = 0; data && t < time; t++)
-            data[b * time + t] = (int32_t)(first + t);
-    }
-    if (segments) restart(segments, batch, time, data);
-    return result;
-}
-
 static ct_tensor *embed(ct_run *run, ct_module *module, ct_tensor *ids) {
     const gpt2_options *o = ct_module_options(module);
     ct_scope scope = ct_scope_open(module->context);
+    ct_tensor *positions = ct_run_positions(run, ct_dim(ids, 0), ct_dim(ids, 1), o->n_positions, false);
     ct_tensor *x = ct_add(ct_forward1(run, module->children[0], ids),
-                          ct_forward1(run, module->children[1], positions(run, ids, o->n_positions)));
+                          ct_forward1(run, module->children[1], positions));
     ct_module *norm = ct_module_find(module, "ln_emb");
     if (norm) x = ct_forward1(run, norm, x);
     x = ct_run_point(run, module, "embedded", ct_run_dropout(run, x, o->embd_pdrop));
@@ -265,7 +221,7 @@ static ct_tensor *embed(ct_run *run, ct_module *module, ct_tensor *ids) {
 static ct_tensor *root_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
     (void)count;
     ct_tensor *ids = inputs[0];
-    if (!has_children(module, 5)) return ids;
+    if (!ct_module_expect_children(module, 5)) return ids;
     if (ct_ndim(ids) != 2) {
         char text[160];
         ct_fail(module->context, CT_ERROR_SHAPE, "gpt2: input %s, expected ids [batch, time]",

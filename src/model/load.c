@@ -1,6 +1,7 @@
 /* load.c - models from Hugging Face folders. */
 #include <carat/archive.h>
 #include "model/model.h"
+#include <carat/tokenizer.h>
 #include <math.h>
 #include <string.h>
 
@@ -25,23 +26,39 @@ static const char *place_of(const ct_archive *file, const ct_archive_tensor *ent
 
 /* ---------------------------------------------------------------------------------- checking of names */
 
-/* A growing message that lists names, cut after a few. */
+/* Names for a message, which shows the first of them; all are logged where it does not show all. */
 typedef struct name_list {
-    char text[700];
-    int count;
+    ct_context *context;
+    const char *what; /* "missing" */
+    char text[240];
+    int count, shown;
+    ct_bytes all;
 } name_list;
 
 static void list_name(name_list *list, const char *name) {
-    size_t used = strlen(list->text);
-    if (list->count++ < 6)
+    size_t used = strlen(list->text), length = strlen(name);
+    if (list->shown == list->count && list->count < 6 && used + length + 24 < sizeof(list->text)) {
         snprintf(list->text + used, sizeof(list->text) - used, "%s%s", used ? ", " : "", name);
+        list->shown++;
+    }
+    if (list->count++) ct_bytes_append(list->context, &list->all, ", ", 2);
+    ct_bytes_append(list->context, &list->all, name, length);
 }
 
+/* "a, b and 1 more". */
 static const char *list_end(name_list *list) {
     size_t used = strlen(list->text);
-    if (list->count > 6)
-        snprintf(list->text + used, sizeof(list->text) - used, " and %d more", list->count - 6);
+    if (list->shown < list->count)
+        snprintf(list->text + used, sizeof(list->text) - used, "%s%d more", used ? " and " : "",
+                 list->count - list->shown);
+    list->shown = list->count;
     return list->text;
+}
+
+static void log_list(const name_list *list, const char *path) {
+    if (list->shown < list->count)
+        ct_log_message(list->context, CT_LOG_WARNING, "%s: %s: %.*s", path, list->what, (int)list->all.length,
+                       list->all.data);
 }
 
 /* The name under which a file has what it does not have as `name` ("ln.gamma" for "ln.weight"); `name`, taken
@@ -111,13 +128,37 @@ static bool is_tied_copy(const ct_model *model, const ct_archive *file, const ct
     return false;
 }
 
-static ct_status check_names(ct_model *model, ct_archive *file) {
-    ct_context *context = model->context;
-    name_list missing = {{0}, 0}, extra = {{0}, 0};
-    for (int64_t i = 0; i < model->count; i++)
-        if (!ct_archive_find(file, model->parameters[i]->name))
-            list_name(&missing, model->parameters[i]->name);
-    model->kept = ct_value_list(context);
+/* The lists of what is wrong with a file. */
+typedef struct mismatch {
+    name_list missing, extra, shape;
+} mismatch;
+
+static bool shape_fits(const ct_archive_tensor *entry, const ct_slot *slot) {
+    bool fits = entry->rank == slot->ndim;
+    for (int i = 0; fits && i < entry->rank; i++)
+        fits = entry->shape[i] == slot->shape[i];
+    return fits;
+}
+
+static void list_shape(name_list *list, const ct_archive_tensor *entry, const ct_slot *slot) {
+    char found[160] = "", expected[160] = "";
+    for (int i = 0; i < entry->rank && strlen(found) < 120; i++)
+        snprintf(found + strlen(found), 40, "%s%lld", i ? "," : "", (long long)entry->shape[i]);
+    for (int i = 0; i < slot->ndim; i++)
+        snprintf(expected + strlen(expected), 40, "%s%lld", i ? "," : "", (long long)slot->shape[i]);
+    char *name = ct_format(list->context, "%s [%s], expected [%s]", entry->name, found, expected);
+    if (name) list_name(list, name);
+    ct_free(list->context, name);
+}
+
+static void compare_names(ct_model *model, ct_archive *file, mismatch *m) {
+    for (int64_t i = 0; i < model->count; i++) {
+        const ct_archive_tensor *entry = ct_archive_find(file, model->parameters[i]->name);
+        if (!entry)
+            list_name(&m->missing, model->parameters[i]->name);
+        else if (!shape_fits(entry, model->parameters[i]->slot))
+            list_shape(&m->shape, entry, model->parameters[i]->slot);
+    }
     for (size_t i = 0; i < ct_archive_count(file); i++) {
         const char *name = ct_archive_at(file, i)->name;
         bool known = false;
@@ -125,21 +166,52 @@ static ct_status check_names(ct_model *model, ct_archive *file) {
             known = strcmp(model->parameters[p]->name, name) == 0;
         if (known || is_extra_parameter(name) || is_tied_copy(model, file, ct_archive_at(file, i))) continue;
         if (is_kept(model, name))
-            ct_value_append(model->kept, ct_value_string(context, name));
+            ct_value_append(model->kept, ct_value_string(model->context, name));
         else
-            list_name(&extra, name);
+            list_name(&m->extra, name);
     }
-    if (!missing.count && !extra.count) return ct_context_status(context);
-    const char *path = place_of(file, NULL);
-    if (!missing.count)
+}
+
+/* One message with all three kinds of fault. */
+static ct_status report_mismatch(ct_model *model, const char *path, mismatch *m) {
+    ct_context *context = model->context;
+    int missing = m->missing.count, extra = m->extra.count, shape = m->shape.count;
+    log_list(&m->missing, path);
+    log_list(&m->extra, path);
+    log_list(&m->shape, path);
+    if (!extra && !shape)
+        return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors are missing: %s", path, missing,
+                       list_end(&m->missing));
+    if (!missing && !shape)
         return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors that this model does not have: %s", path,
-                       extra.count, list_end(&extra));
-    if (!extra.count)
-        return ct_fail(context, CT_ERROR_FORMAT, "%s: %d tensors are missing: %s", path, missing.count,
-                       list_end(&missing));
-    return ct_fail(context, CT_ERROR_FORMAT,
-                   "%s: %d tensors are missing (%s) and %d do not belong to this model (%s)", path,
-                   missing.count, list_end(&missing), extra.count, list_end(&extra));
+                       extra, list_end(&m->extra));
+    if (!missing && !extra)
+        return ct_fail(context, CT_ERROR_SHAPE, "%s: %d tensors have another shape: %s", path, shape,
+                       list_end(&m->shape));
+    if (!shape)
+        return ct_fail(context, CT_ERROR_FORMAT,
+                       "%s: %d tensors are missing (%s) and %d do not belong to this model (%s)", path,
+                       missing, list_end(&m->missing), extra, list_end(&m->extra));
+    return ct_fail(
+        context, CT_ERROR_FORMAT,
+        "%s: %d tensors are missing (%s), %d do not belong to this model (%s) and %d have another shape (%s)",
+        path, missing, missing ? list_end(&m->missing) : "none", extra, extra ? list_end(&m->extra) : "none",
+        shape, list_end(&m->shape));
+}
+
+static ct_status check_names(ct_model *model, ct_archive *file) {
+    ct_context *context = model->context;
+    mismatch m = {.missing = {.context = context, .what = "missing"},
+                  .extra = {.context = context, .what = "not of this model"},
+                  .shape = {.context = context, .what = "of another shape"}};
+    model->kept = ct_value_list(context);
+    compare_names(model, file, &m);
+    if (!ct_failed(context) && m.missing.count + m.extra.count + m.shape.count)
+        report_mismatch(model, place_of(file, NULL), &m);
+    ct_bytes_free(context, &m.missing.all);
+    ct_bytes_free(context, &m.extra.all);
+    ct_bytes_free(context, &m.shape.all);
+    return ct_context_status(context);
 }
 
 /* ---------------------------------------------------------------------------------- reading of weights */
@@ -156,22 +228,6 @@ static ct_status loadable(ct_context *context, const ct_archive *file, const ct_
                        "%s: tensor \"%s\" has %d dimensions, at most 8 can be loaded", place_of(file, entry),
                        entry->name, entry->rank);
     return CT_OK;
-}
-
-static ct_status check_shape(ct_model *model, ct_archive *file, const ct_archive_tensor *entry,
-                             const ct_slot *slot) {
-    bool fits = entry->rank == slot->ndim;
-    for (int i = 0; fits && i < entry->rank; i++)
-        fits = entry->shape[i] == slot->shape[i];
-    if (fits) return CT_OK;
-    char found[160] = "", expected[160] = "";
-    for (int i = 0; i < entry->rank && strlen(found) < 120; i++)
-        snprintf(found + strlen(found), 40, "%s%lld", i ? "," : "", (long long)entry->shape[i]);
-    for (int i = 0; i < slot->ndim; i++)
-        snprintf(expected + strlen(expected), 40, "%s%lld", i ? "," : "", (long long)slot->shape[i]);
-    return ct_fail(model->context, CT_ERROR_SHAPE,
-                   "%s: tensor \"%s\" is [%s], the configuration asks for [%s]", place_of(file, entry),
-                   entry->name, found, expected);
 }
 
 /* Reads a tensor into `target` (contiguous, of any float type), converted piece by piece. */
@@ -222,9 +278,7 @@ static ct_status load_parameter(ct_model *model, ct_archive *file, ct_parameter 
     ct_context *context = model->context;
     const ct_archive_tensor *entry = ct_archive_need(file, parameter->name);
     ct_dtype stored;
-    if (!entry || check_shape(model, file, entry, parameter->slot) != CT_OK ||
-        loadable(model->context, file, entry, &stored) != CT_OK)
-        return ct_context_status(context);
+    if (!entry || loadable(model->context, file, entry, &stored) != CT_OK) return ct_context_status(context);
     bool counts = !ct_dtype_is_float(parameter->slot->options.dtype); /* a buffer that counts steps */
     if (counts ? stored != parameter->slot->options.dtype : !ct_dtype_is_float(stored))
         return ct_fail(context, CT_ERROR_TYPE, "%s: tensor \"%s\" is %s, expected %s", place_of(file, entry),

@@ -7,8 +7,10 @@
 
 /* ----------------------------------------------------------------------------------- architectures */
 
-static const ct_architecture *const architectures[] = {&ct_architecture_gpt2, &ct_architecture_mlp,
-                                                      &ct_architecture_bert, &ct_architecture_rnn};
+static const ct_architecture *const architectures[] = {
+    &ct_architecture_gpt2,  &ct_architecture_mlp,   &ct_architecture_llama,  &ct_architecture_mistral,
+    &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2, &ct_architecture_bert,
+    &ct_architecture_rnn};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -24,17 +26,21 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
         if (model_type && strcmp(names[i], model_type) == 0) return architectures[i];
     }
     const char *near = model_type ? ct_nearest_name(model_type, names, ct_architecture_count()) : NULL;
+    char known[400] = "";
+    for (size_t i = 0; i < ct_architecture_count(); i++)
+        snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "", names[i]);
     ct_fail(context, CT_ERROR_UNSUPPORTED,
-            "model_type \"%s\" is not one of this build's architectures (gpt2, mlp, bert, rnn)%s%s%s",
-            model_type ? model_type : "", near ? "; did you mean \"" : "", near ? near : "",
+            "model_type \"%s\" is not one of this build's architectures (%s)%s%s%s",
+            model_type ? model_type : "", known, near ? "; did you mean \"" : "", near ? near : "",
             near ? "\"?" : "");
     return NULL;
 }
 
 ct_status ct_model_register_kinds(ct_context *context) {
-    if (ct_gpt2_register(context) != CT_OK) return ct_context_status(context);
-    if (ct_bert_register(context) != CT_OK) return ct_context_status(context);
-    return ct_rnn_register(context);
+    ct_status status = ct_gpt2_register(context);
+    if (status == CT_OK) status = ct_decoder_register(context);
+    if (status == CT_OK) status = ct_bert_register(context);
+    return status == CT_OK ? ct_rnn_register(context) : status;
 }
 
 /* ------------------------------------------------------------------------------------------ building */
@@ -55,6 +61,12 @@ ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *
     return result;
 }
 
+/* Chat models name several tokens that end a text; the first of them is the option's value. */
+static bool is_list_of_ends(const char *key, const ct_value *value) {
+    bool list = ct_value_kind_of(value) == CT_VALUE_LIST && ct_value_count(value) > 0;
+    return list && strcmp(key, "eos_token_id") == 0;
+}
+
 /* Keys of config.json that every file has or that belong to other programs are kept without being looked at:
  * only the architecture's own options are checked. */
 static ct_status read_options(ct_model *model) {
@@ -67,6 +79,7 @@ static ct_status read_options(ct_model *model) {
         const char *key = ct_value_key(all, i);
         const ct_value *value = ct_value_at(all, i);
         bool absent = ct_value_kind_of(value) == CT_VALUE_NULL;
+        if (is_list_of_ends(key, value)) value = ct_value_at(value, 0);
         if (ct_options_find(table, key) && !absent) ct_value_set(known, key, ct_value_copy(value));
     }
     ct_value_free(all);
@@ -160,8 +173,8 @@ char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare) 
     char *full = ct_format(model->context, "%s%s%s", path, *path ? "." : "", slot->name);
     if (!full) return NULL;
     const char *prefix = a->prefix ? a->prefix : "";
-    char *name = a->file_name ? a->file_name(model->context, full)
-                              : ct_format(model->context, "%s%s", prefix, full);
+    char *name =
+        a->file_name ? a->file_name(model->context, full) : ct_format(model->context, "%s%s", prefix, full);
     ct_free(model->context, full);
     size_t length = strlen(prefix);
     if (name && bare && strncmp(name, prefix, length) == 0)
@@ -348,7 +361,8 @@ ct_status ct_parameter_fill(ct_parameter *parameter, uint64_t seed) {
     if (fill(tensor, o, &random) != CT_OK || o->tail == 0) return ct_context_status(ct_context_of(tensor));
     ct_scope scope = ct_scope_open(ct_context_of(tensor));
     int64_t shape[CT_MAX_DIMS], first = ct_dim(tensor, o->tail_axis) - o->tail;
-    for (int i = 0; i < ct_ndim(tensor); i++) shape[i] = i == o->tail_axis ? o->tail : ct_dim(tensor, i);
+    for (int i = 0; i < ct_ndim(tensor); i++)
+        shape[i] = i == o->tail_axis ? o->tail : ct_dim(tensor, i);
     ct_scale_into(ct_view_strided(tensor, ct_ndim(tensor), shape, ct_strides(tensor),
                                   first * ct_strides(tensor)[o->tail_axis]),
                   o->tail_scale);
@@ -480,8 +494,8 @@ ct_status ct_model_need_causal(const ct_model *model, const char *who) {
     const ct_architecture *a = model->architecture;
     if (a->bidirectional)
         return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
-                       "%s: a %s is an encoder whose positions see all others: it predicts no next token", who,
-                       a->model_type);
+                       "%s: a %s is an encoder whose positions see all others: it predicts no next token",
+                       who, a->model_type);
     if (ct_model_vocabulary(model) < 1)
         return ct_fail(model->context, CT_ERROR_UNSUPPORTED, "%s: a %s is not a language model", who,
                        a->model_type);

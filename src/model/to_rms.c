@@ -57,16 +57,35 @@ static ct_status check_centred(void *user, ct_stream_role role, ct_module *modul
     return CT_OK;
 }
 
+/* Whether any reader's norm is an rmsnorm already: what a family has without being asked counts too. */
+static ct_status find_rms(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
+    (void)module;
+    const ct_norm_method *method = role == CT_STREAM_READER ? ct_norm_method_of(norm) : NULL;
+    if (method && strcmp(method->method.name, "rmsnorm") == 0) *(bool *)user = true;
+    return CT_OK;
+}
+
 static bool has_rms(ct_model *model, double *eps) {
+    bool found = false;
     const ct_value *norm = ct_value_get(model->known, "norm");
     const ct_value *given =
         ct_value_get(norm, "eps") ? ct_value_get(norm, "eps") : ct_value_get(norm, "epsilon");
-    *eps = ct_value_as_real(given, ct_norm_epsilon(model->config, 1e-5));
-    return strcmp(ct_value_as_string(ct_value_get(norm, "name"), "layernorm"), "rmsnorm") == 0;
+    const ct_option *own = ct_options_find(model->architecture->options, "rms_norm_eps");
+    *eps = ct_value_as_real(given, ct_norm_epsilon(model->config, own ? own->real_default : 1e-5));
+    ct_stream_visit(model, find_rms, &found);
+    return found;
+}
+
+static ct_status find_tied(void *user, ct_module *module) {
+    for (int i = 0; i < ct_module_slot_count(module); i++)
+        if (ct_module_slot_at(module, i)->options.tied_to) *(bool *)user = true;
+    return CT_OK;
 }
 
 static bool is_tied(const ct_model *model) {
-    return ct_value_as_bool(ct_value_get(model->config, "tie_word_embeddings"), true);
+    bool tied = false;
+    ct_module_visit(model->root, find_tied, &tied);
+    return tied;
 }
 
 static ct_value *new_config(ct_model *source, const rewrite *r) {
@@ -151,7 +170,10 @@ static ct_status write_reader(rewrite *r, ct_module *module, ct_module *norm) {
     }
     ct_copy_into(named(r->model, module, "weight"), weight);
     ct_tensor *target = named(r->model, module, "bias");
-    if (target && bias) ct_copy_into(target, bias);
+    if (bias && !target)
+        return ct_fail(r->context, CT_ERROR_UNSUPPORTED,
+                       "%s has no bias for what its norm adds: rewrite without fold", ct_module_path(module));
+    if (bias) ct_copy_into(target, bias);
     return ct_context_status(r->context);
 }
 
@@ -182,14 +204,16 @@ static ct_status check(ct_model *source, const ct_rms_options *options) {
     return CT_OK;
 }
 
-/* Tensors of the source's file that are no weights, and its side files, are copied when the result is saved. */
+/* Tensors of the source's file that are no weights, and its side files, are copied when the result is saved.
+ */
 static void keep(ct_model *source, ct_model *model) {
     ct_context *context = source->context;
     model->folder = ct_strdup(context, source->folder);
     model->kept = ct_value_list(context);
     for (size_t i = 0; model->kept && i < ct_value_count(source->kept); i++) {
         const ct_value *name = ct_value_at(source->kept, i);
-        if (!ct_model_find(model, ct_value_as_string(name, ""))) ct_value_append(model->kept, ct_value_copy(name));
+        if (!ct_model_find(model, ct_value_as_string(name, "")))
+            ct_value_append(model->kept, ct_value_copy(name));
     }
 }
 

@@ -254,6 +254,8 @@ const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,
                                              &dropout_kind,
                                              &activation_kind,
                                              &sequential_kind,
+                                             &ct_attention_kind,
+                                             &ct_gated_kind,
                                              NULL};
 
 /* ------------------------------------------------------------------------------- attention in sight */
@@ -271,12 +273,18 @@ ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, c
                        CT_DIMS(batch, heads, keys, wide));
     }
     ct_tensor *scores = ct_mul_scalar(ct_matmul(q, ct_transpose(k, 2, 3)), scale);
+    if (options->softcap > 0)
+        scores = ct_mul_scalar(ct_tanh(ct_mul_scalar(scores, 1 / options->softcap)), options->softcap);
     if (options->bias) scores = ct_add(scores, options->bias);
-    if (options->causal) {
+    if (options->causal || options->window > 0) {
         ct_tensor *row =
             ct_reshape(ct_arange(context, CT_I64, queries, (double)(keys - queries), 1), CT_DIMS(queries, 1));
-        ct_tensor *column = ct_arange(context, CT_I64, keys, 0, 1);
-        scores = ct_masked_fill(scores, ct_greater(column, row), -INFINITY);
+        ct_tensor *column = ct_arange(context, CT_I64, keys, 0, 1), *distance = ct_sub(row, column);
+        if (options->causal) scores = ct_masked_fill(scores, ct_greater(column, row), -INFINITY);
+        if (options->window > 0) {
+            ct_tensor *most = ct_full(context, CT_I64, 0, NULL, (double)options->window - 1);
+            scores = ct_masked_fill(scores, ct_greater(ct_abs(distance), most), -INFINITY);
+        }
     }
     if (options->mask) { /* with `causal` each query sees itself at least, so no row is without a key */
         ct_tensor *none = ct_full(context, CT_U8, 0, NULL, 0);

@@ -20,6 +20,8 @@ ct_tensor *ct_give_to_scope(ct_context *context, ct_tensor *held);
  * dropout. q [batch, heads, queries, channels], k and v [batch, kv_heads, keys, channels]. */
 ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, ct_tensor *k, ct_tensor *v,
                                  const ct_attention_options *options, double dropout);
+/* The kinds of attention.c and gated.c. */
+extern const ct_module_kind ct_attention_kind, ct_gated_kind;
 /* The kinds of norm.c. */
 extern const ct_module_kind ct_norm_kind, ct_layer_norm_kind, ct_rms_norm_kind;
 /* recurrent.c */

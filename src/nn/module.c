@@ -354,3 +354,10 @@ ct_module *ct_module_from_value(ct_context *context, const ct_value *tree) {
     ct_module_destroy(module);
     return NULL;
 }
+
+bool ct_module_expect_children(const ct_module *module, int count) {
+    if (module->child_count >= count) return true;
+    ct_fail(module->context, CT_ERROR_STATE, "%s \"%s\": it has %d children, expected %d", module->kind->name,
+            ct_module_path(module), module->child_count, count);
+    return false;
+}

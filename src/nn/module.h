@@ -23,6 +23,8 @@ struct ct_module {
 
 /* The kinds that nn itself offers, NULL-terminated. */
 extern const ct_module_kind *const ct_nn_kinds[];
+/* False and an error if a module has fewer children than its code runs: trees from files and surgery may lack some. */
+bool ct_module_expect_children(const ct_module *module, int count);
 /* Forgets the paths of a module and all below it. */
 void ct_module_forget_paths(ct_module *module);
 

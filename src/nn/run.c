@@ -1,6 +1,7 @@
 /* run.c - a run: how slots resolve to weights through overlays, and how taps see named points. */
 #include "nn/run.h"
 #include "base/context.h"
+#include "nn/rotary.h"
 #include <string.h>
 
 struct resolved {
@@ -27,6 +28,7 @@ struct ct_run {
     ct_run_position position;
     ct_tensor *padding; /* borrowed */
     ct_tensor *segments, *segment_mask; /* borrowed; held */
+    ct_rotary_memo *rotary;
 };
 
 ct_run *ct_run_create(ct_context *context, const ct_run_options *options) {
@@ -42,6 +44,7 @@ void ct_run_destroy(ct_run *run) {
     ct_run_reset(run);
     ct_run_clear_taps(run);
     ct_drop(run->segment_mask);
+    ct_rotary_memo_destroy(run->context, run->rotary);
     ct_free(run->context, run->resolved);
     ct_free(run->context, run);
 }
@@ -60,6 +63,10 @@ ct_kv_cache *ct_run_cache(const ct_run *run) {
 }
 ct_run_position *ct_run_position_of(ct_run *run) {
     return &run->position;
+}
+
+ct_rotary_memo **ct_run_rotary_memo(ct_run *run) {
+    return &run->rotary;
 }
 
 void ct_run_set_padding(ct_run *run, ct_tensor *mask) {

@@ -30,7 +30,11 @@ static bool present(const void *given, int index) {
 static ct_tensor *forward(const ct_norm_call *call, ct_tensor *x) {
     const rmsnorm_options *o = call->options;
     ct_tensor *gain = call->tensors[GAIN], *bias = call->tensors[BIAS];
-    if (o->unit_offset && o->affine.affine) gain = ct_add_scalar(call->tensors[GAIN_LESS_ONE], 1);
+    if (o->unit_offset && o->affine.affine) { /* 1 + w has more digits than a 16-bit w */
+        gain = call->tensors[GAIN_LESS_ONE];
+        bool narrow = ct_dtype_of(gain) == CT_BF16 || ct_dtype_of(gain) == CT_F16;
+        gain = ct_add_scalar(narrow ? ct_cast(gain, CT_F32) : gain, 1);
+    }
     ct_tensor *y = ct_rms_norm(x, gain, o->affine.eps);
     return bias ? ct_norm_apply_affine(y, NULL, bias, ct_dtype_of(x)) : y;
 }

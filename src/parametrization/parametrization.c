@@ -17,7 +17,8 @@ static const char *const attentions[] = {"auto", "1/d", "1/sqrt(d)", NULL};
 
 const ct_option ct_parametrization_options[] = {
     CT_OPTION_INT("base_width", ct_param_options, base_width, 0, 0, 1e9,
-                  "width at which every factor is 1: n_embd, or the first hidden size of an mlp, all others "
+                  "width at which every factor is 1: n_embd, hidden_size, or the first hidden size of an "
+                  "mlp, all others "
                   "in proportion"),
     CT_OPTION_VALUE("base", ct_param_options, base,
                     "keys of the base model's configuration: {n_embd: 64, n_head: 2}"),
@@ -90,6 +91,12 @@ static ct_status find_rules(ct_parametrization *p, const char *optimizer) {
 
 /* -------------------------------------------------------------------------------------- the base model */
 
+/* Every option of the model's architecture, those that the configuration leaves out too. */
+static ct_value *all_options(const ct_model *model) {
+    return ct_options_to_value(ct_model_context(model), ct_model_architecture(model)->options,
+                               ct_model_options(model));
+}
+
 static ct_value *base_config(ct_parametrization *p) {
     ct_context *context = p->context;
     ct_value *config = ct_value_copy(ct_model_config(p->model));
@@ -100,11 +107,15 @@ static ct_value *base_config(ct_parametrization *p) {
     return config;
 }
 
-/* Channels of a head. */
+/* Channels of a head; 0 for a model without attention. */
 static double head_channels(const ct_model *model) {
-    const ct_value *config = ct_model_config(model);
-    return (double)ct_value_as_int(ct_value_get(config, "n_embd"), 768) /
-           (double)ct_value_as_int(ct_value_get(config, "n_head"), 12);
+    ct_value *options = all_options(model);
+    double heads = (double)ct_value_as_int(ct_value_get(options, "n_head"), 0), channels;
+    double width = (double)ct_value_as_int(ct_value_get(options, heads > 0 ? "n_embd" : "hidden_size"), 0);
+    if (heads <= 0) heads = (double)ct_value_as_int(ct_value_get(options, "num_attention_heads"), 0);
+    channels = (double)ct_value_as_int(ct_value_get(options, "head_dim"), 0);
+    ct_value_free(options);
+    return channels > 0 ? channels : heads > 0 ? width / heads : 0;
 }
 
 /* -------------------------------------------------------------------------------------------- factors */
@@ -176,11 +187,15 @@ static ct_status compare(ct_parametrization *p, ct_model *base) {
 
 /* --------------------------------------------------------------------------------------------- life */
 
+/* Scores are divided by sqrt(channels), in families with query_pre_attn_scalar by a number that does not
+ * grow. */
 static void find_attention(ct_parametrization *p, const ct_model *base) {
     bool inverse = p->options.attention == 0 ? p->method->attention : p->options.attention == 1;
+    double own = head_channels(p->model), other = head_channels(base);
+    const ct_option *table = ct_model_architecture(p->model)->options;
     p->query = 1;
-    if (inverse && strcmp(ct_model_architecture(p->model)->model_type, "gpt2") == 0)
-        p->query = sqrt(head_channels(base) / head_channels(p->model));
+    if (inverse && own > 0 && other > 0)
+        p->query = ct_options_find(table, "query_pre_attn_scalar") ? other / own : sqrt(other / own);
 }
 
 static void warn(ct_parametrization *p) {
@@ -265,8 +280,18 @@ static double multiplier_at(const ct_parametrization *p, const ct_slot *slot) {
     return 1;
 }
 
-static bool has_queries(const ct_slot *slot) {
-    return strcmp(ct_module_name(slot->module), "c_attn") == 0;
+typedef enum queries { NO_QUERIES, ALL_QUERIES, FIRST_THIRD } queries;
+
+/* Which outputs of a layer are queries. Where they are normalised, it is the norm's gain that decides their
+ * size. */
+static queries queries_of(const ct_slot *slot) {
+    const char *name = ct_module_name(slot->module);
+    ct_module *parent = ct_module_parent(slot->module);
+    bool normalised = parent && ct_module_find(parent, "q_norm");
+    if (strcmp(name, "c_attn") == 0) return FIRST_THIRD;
+    if (strcmp(name, "q_norm") == 0) return ALL_QUERIES;
+    return !normalised && (strcmp(name, "q_proj") == 0 || strcmp(name, "query") == 0) ? ALL_QUERIES
+                                                                                      : NO_QUERIES;
 }
 
 static ct_tensor *resolve(void *user, ct_run *run, const ct_slot *slot, ct_tensor *present) {
@@ -274,7 +299,9 @@ static ct_tensor *resolve(void *user, ct_run *run, const ct_slot *slot, ct_tenso
     const ct_parametrization *p = user;
     double multiplier = multiplier_at(p, slot);
     if (present && multiplier != 1) present = ct_mul_scalar(present, multiplier);
-    if (!present || p->query == 1 || !has_queries(slot)) return present;
+    queries which = queries_of(slot);
+    if (!present || p->query == 1 || which == NO_QUERIES) return present;
+    if (which == ALL_QUERIES) return ct_mul_scalar(present, p->query);
     int axis = ct_ndim(present) - 1; /* the first third of the outputs are queries */
     int64_t width = ct_dim(present, axis), third = width / 3;
     ct_tensor *parts[2] = {ct_mul_scalar(ct_slice(present, axis, 0, third, 1), p->query),
@@ -292,7 +319,7 @@ static ct_status look(void *user, ct_module *module) {
     for (int i = 0; i < ct_module_slot_count(module); i++) {
         const ct_slot *slot = ct_module_slot_at(module, i);
         bool multiplied = multiplier_at(s->p, slot) != 1;
-        s->found |= multiplied || (s->p->query != 1 && has_queries(slot));
+        s->found |= multiplied || (s->p->query != 1 && queries_of(slot) != NO_QUERIES);
         s->tied |= multiplied && slot->parameter->slot != slot;
     }
     return CT_OK;

@@ -1,5 +1,6 @@
 /* matmul_operand.c - tensors as factors of ct_gemm: stored with any strides, or generated tile by tile. */
 #include "tensor/matmul_operand.h"
+#include "tensor/cpu/gemm_kernels.h"
 #include "tensor/onednn.h"
 #include "tensor/shadow.h"
 
@@ -90,6 +91,13 @@ bool ct_matmul_factor_make(ct_matmul_factor *factor, const ct_tensor *t, ct_dtyp
 
 void ct_matmul_use_packed(ct_matmul_factor *factor, const ct_tensor *b, int64_t m, ct_dtype compute) {
     if (compute != CT_F32 || b->ndim != 2) return;
+    const ct_storage *storage = b->storage;
+    if (storage && storage->packed) { /* of the whole weight, turned */
+        if (b->offset == 0 && b->shape[0] == storage->packed->k && b->shape[1] == storage->packed->n &&
+            b->stride[0] == 1 && b->stride[1] == storage->tile_columns)
+            factor->operand = (ct_gemm_operand){.packed = storage->packed};
+        return;
+    }
     if (b->dtype == CT_BF16 && m >= CT_ONEDNN_ROWS && ct_onednn_has_bf16(b->context)) return;
     const ct_gemm_packed *packed = ct_shadow_packed(b);
     if (packed) factor->operand = (ct_gemm_operand){.packed = packed};

@@ -73,11 +73,16 @@ static bool work_make(ct_attention_work *w, ct_tensor *q, ct_tensor *k, ct_tenso
     w->batch = q->shape[0], w->heads = q->shape[1], w->queries = q->shape[2], w->channels = q->shape[3];
     w->kv_heads = k->shape[1], w->keys = k->shape[2], w->value_channels = v->shape[3];
     w->scale = options->scale != 0 ? options->scale : 1 / sqrt((double)(w->channels > 0 ? w->channels : 1));
+    w->softcap = options->softcap;
     w->causal = options->causal;
     w->window = options->window;
     if (w->window < 0) {
         ct_fail(w->context, CT_ERROR_ARGUMENT, "attention: window is %lld, expected 0 (none) or more",
                 (long long)w->window);
+        return false;
+    }
+    if (!(w->softcap >= 0 && w->softcap < INFINITY)) {
+        ct_fail(w->context, CT_ERROR_ARGUMENT, "attention: softcap is %g, expected 0 (none) or more", w->softcap);
         return false;
     }
     if (options->alibi_slopes && !attention_slopes(w, options->alibi_slopes)) return false;

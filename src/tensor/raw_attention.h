@@ -26,7 +26,7 @@ typedef struct ct_attention_work {
     ct_dtype dtype;
     ct_heads q, k, v, out, gradient, dq, dk, dv; /* elements of `dtype`; dk, dv have kv_heads */
     void *lse;                                   /* [batch, heads, queries] f32 or f64, or NULL */
-    double scale;
+    double scale, softcap; /* softcap 0: none */
     bool causal;
     int64_t window;
     const float *slopes; /* ALiBi, [heads], or NULL */

@@ -112,6 +112,7 @@ static ct_attention_head head_make(const ct_attention_work *w, const head_layout
     ct_attention_head a = {
         .queries = count, .keys = w->keys, .head_dim = w->channels, .value_dim = w->value_channels};
     a.scale = (float)w->scale;
+    a.softcap = (float)w->softcap;
     a.causal = w->causal;
     a.query_offset = ct_attention_offset(w) + first;
     a.window = w->window;

@@ -1,8 +1,9 @@
 /* raw_attention_wide.c - attention in f64: plain loops over (batch, key head), for gradient checks and for
  * those who need the digits. The order of every sum is that of its index.
  *
- *     s = scale q.k + bias - slope |position - j|,  p = exp(s - lse),  out = sum p v
- *     ds = p (dout.v - dout.out),  dq = scale sum ds k,  dk += scale ds q,  dv += p dout */
+ *     s = cap(scale q.k) + bias - slope |position - j|,  p = exp(s - lse),  out = sum p v
+ *     ds = cap' p (dout.v - dout.out),  dq = scale sum ds k,  dk += scale ds q,  dv += p dout
+ * where cap(x) = c tanh(x / c) with a soft cap c, else x. */
 #include "tensor/raw_attention.h"
 #include <math.h>
 #include <string.h>
@@ -14,10 +15,11 @@ static double operand_element(const ct_scores_operand *t, int64_t at) {
     return value;
 }
 
-/* Score of query i and key j, -inf if it is hidden. */
+/* Score of query i and key j, -inf if it is hidden. *slope: the derivative of the soft cap. */
 static double score(const ct_attention_work *w, int64_t batch, int64_t head, int64_t i, int64_t j,
-                    const double *q, const double *k) {
+                    const double *q, const double *k, double *slope) {
     int64_t position = i + ct_attention_offset(w), distance = position > j ? position - j : j - position;
+    *slope = 1;
     if (w->causal && j > position) return -INFINITY;
     if (w->window > 0 && distance >= w->window) return -INFINITY;
     if (w->mask.present) {
@@ -29,6 +31,11 @@ static double score(const ct_attention_work *w, int64_t batch, int64_t head, int
     for (int64_t c = 0; c < w->channels; c++)
         sum = fma(q[c], k[c], sum);
     sum *= w->scale;
+    if (w->softcap > 0) {
+        double t = tanh(sum / w->softcap);
+        *slope = 1 - t * t;
+        sum = t * w->softcap;
+    }
     if (w->slopes) sum -= (double)w->slopes[head] * (double)distance;
     if (w->bias.present) {
         const int64_t *s = w->bias.stride;
@@ -37,13 +44,13 @@ static double score(const ct_attention_work *w, int64_t batch, int64_t head, int
     return sum;
 }
 
-/* Scores of a query with all keys; returns the greatest. */
+/* Scores of a query with all keys, and behind them as many slopes; returns the greatest score. */
 static double scores(const ct_attention_work *w, int64_t batch, int64_t head, int64_t i, double *s) {
     const double *q = ct_heads_at(&w->q, CT_F64, batch, head, i);
     int64_t key_head = head / (w->heads / w->kv_heads);
     double most = -INFINITY;
     for (int64_t j = 0; j < w->keys; j++) {
-        s[j] = score(w, batch, head, i, j, q, ct_heads_at(&w->k, CT_F64, batch, key_head, j));
+        s[j] = score(w, batch, head, i, j, q, ct_heads_at(&w->k, CT_F64, batch, key_head, j), &s[w->keys + j]);
         if (s[j] > most || isnan(s[j])) most = s[j];
     }
     return most;
@@ -77,7 +84,7 @@ static void forward_task(void *user, int64_t index, int worker) {
 }
 
 void ct_attention_forward_wide(ct_attention_work *w, bool run) {
-    if (ct_scratch_reserve(w->context, (size_t)w->keys * sizeof(double)) != CT_OK || !run) return;
+    if (ct_scratch_reserve(w->context, 2 * (size_t)w->keys * sizeof(double)) != CT_OK || !run) return;
     ct_parallel_for(w->context, w->batch * w->heads, forward_task, w);
 }
 
@@ -104,7 +111,7 @@ static void backward_row(const ct_attention_work *w, int64_t batch, int64_t head
             dp = fma(gradient[c], v[c], dp);
             dv[c] = fma(p, gradient[c], dv[c]);
         }
-        double ds = w->scale * (p * (dp - along));
+        double ds = w->scale * (p * (dp - along)) * s[w->keys + j];
         for (int64_t c = 0; c < nc; c++) {
             dq[c] = fma(ds, k[c], dq[c]);
             dk[c] = fma(ds, q[c], dk[c]);
@@ -127,6 +134,6 @@ static void backward_task(void *user, int64_t index, int worker) {
 }
 
 void ct_attention_backward_wide(ct_attention_work *w, bool run) {
-    if (ct_scratch_reserve(w->context, (size_t)w->keys * sizeof(double)) != CT_OK || !run) return;
+    if (ct_scratch_reserve(w->context, 2 * (size_t)w->keys * sizeof(double)) != CT_OK || !run) return;
     ct_parallel_for(w->context, w->batch * w->kv_heads, backward_task, w);
 }

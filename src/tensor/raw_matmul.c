@@ -221,7 +221,9 @@ static void linear_run(ct_tensor *rows, ct_tensor *weight, ct_tensor *bias, bool
 ct_tensor *ct_raw_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool transposed,
                          ct_activation activation, ct_tensor **preactivation) {
     ct_context *context = x->context;
-    ct_dtype out = ct_promote((ct_dtype)x->dtype, (ct_dtype)weight->dtype);
+    /* A generated weight has no copy of x's type. */
+    bool generated = weight->storage && weight->storage->tile;
+    ct_dtype out = generated ? (ct_dtype)x->dtype : ct_promote((ct_dtype)x->dtype, (ct_dtype)weight->dtype);
     if (preactivation) *preactivation = NULL;
     if (ct_stop_op(context) || !linear_check(x, weight, bias, transposed, activation))
         return ct_inert(context, out, 0, NULL);

@@ -13,6 +13,7 @@ typedef struct rotary_work {
     int64_t x_stride[CT_MAX_DIMS], y_stride[CT_MAX_DIMS];
     int64_t heads, time, channels, half; /* half: angles of a token */
     int64_t x_head, x_token, y_head, y_token;
+    int64_t table; /* rows between the tables of two items of the first axis; 0: all share one */
     const void *cos, *sin;
     const void *x;
     void *y;
@@ -20,6 +21,7 @@ typedef struct rotary_work {
     int64_t blocks;
 } rotary_work;
 
+/* `token`: a row of the tables. */
 static void turn(const rotary_work *w, int64_t token, const void *x, int64_t x_stride, void *y,
                  int64_t y_stride) {
     const ct_kernels *kernels = ct_cpu_kernels();
@@ -36,9 +38,10 @@ static void turn(const rotary_work *w, int64_t token, const void *x, int64_t x_s
 static void rotary_task(void *user, int64_t index, int worker) {
     const rotary_work *w = user;
     const ct_kernels *kernels = ct_cpu_kernels();
-    int64_t first = index % w->blocks * TOKEN_BLOCK, x_at = 0, y_at = 0;
+    int64_t first = index % w->blocks * TOKEN_BLOCK, x_at = 0, y_at = 0, rows = 0;
     index /= w->blocks;
     for (int i = w->leading - 1; i >= 0; i--) {
+        if (i == 0) rows = index % w->shape[i] * w->table;
         x_at += index % w->shape[i] * w->x_stride[i];
         y_at += index % w->shape[i] * w->y_stride[i];
         index /= w->shape[i];
@@ -47,14 +50,14 @@ static void rotary_task(void *user, int64_t index, int worker) {
         const void *x = ct_at(w->x, w->dtype, x_at + t * w->x_token);
         void *y = ct_at(w->y, w->dtype, y_at + t * w->y_token);
         if (w->dtype == w->compute) {
-            turn(w, t, x, w->x_head, y, w->y_head);
+            turn(w, rows + t, x, w->x_head, y, w->y_head);
             continue;
         }
         float *wide = ct_scratch(w->context, worker);
         for (int64_t h = 0; h < w->heads; h++)
             kernels->convert(w->channels, w->dtype, ct_at(x, w->dtype, h * w->x_head), CT_F32,
                              wide + h * w->channels);
-        turn(w, t, wide, w->channels, wide, w->channels);
+        turn(w, rows + t, wide, w->channels, wide, w->channels);
         for (int64_t h = 0; h < w->heads; h++)
             kernels->convert(w->channels, CT_F32, wide + h * w->channels, w->dtype,
                              ct_at(y, w->dtype, h * w->y_head));
@@ -62,13 +65,14 @@ static void rotary_task(void *user, int64_t index, int worker) {
 }
 
 static bool rotary_check(const ct_tensor *x, const ct_tensor *cos, const ct_tensor *sin) {
-    bool fits = x->ndim >= 2 && cos->ndim == 2 && ct_same_shape(cos, sin);
-    fits = fits && cos->shape[0] == x->shape[x->ndim - 2] && 2 * cos->shape[1] <= ct_last(x);
+    bool each = cos->ndim == 3 && x->ndim == 4 && cos->shape[0] == x->shape[0];
+    bool fits = x->ndim >= 2 && (cos->ndim == 2 || each) && ct_same_shape(cos, sin);
+    fits = fits && cos->shape[cos->ndim - 2] == x->shape[x->ndim - 2] && 2 * ct_last(cos) <= ct_last(x);
     if (!fits) {
         char tx[160], tc[160], ts[160];
         ct_fail(x->context, CT_ERROR_SHAPE,
                 "rotary: x %s, cos %s and sin %s do not fit: expected [..., time, channels] and twice [time, "
-                "channels/2]",
+                "channels/2], or [batch, time, channels/2] for x [batch, heads, time, channels]",
                 ct_describe(x, tx, sizeof(tx)), ct_describe(cos, tc, sizeof(tc)),
                 ct_describe(sin, ts, sizeof(ts)));
         return false;
@@ -107,7 +111,8 @@ ct_tensor *ct_raw_rotary(ct_tensor *x, ct_tensor *cos, ct_tensor *sin, bool inte
     ct_tensor *y = ct_empty_in_order_of(x, (ct_dtype)x->dtype, x->shape);
     if (x->stride[x->ndim - 1] != 1 && ct_last(x) > 1) x = ct_raw_contiguous(x);
     rotary_work w = {.interleaved = interleaved, .inverse = inverse};
-    work_make(&w, x, y, cos->shape[1]);
+    work_make(&w, x, y, ct_last(cos));
+    w.table = cos->ndim == 3 ? cos->shape[1] : 0;
     cos = ct_in_dtype(cos, w.compute);
     sin = ct_in_dtype(sin, w.compute);
     if (w.dtype != w.compute) ct_scratch_reserve(context, (size_t)(w.heads * w.channels) * sizeof(float));

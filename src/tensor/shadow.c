@@ -148,6 +148,7 @@ static bool packed_fill(packed_view *p, const ct_tensor *weight) {
 ct_status ct_shadow_pack(ct_tensor *weight) {
     ct_context *context = weight->context;
     if (ct_stop_op(context)) return ct_context_status(context);
+    if (weight->storage && weight->storage->packed) return CT_OK; /* it lies so */
     if (weight->ndim != 2 || (weight->dtype != CT_F32 && weight->dtype != CT_BF16) || !weight->storage || weight->storage->tile) {
         char text[160];
         return ct_fail(context, CT_ERROR_TYPE, "packing a weight: %s%s, expected a stored f32 or bf16 matrix",

@@ -16,6 +16,7 @@ typedef struct ct_storage {
     void *user;
     ct_tile_function tile; /* a generated weight; its row pitch is columns */
     int64_t tile_columns;
+    const struct ct_gemm_packed *packed; /* a weight in blocks: the transpose, in panels; NULL: none */
     struct ct_shadow *shadow; /* derived copies that live as long as the storage (packed, bf16); may be NULL */
 } ct_storage;
 

@@ -37,10 +37,25 @@ const char *ct_corpus_source_key(const ct_train_options *options) {
     return options->phases ? "phases" : "data.train";
 }
 
+char *ct_corpus_chat_folder(ct_context *context, const ct_train_options *options) {
+    const char *kind = options->tokenizer.kind, *from = ct_value_as_string(ct_value_get(options->model, "path"), NULL);
+    if (kind && (ct_file_exists(kind) || ct_folder_exists(kind) || strchr(kind, '/'))) from = kind;
+    if (!options->sft.chat_template || strcmp(options->sft.chat_template, "model") != 0) return NULL;
+    if (from) return ct_file_exists(from) ? ct_strdup(context, from) : ct_model_resolve(context, from);
+    ct_fail(context, CT_ERROR_ARGUMENT,
+            "chat_template: model is what a folder carries; expected one in model.path or tokenizer.kind");
+    return NULL;
+}
+
 /* Dialogues are read as the text that their template makes of them. */
 static ct_status read_text(ct_context *context, const ct_train_options *options, const char *path, ct_bytes *text) {
-    if (options->task == CT_TASK_SFT) return ct_sft_text(context, path, &options->sft, text);
-    return ct_text_read(context, path, options->data.field, text);
+    if (options->task != CT_TASK_SFT) return ct_text_read(context, path, options->data.field, text);
+    ct_sft_options sft = options->sft;
+    char *folder = ct_corpus_chat_folder(context, options);
+    sft.folder = folder;
+    ct_sft_text(context, path, &sft, text);
+    ct_free(context, folder);
+    return ct_context_status(context);
 }
 
 static ct_status texts_read(ct_context *context, const ct_train_options *options, texts *t) {

@@ -20,6 +20,8 @@ ct_status ct_corpus_read_samples(ct_context *context, const ct_train_options *op
 /* Cuts the rows of a step to max_batch_share of an epoch, in the options and in the recipe. */
 ct_status ct_corpus_limit_batch(ct_context *context, const ct_corpus *corpus, ct_train_options *options,
                                 ct_value *recipe);
+/* Where "chat_template: model" looks: a new string; NULL for other templates, and with an error. */
+char *ct_corpus_chat_folder(ct_context *context, const ct_train_options *options);
 /* The training files: data.train, or the phases in order; and the key that names them. */
 size_t ct_corpus_source_count(const ct_train_options *options);
 const char *ct_corpus_source(const ct_train_options *options, size_t index);

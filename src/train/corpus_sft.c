@@ -5,8 +5,12 @@
 static ct_status read_file(ct_context *context, const ct_train_options *options, const char *path,
                            const char *key, ct_corpus *corpus, ct_sample_list *list) {
     ct_sft_counts counts, *sum = &corpus->counts;
-    if (ct_sft_read(context, path, corpus->tokenizer, &options->sft, list, &counts) != CT_OK)
-        return ct_context_status(context);
+    ct_sft_options sft = options->sft;
+    char *folder = ct_corpus_chat_folder(context, options);
+    sft.folder = folder;
+    ct_sft_read(context, path, corpus->tokenizer, &sft, list, &counts);
+    ct_free(context, folder);
+    if (ct_failed(context)) return ct_context_status(context);
     if (counts.samples == 0)
         return ct_fail(context, CT_ERROR_FORMAT,
                        "%s: of the %lld records of %s none has an answer to learn within max_length %lld",

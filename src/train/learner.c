@@ -38,8 +38,10 @@ ct_value *ct_learner_config(ct_context *context, const ct_train_options *options
     }
     if (knows(architecture, config, "vocab_size"))
         ct_value_set(config, "vocab_size", ct_value_int(context, ct_tokenizer_size(tokenizer)));
-    if (options->context > 0 && knows(architecture, config, "n_positions"))
-        ct_value_set(config, "n_positions", ct_value_int(context, options->context));
+    static const char *const lengths[] = {"n_positions", "max_position_embeddings"};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
+        if (options->context > 0 && knows(architecture, config, lengths[i]))
+            ct_value_set(config, lengths[i], ct_value_int(context, options->context));
     if (knows(architecture, config, "bos_token_id"))
         fill_token(context, config, "bos_token_id", ct_tokenizer_role(tokenizer, "bos"));
     if (knows(architecture, config, "eos_token_id"))

@@ -261,7 +261,9 @@ static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_trai
         if (o->sft.max_length == 0) o->sft.max_length = o->context;
         if (o->sft.max_length > o->context)
             return fail_at(context, recipe, "max_length", "samples may be longer than a row (context)");
-        return ct_chat_template_find(context, o->sft.chat_template) ? CT_OK : ct_context_status(context);
+        if (o->sft.chat_template && strcmp(o->sft.chat_template, "model") == 0) return CT_OK; /* seen with the tokenizer */
+        ct_chat_close(ct_chat_open(context, o->sft.chat_template ? o->sft.chat_template : "", NULL));
+        return ct_context_status(context);
     }
     ct_options_default(ct_train_table, &plain);
     bool changed[] = {!o->sft.chat_template || strcmp(o->sft.chat_template, plain.sft.chat_template) != 0,

@@ -134,6 +134,7 @@ OPS_FUNCTION(f_attention, ct_attention(x[0], x[1], x[2], NULL))
 ATTENTION(causal, .causal = true)
 ATTENTION(window, .causal = true, .window = 2, .scale = 0.7)
 ATTENTION(alibi, .causal = true, .alibi_slopes = ct_alibi_slopes(ct_context_of(x[0]), 2))
+ATTENTION(softcap, .causal = true, .softcap = 0.6)
 /* The second query of the first item sees nothing. */
 ATTENTION(mask, .mask = ops_mask(x[0], CT_DIMS(2, 1, 2, 3), (uint8_t[]){1, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1}))
 ATTENTION(bias, .bias = x[3])
@@ -143,6 +144,8 @@ ATTENTION(fixed_bias, .causal = true,
 OPS_FUNCTION(f_attention_slopes,
              ct_attention(x[0], x[1], x[2], &(ct_attention_options){.alibi_slopes = x[3]}))
 OPS_FUNCTION(f_packed, ct_attention_packed(x[0], 2, 2, &(ct_attention_options){.causal = true}))
+OPS_FUNCTION(f_packed_softcap,
+             ct_attention_packed(x[0], 2, 2, &(ct_attention_options){.softcap = 0.8, .window = 2}))
 OPS_FUNCTION(f_packed_grouped, ct_attention_packed(x[0], 2, 1, NULL))
 
 static ct_tensor *turned(ct_tensor *x, int64_t channels, bool interleaved) {
@@ -152,6 +155,14 @@ static ct_tensor *turned(ct_tensor *x, int64_t channels, bool interleaved) {
 }
 OPS_FUNCTION(f_rotary, turned(x[0], 4, false))
 OPS_FUNCTION(f_rotary_fixed_pairs, turned(x[0], 2, true))
+/* Each row of the batch at positions of its own. */
+static ct_tensor *turned_each(ct_tensor *x) {
+    ct_tensor *c[2], *s[2];
+    for (int i = 0; i < 2; i++)
+        ct_rotary_tables(ct_context_of(x), 1 + 4 * i, ct_dim(x, -2), 4, 100.0, &c[i], &s[i]);
+    return ct_square(ct_rotary(x, ct_stack(c, 2, 0), ct_stack(s, 2, 0), false));
+}
+OPS_FUNCTION(f_rotary_each, turned_each(x[0]))
 OPS_FUNCTION(f_rotary_learned, ct_square(ct_rotary(x[0], x[1], x[2], false)))
 OPS_FUNCTION(f_rotary_pairs, ct_square(ct_rotary(x[0], x[1], x[2], true)))
 
@@ -231,14 +242,18 @@ const ops_case ops_cases_network[] = {
     {"attention", "causal", f_attention_causal, {QKV(2)}, 3, 0},
     {"attention", "window", f_attention_window, {QKV(1)}, 3, 0},
     {"attention", "alibi", f_attention_alibi, {QKV(2)}, 3, 0},
+    {"attention", "soft cap", f_attention_softcap, {QKV(2)}, 3, 0},
     {"attention", "mask", f_attention_mask, {QKV(2)}, 3, 0},
     {"attention", "fixed bias", f_attention_fixed_bias, {QKV(1)}, 3, 0},
     {"attention", "learned bias", f_attention_bias, {QKV(2), T3(2, 2, 3)}, 4, 0},
     {"attention", "learned slopes", f_attention_slopes, {QKV(2), T1(2)}, 4, 0},
     {"attention_packed", "", f_packed, {T3(2, 3, 6)}, 1, 0},
+    {"attention_packed", "soft cap", f_packed_softcap, {T3(1, 3, 6)}, 1, 0},
     {"attention_packed", "grouped", f_packed_grouped, {T3(1, 3, 8)}, 1, 0},
     {"rotary", "", f_rotary, {T4(1, 2, 2, 4)}, 1, 0},
     {"rotary", "pairs, in part", f_rotary_fixed_pairs, {T3(2, 2, 4)}, 1, 0},
+    {"rotary", "each row", f_rotary_each, {T4(2, 2, 2, 4)}, 1, 0},
+    {"rotary", "learned, each row", f_rotary_learned, {T4(2, 2, 2, 4), T3(2, 2, 2), T3(2, 2, 2)}, 3, 0},
     {"rotary", "learned", f_rotary_learned, {T3(2, 2, 4), T2(2, 2), T2(2, 2)}, 3, 0},
     {"rotary", "learned, in part", f_rotary_learned, {T3(2, 2, 5), T2(2, 1), T2(2, 1)}, 3, 0},
     {"rotary", "learned, pairs", f_rotary_pairs, {T3(2, 2, 5), T2(2, 2), T2(2, 2)}, 3, 0},

@@ -329,6 +329,11 @@ static void test_attention(void **state) {
     ct_attention_options alibi = {.alibi_slopes = ct_cast(F64(CT_DIMS(1), 1), CT_F32)};
     EXPECT(ct_attention(q, k, v, &alibi), CT_DIMS(1, 1, 2, 2), 8 / (e + 2), (e + 7) / (e + 2),
            (1 / (e * e) + 28) / s, (2 / e + 28) / s);
+    /* query 1: scores 0, tanh(log 2) = 3/5, tanh(log 4) = 15/17 */
+    ct_attention_options capped = {.softcap = 1, .scale = 1};
+    double w1 = exp(0.6), w2 = exp(15 / 17.0), all = 1 + w1 + w2;
+    EXPECT(ct_attention(q, k, v, &capped), CT_DIMS(1, 1, 2, 2), 8 / 3.0, 8 / 3.0, (1 + 7 * w2) / all,
+           (w1 + 7 * w2) / all);
 }
 
 static void test_packed_attention(void **state) {

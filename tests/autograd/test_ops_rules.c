@@ -316,6 +316,10 @@ static void test_value_errors(void **state) {
     FAILS(ct_einsum("ij,ik->iz", x, x), CT_ERROR_ARGUMENT, "a letter that no operand has");
     FAILS(ct_einsum("i1,jk->i", x, x), CT_ERROR_ARGUMENT, "expected letters");
     FAILS(ct_rotary_tables(context, 0, 2, 3, 1e4, &f, &f), CT_ERROR_ARGUMENT, "channels 3");
+    ct_tensor *q = ct_zeros(context, CT_F32, CT_DIMS(2, 1, 3, 4));
+    FAILS(ct_attention(q, q, q, &(ct_attention_options){.softcap = -1}), CT_ERROR_ARGUMENT, "softcap is -1");
+    FAILS(ct_rotary(q, ct_zeros(context, CT_F32, CT_DIMS(3, 3, 2)), ct_zeros(context, CT_F32, CT_DIMS(3, 3, 2)), false),
+          CT_ERROR_SHAPE, "rotary");
     FAILS(ct_alibi_slopes(context, 0), CT_ERROR_ARGUMENT, "0 heads");
 }
 

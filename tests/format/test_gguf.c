@@ -318,6 +318,47 @@ static void failures_are_clean(void **state) {
     sweep_files(write_sample, here->path, 's', 20);
 }
 
+/* What llama.cpp's own package wrote (tests/golden/make_gguf.py): the values it decodes, to the bit. */
+static void golden_blocks(void **state) {
+    world *here = *state;
+    const char *source = getenv("CARAT_SOURCE");
+    char path[512];
+    snprintf(path, sizeof path, "%s/tests/golden/gguf/blocks.gguf", source ? source : ".");
+    ct_archive *archive = ct_archive_open(here->context, path);
+    if (!archive) fail_msg("%s", ct_context_message(here->context));
+    snprintf(path, sizeof path, "%s/tests/golden/gguf/blocks.safetensors", source ? source : ".");
+    ct_archive *expected = ct_archive_open(here->context, path);
+    assert_non_null(expected);
+    assert_int_equal(ct_archive_count(archive), 7);
+    for (size_t i = 0; i < 7; i++) {
+        const ct_archive_tensor *tensor = ct_archive_at(archive, i);
+        float values[1536], right[1536];
+        assert_int_equal(tensor->count, 1536);
+        assert_int_equal(ct_archive_read_f32(archive, tensor, values, 0, 1536), CT_OK);
+        assert_int_equal(
+            ct_archive_read(expected, ct_archive_need(expected, tensor->name), right, 0, sizeof right),
+            CT_OK);
+        for (int j = 0; j < 1536; j++)
+            if (values[j] != right[j])
+                fail_msg("%s[%d] is %.9g, expected %.9g", tensor->name, j, (double)values[j],
+                         (double)right[j]);
+    }
+    const ct_gguf *gguf = ct_gguf_of(archive);
+    assert_int_equal(ct_gguf_int(gguf, "test.u8", 0), 200);
+    assert_int_equal(ct_gguf_int(gguf, "test.i16", 0), -30000);
+    assert_int_equal(ct_gguf_int(gguf, "test.u32", 0), 4000000000);
+    assert_int_equal(ct_gguf_int(gguf, "test.i64", 0), -((int64_t)1 << 62));
+    assert_true(ct_gguf_real(gguf, "test.f64", 0) == 0.1 &&
+                ct_gguf_real(gguf, "test.f32", 0) == (double)0.1f);
+    ct_value *metadata = ct_archive_metadata(archive, 0);
+    char *json = ct_json_text(here->context, ct_value_get(metadata, "test.nested"), CT_JSON_COMPACT, NULL);
+    assert_string_equal(json, "[[1,2],[3]]");
+    ct_free(here->context, json);
+    ct_value_free(metadata);
+    ct_archive_close(expected);
+    ct_archive_close(archive);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(reads_keys_and_tensors, enter, leave),
@@ -327,6 +368,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_truncation, enter, leave),
         cmocka_unit_test_setup_teardown(writes_what_it_reads, enter, leave),
         cmocka_unit_test_setup_teardown(refuses_to_write, enter, leave),
+        cmocka_unit_test_setup_teardown(golden_blocks, enter, leave),
         cmocka_unit_test_setup_teardown(failures_are_clean, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

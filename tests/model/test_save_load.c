@@ -333,7 +333,7 @@ static void test_bad_tensors(void **state) {
     refused(&(fault){.dtype = CT_FILE_F32, .left_out = "ln_f.bias", .added = "ln_f.biass"}, CT_ERROR_FORMAT,
             "1 tensors are missing (transformer.ln_f.bias) and 1 do not belong to this model (ln_f.biass)");
     refused(&(fault){.dtype = CT_FILE_F32, .misshapen = "h.0.attn.c_attn.weight"}, CT_ERROR_SHAPE,
-            "tensor \"transformer.h.0.attn.c_attn.weight\" is [9,24], the configuration asks for [8,24]");
+            "1 tensors have another shape: transformer.h.0.attn.c_attn.weight [9,24], expected [8,24]");
     refused(&(fault){.dtype = CT_FILE_F32, .retyped = "wpe.weight"}, CT_ERROR_TYPE,
             "tensor \"transformer.wpe.weight\" is I32");
 }

@@ -231,6 +231,43 @@ static void attention(void **state) {
     ct_model_destroy(model);
 }
 
+/* What a slot resolves to is what it holds times this. */
+static void assert_factor(ct_run *run, ct_model *model, const char *module, double factor) {
+    const ct_slot *slot = ct_module_slot_named(ct_module_find(ct_model_root(model), module), "weight");
+    assert_non_null(slot);
+    assert_same_bits(ct_run_weight(run, slot), ct_mul_scalar(slot->parameter->tensor, factor));
+}
+
+/* Heads of 4 times the channels in the Llama family: of the queries' projection, of their norm where they
+ * have one, and by the ratio itself where scores are divided by a number that does not grow. */
+static void attention_of_decoders(void **state) {
+    (void)state;
+    static const struct {
+        const char *config;
+        double projection, norm;
+    } cases[] = {{"{\"model_type\":\"llama\",", 0.5, 0},
+                 {"{\"model_type\":\"qwen3\",\"head_dim\":32,", 1, 0.5},
+                 {"{\"model_type\":\"gemma2\",\"head_dim\":32,\"tie_word_embeddings\":false,", 0.25, 0}};
+    for (int i = 0; i < 3; i++) {
+        char json[300];
+        snprintf(json, sizeof(json),
+                 "%s\"vocab_size\":9,\"hidden_size\":64,\"intermediate_size\":32,\"num_hidden_layers\":1,"
+                 "\"num_attention_heads\":2,\"num_key_value_heads\":2,\"max_position_embeddings\":8}",
+                 cases[i].config);
+        ct_model *model = model_from(json, 1);
+        ct_parametrization *p = parametrize(model, "{name: mup, base_width: 16}", "adamw");
+        assert_ok();
+        ct_run *run = ct_run_create(context, NULL);
+        ct_parametrization_attach(p, run);
+        assert_factor(run, model, "layers.0.self_attn.q_proj", cases[i].projection);
+        assert_factor(run, model, "layers.0.self_attn.k_proj", 1);
+        if (cases[i].norm > 0) assert_factor(run, model, "layers.0.self_attn.q_norm", cases[i].norm);
+        ct_run_destroy(run);
+        ct_parametrization_destroy(p);
+        ct_model_destroy(model);
+    }
+}
+
 /* ------------------------------------------------------------------------------------- bad input */
 
 static void refused(ct_model *model, const char *choice, const char *optimizer, const char *words) {
@@ -276,8 +313,14 @@ static void memory_runs_out(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        reach_test(calculator),   reach_test(base_width), reach_test(symmetry),  reach_test(adam_table),
-        reach_test(fixed_shapes), reach_test(attention),  reach_test(bad_input), reach_test(memory_runs_out)};
+    const struct CMUnitTest tests[] = {reach_test(calculator),
+                                       reach_test(base_width),
+                                       reach_test(symmetry),
+                                       reach_test(adam_table),
+                                       reach_test(fixed_shapes),
+                                       reach_test(attention),
+                                       reach_test(attention_of_decoders),
+                                       reach_test(bad_input),
+                                       reach_test(memory_runs_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

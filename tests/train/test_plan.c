@@ -19,6 +19,13 @@ static const char *const recipes[] = {
     "{max_steps: 2, model.n_embd: 96, model.n_layer: 6, context: 128, per_device_train_batch_size: 6, "
     "gradient_accumulation_steps: 2, gradient_checkpointing: 2, model.resid_pdrop: 0.1, model.attn_pdrop: "
     "0.1}",
+    "{max_steps: 2, context: 64, per_device_train_batch_size: 8, model: {model_type: llama, hidden_size: 96, "
+    "intermediate_size: 256, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2}}",
+    "{max_steps: 2, context: 64, per_device_train_batch_size: 8, bf16: true, gradient_checkpointing: 1, "
+    "model: "
+    "{model_type: gemma2, hidden_size: 96, intermediate_size: 256, num_hidden_layers: 3, "
+    "num_attention_heads: 4, "
+    "num_key_value_heads: 2, head_dim: 32, sliding_window: 16}}",
     "{max_steps: 2, optim: sgd, model.n_embd: 256, model.n_layer: 2, context: 64, memory: 40M}",
 };
 enum { RECIPES = sizeof(recipes) / sizeof(recipes[0]) };
@@ -93,7 +100,8 @@ static void smallest_budget(void **state) {
     assert_done(&o);
     assert_true(o.report.plan.checkpoint_every > 0);
     assert_true(o.report.measured_peak <= (size_t)(least + 1) << 20);
-    /* Resident memory also holds the heap of small blocks, stacks and libraries: a few MiB, whatever the budget. */
+    /* Resident memory also holds the heap of small blocks, stacks and libraries: a few MiB, whatever the
+     * budget. */
     assert_true(o.report.peak_anonymous <= (size_t)(least + 10) << 20);
     snprintf(more, sizeof(more), "{%s, memory: %lldM}", base, least - 2);
     o = run_recipe(p, "too-small", more, false, 2);

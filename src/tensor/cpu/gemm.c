@@ -343,10 +343,11 @@ ct_gemm_packed *ct_gemm_prepack(ct_context *context, ct_dtype compute, int64_t k
     if (ct_scratch_reserve(context, ct_gemm_fetch_bytes(kernels)) != CT_OK) return NULL;
     ct_gemm_packed *packed = ct_alloc(context, sizeof *packed, CT_MEMORY_OTHER);
     if (!packed) return NULL;
-    *packed = (ct_gemm_packed){context, kernels, k, n, compute == CT_F32 && b->dtype == CT_BF16 && b->data, NULL};
+    ct_gemm_form form = compute == CT_F32 && b->dtype == CT_BF16 && b->data ? CT_GEMM_PAIRS : CT_GEMM_WHOLE;
+    *packed = (ct_gemm_packed){context, kernels, k, n, form, NULL};
     packed->panels = ct_alloc(context, (size_t)(padded * ct_gemm_panel_bytes(packed, k)) + 64, CT_MEMORY_WEIGHTS);
-    bool done = packed->panels && (packed->pairs ? pack_pairs(packed, b) : true);
-    for (int64_t step = 0; done && !packed->pairs && step < k; step += kernels->depth)
+    bool done = packed->panels && (form == CT_GEMM_PAIRS ? pack_pairs(packed, b) : true);
+    for (int64_t step = 0; done && form == CT_GEMM_WHOLE && step < k; step += kernels->depth)
         ct_gemm_pack_b(kernels, b, false, step, smaller(kernels->depth, k - step), 0, n,
                        (char *)packed->panels + step * padded * size, ct_scratch(context, 0));
     if (done) return packed;

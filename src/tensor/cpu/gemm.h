@@ -99,6 +99,14 @@ void ct_gemm_serial(void *scratch, ct_dtype compute, int64_t m, int64_t n, int64
  * in one run of memory. */
 ct_gemm_packed *ct_gemm_prepack(ct_context *context, ct_dtype compute, int64_t k, int64_t n,
                                 const ct_gemm_operand *b);
+/* The transpose B[k, n] of a weight [n, k] in GGML's Q8_0 blocks: row by row, for each 32 elements a scale d (f16) and
+ * 32 signed bytes q, an element being d q. k must be a multiple of 32. f32 only. */
+ct_gemm_packed *ct_gemm_pack_q8_0(ct_context *context, int64_t k, int64_t n, const void *blocks);
+/* Elements [step, step + steps) x [col, col + cols) of such a B, as f32. */
+void ct_gemm_q8_0_read(const ct_gemm_packed *packed, int64_t step, int64_t col, int64_t steps, int64_t cols, float *out,
+                       int64_t step_stride, int64_t col_stride);
+/* The blocks of `cols` rows of the weight again, from row `col` on. */
+void ct_gemm_q8_0_blocks(const ct_gemm_packed *packed, int64_t col, int64_t cols, void *blocks);
 void ct_gemm_packed_free(ct_gemm_packed *packed); /* NULL is allowed */
 
 #endif

@@ -24,6 +24,11 @@
 #define CT_EACH_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #include "tensor/cpu/gemm_vector.inc.h"
 #define CT_WIDEN(from) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(from)))
+/* Byte s to the top of each unit; a negative index makes zero. */
+#define CT_BYTE(units, s)                                                                                    \
+    _mm256_shuffle_epi8((__m256i)(units), _mm256_set_epi8(12 + (s), -1, -1, -1, 8 + (s), -1, -1, -1, 4 + (s), -1, -1,   \
+                                                          -1, (s), -1, -1, -1, 12 + (s), -1, -1, -1, 8 + (s), -1, -1,   \
+                                                          -1, 4 + (s), -1, -1, -1, (s), -1, -1, -1))
 #include "tensor/cpu/gemm_bf16.inc.h"
 #define CT_HALF_LOAD(from) ((vec_f32)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(from))))
 #define CT_HALF_STORE(to, value)                                                                             \

@@ -102,7 +102,7 @@ static size_t worker_bytes(const gemm_plan *plan) {
 static size_t packed_b_bytes(const gemm_plan *plan) {
     const ct_gemm_problem *problem = plan->problem;
     int64_t columns = plan->columns;
-    if (problem->b.packed && !problem->b.packed->pairs) return 0;
+    if (problem->b.packed && problem->b.packed->form == CT_GEMM_WHOLE) return 0;
     if (plan->b_direct) columns = problem->n % problem->kernels->nr ? problem->kernels->nr : 0;
     return (size_t)round_up(columns * plan->depth * plan->size + PADDING, 64);
 }
@@ -119,11 +119,11 @@ static char *scratch_of(const gemm_pass *pass, int worker) {
 
 #define PACK_PANELS 4 /* panels of B that a packing task makes */
 
-static void unpair_panels(const gemm_pass *pass, int64_t col, int64_t cols) {
+static void unpack_panels(const gemm_pass *pass, int64_t col, int64_t cols) {
     const ct_gemm_packed *packed = pass->plan->problem->b.packed;
     int64_t nr = packed->kernels->nr;
     for (int64_t j = col; j < col + cols; j += nr)
-        packed->kernels->unpair(ct_gemm_panels_at(packed, pass->step, pass->col + j), pass->steps,
+        packed->kernels->unpack(packed->form, ct_gemm_panels_at(packed, pass->step, pass->col + j), pass->steps,
                                 pass->b + j * pass->steps * pass->plan->size);
 }
 
@@ -135,7 +135,7 @@ static void pack_b_task(void *user, int64_t index, int worker) {
     char *buffer = scratch_of(pass, worker) + 64 + plan->scratch_a_bytes;
     int64_t cols = smaller(width, pass->cols - col);
     if (problem->b.packed) {
-        unpair_panels(pass, col, cols);
+        unpack_panels(pass, col, cols);
         return;
     }
     ct_gemm_pack_b(problem->kernels, &problem->b, problem->exchanged, pass->step, pass->steps,
@@ -147,7 +147,7 @@ static void pack_b(gemm_pass *pass) {
     const gemm_plan *plan = pass->plan;
     const ct_gemm_problem *problem = plan->problem;
     const ct_gemm_kernels *kernels = problem->kernels;
-    if (problem->b.packed && !problem->b.packed->pairs) {
+    if (problem->b.packed && problem->b.packed->form == CT_GEMM_WHOLE) {
         pass->b = (char *)(uintptr_t)ct_gemm_panels_at(problem->b.packed, pass->step, pass->col);
         return;
     }

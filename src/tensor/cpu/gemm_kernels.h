@@ -42,14 +42,26 @@ typedef struct ct_gemm_finish {
     bool exchanged; /* rows here are columns of the caller: bias_m is added first */
 } ct_gemm_finish;
 
+/* What the panels of a packed B hold. */
+typedef enum ct_gemm_form {
+    CT_GEMM_WHOLE, /* elements of the compute type */
+    CT_GEMM_PAIRS, /* pairs of bf16, from a bf16 B: step 2u of a column in the low, step 2u + 1 in the high half
+                    * of unit [u][column] */
+    CT_GEMM_Q8_0   /* for each 32 steps: a scale (f16) a column, then 8 rows of units, four steps' signed bytes of
+                    * a column */
+} ct_gemm_form;
+#define CT_GEMM_Q8_STEPS 32
+#define CT_GEMM_Q8_BYTES 34 /* of a column's 32 steps */
+
 /* Columns of B against up to CT_GEMM_MATVEC_ROWS rows of A: c[r][j] = alpha * sum_p x[r][p] b[p][j] + beta *
  * c. */
 typedef struct ct_gemm_matvec {
     int64_t rows, cols, steps;
     const void *x; /* rows contiguous */
     int64_t x_row;
-    const void *b; /* of b_dtype: the compute type, or bf16 in f32 */
+    const void *b; /* of b_dtype: the compute type, or bf16 in f32; panels: as `form` says */
     ct_dtype b_dtype;
+    ct_gemm_form form;
     int64_t b_stride; /* between rows of B (columns kernel) or between columns (rows kernel) */
     void *c;
     int64_t c_row;
@@ -76,11 +88,11 @@ typedef struct ct_gemm_kernels {
                    int64_t rows, int64_t cols);
     void (*matvec_columns)(const ct_gemm_matvec *matvec); /* B contiguous along its rows */
     void (*matvec_rows)(const ct_gemm_matvec *matvec);    /* B contiguous along its columns */
-    void (*matvec_panels)(const ct_gemm_matvec *matvec);  /* b: packed panels; bf16: pairs of steps */
-    /* A panel of nr columns, `steps` deep, to pairs of bf16 and back: step 2u of a column in the low, step 2u + 1
-     * in the high half of unit [u][column]. Exact where the panel came from bf16. f32 only. */
+    void (*matvec_panels)(const ct_gemm_matvec *matvec);  /* b: packed panels */
+    /* A panel of nr columns, `steps` deep, to pairs of bf16, exact where it came from bf16; and from another form to
+     * whole elements. f32 only. */
     void (*pair)(const void *panel, int64_t steps, void *pairs);
-    void (*unpair)(const void *pairs, int64_t steps, void *panel);
+    void (*unpack)(ct_gemm_form form, const void *from, int64_t steps, void *panel);
 } ct_gemm_kernels;
 
 extern const ct_gemm_kernels ct_gemm_plain_f32, ct_gemm_plain_f64;
@@ -91,13 +103,14 @@ struct ct_gemm_packed {
     ct_context *context;
     const ct_gemm_kernels *kernels;
     int64_t k, n;
-    bool pairs;   /* of bf16 that came from a bf16 B: half the memory */
+    ct_gemm_form form;
     void *panels; /* block after block of k; in each, the panels of all columns */
 };
 
 /* Bytes of a packed panel's `steps` steps, by column. */
 static inline int64_t ct_gemm_panel_bytes(const ct_gemm_packed *packed, int64_t steps) {
-    return packed->pairs ? (steps + 1) / 2 * 4 : steps * (int64_t)ct_dtype_size(packed->kernels->dtype);
+    if (packed->form == CT_GEMM_Q8_0) return steps / CT_GEMM_Q8_STEPS * CT_GEMM_Q8_BYTES;
+    return packed->form == CT_GEMM_PAIRS ? (steps + 1) / 2 * 4 : steps * (int64_t)ct_dtype_size(packed->kernels->dtype);
 }
 /* The first panel of the block of k that begins at `step`, from column `col` on. */
 static inline const char *ct_gemm_panels_at(const ct_gemm_packed *packed, int64_t step, int64_t col) {

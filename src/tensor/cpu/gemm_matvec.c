@@ -56,7 +56,7 @@ static void multiply(const matvec_run *run, ct_gemm_matvec *matvec, int64_t col)
     const ct_gemm_kernels *kernels = run->problem->kernels;
     if (b->packed) {
         matvec->b = b->packed->panels;
-        matvec->b_dtype = b->packed->pairs ? CT_BF16 : kernels->dtype;
+        matvec->form = b->packed->form;
         matvec->col = col;
         matvec->padded = (b->packed->n + kernels->nr - 1) / kernels->nr * kernels->nr;
         kernels->matvec_panels(matvec);
@@ -126,7 +126,8 @@ static void prepare_x(matvec_run *run, void *buffer) {
 
 static int64_t b_element_bytes(const ct_gemm_problem *problem) {
     const ct_gemm_packed *packed = problem->b.packed;
-    if (packed) return packed->pairs ? 2 : (int64_t)ct_dtype_size(problem->kernels->dtype);
+    if (packed && packed->form != CT_GEMM_WHOLE) return packed->form == CT_GEMM_PAIRS ? 2 : 1;
+    if (packed) return (int64_t)ct_dtype_size(problem->kernels->dtype);
     return (int64_t)ct_dtype_size(problem->b.dtype);
 }
 

@@ -294,22 +294,80 @@ CT_N(matvec_block)(const int rows, const int panels, const int narrow, const CT_
         result[i] = sum[i];
 }
 
-static inline __attribute__((always_inline)) void CT_N(matvec_panels_of)(const int rows, const int narrow,
+#if CT_IS_F32
+/* The same of Q8_0 panels: each factor is made as a whole element would be, scale times byte, then multiplied. */
+static inline __attribute__((always_inline)) void CT_N(matvec_block_q8_0)(const int rows, const int panels, const CT_T *x,
+                                                                          int64_t x_row, const char *b, int64_t steps,
+                                                                          CT_N(vec) * result) {
+    enum { MOST = 4 * CT_NV };
+    const int vectors = panels * CT_NV;
+    int64_t panel = steps / CT_GEMM_Q8_STEPS * CT_GEMM_Q8_BYTES * CT_NR;
+    CT_N(vec) sum[MOST], scale[MOST];
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        sum[i] = (CT_N(vec)){0};
+    for (int64_t p = 0; p < steps; p += CT_GEMM_Q8_STEPS, b += CT_GEMM_Q8_BYTES * CT_NR) {
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; v++)
+            scale[v] = CT_HALF_LOAD((const uint16_t *)(const void *)(b + v / CT_NV * panel) + v % CT_NV * CT_VL) *
+                       (CT_T)0x1p-24;
+        const char *q = b + 2 * CT_NR;
+        for (int u = 0; u < CT_GEMM_Q8_STEPS; u += 4, q += 4 * CT_NR)
+#pragma GCC unroll 16
+            for (int v = 0; v < vectors; v++) {
+                const char *at = q + v / CT_NV * panel + v % CT_NV * CT_VL * 4;
+                CT_N(bits) unit = (CT_N(bits))CT_N(load_bytes)(at);
+                if (v % CT_NV * CT_VL * 4 % 64 == 0) CT_N(prefetch)(at, panels * panel); /* of the panels that come next */
+#pragma GCC unroll 4
+                for (int s = 0; s < 4; s++) {
+                    CT_N(vec) y = scale[v] * CT_N(byte)(unit, s);
+#pragma GCC unroll 4
+                    for (int r = 0; r < rows; r++)
+                        sum[r * vectors + v] = CT_FMA(CT_SET1(x[r * x_row + p + u + s]), y, sum[r * vectors + v]);
+                }
+            }
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < rows * vectors; i++)
+        result[i] = sum[i];
+}
+#endif
+
+static inline __attribute__((always_inline)) void CT_N(matvec_block_of)(const int rows, const int panels,
+                                                                        const ct_gemm_form form, const CT_T *x,
+                                                                        int64_t x_row, const char *b, int64_t steps,
+                                                                        CT_N(vec) * result) {
+#if CT_IS_F32
+    if (form == CT_GEMM_Q8_0) {
+        CT_N(matvec_block_q8_0)(rows, panels, x, x_row, b, steps, result);
+        return;
+    }
+#endif
+    CT_N(matvec_block)(rows, panels, form == CT_GEMM_PAIRS, x, x_row, (const CT_T *)(const void *)b, steps, result);
+}
+
+static inline __attribute__((always_inline)) int64_t CT_N(panel_column_bytes)(const ct_gemm_form form, int64_t steps) {
+    if (form == CT_GEMM_Q8_0) return steps / CT_GEMM_Q8_STEPS * CT_GEMM_Q8_BYTES;
+    return form == CT_GEMM_PAIRS ? (steps + 1) / 2 * 4 : steps * (int64_t)sizeof(CT_T);
+}
+
+static inline __attribute__((always_inline)) void CT_N(matvec_panels_of)(const int rows, const ct_gemm_form form,
                                                                          const ct_gemm_matvec *matvec) {
-    const int together = 4 / rows; /* panels; their sums fit in the registers */
+    /* Panels whose sums, and scales, fit in the registers. */
+    const int together = form == CT_GEMM_Q8_0 ? rows <= 2 ? 2 : 1 : 4 / rows;
     CT_T alpha = (CT_T)matvec->alpha, beta = (CT_T)matvec->beta;
     const char *block = matvec->b;
     for (int64_t p = 0; p < matvec->steps; beta = 1) {
         int64_t steps = matvec->steps - p < CT_DEPTH ? matvec->steps - p : CT_DEPTH;
-        int64_t column = narrow ? (steps + 1) / 2 * 4 : steps * (int64_t)sizeof(CT_T);
+        int64_t column = CT_N(panel_column_bytes)(form, steps);
         for (int64_t j = 0; j < matvec->cols;) {
             CT_N(vec) sum[4 * CT_NV];
-            const CT_T *b = (const CT_T *)(const void *)(block + (matvec->col + j) * column);
+            const char *b = block + (matvec->col + j) * column;
             int panels = matvec->cols - j > (together - 1) * CT_NR ? together : 1;
             if (panels == together)
-                CT_N(matvec_block)(rows, together, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
+                CT_N(matvec_block_of)(rows, together, form, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
             else
-                CT_N(matvec_block)(rows, 1, narrow, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
+                CT_N(matvec_block_of)(rows, 1, form, (const CT_T *)matvec->x + p, matvec->x_row, b, steps, sum);
             for (int r = 0; r < rows; r++)
                 for (int v = 0; v < panels * CT_NV; v++) {
                     CT_T *c = (CT_T *)matvec->c + r * matvec->c_row + j + v * CT_VL;
@@ -366,12 +424,16 @@ static void CT_N(matvec_rows)(const ct_gemm_matvec *matvec) {
 
 static void CT_N(matvec_panels)(const ct_gemm_matvec *matvec) {
 #if CT_IS_F32
-    if (matvec->b_dtype == CT_BF16) {
-        CT_MATVEC(matvec_panels_of, 1)
+    if (matvec->form == CT_GEMM_Q8_0) {
+        CT_MATVEC(matvec_panels_of, CT_GEMM_Q8_0)
+        return;
+    }
+    if (matvec->form == CT_GEMM_PAIRS) {
+        CT_MATVEC(matvec_panels_of, CT_GEMM_PAIRS)
         return;
     }
 #endif
-    CT_MATVEC(matvec_panels_of, 0)
+    CT_MATVEC(matvec_panels_of, CT_GEMM_WHOLE)
 }
 #undef CT_MATVEC
 #undef CT_UNITS

@@ -117,6 +117,32 @@ static void CT_N(unpair)(const void *pairs, int64_t steps, void *panel) {
             if (p + 1 < steps) to[CT_NR + i] = from[i] & 0xffff0000u;
         }
 }
+
+/* The product of scale and byte is exact in f32: 11 and 7 bits. */
+static void CT_N(unpack_q8_0)(const char *from, int64_t steps, CT_T *to) {
+    for (int64_t p = 0; p < steps; p += CT_GEMM_Q8_STEPS, from += CT_GEMM_Q8_BYTES * CT_NR) {
+        CT_N(vec) scale[CT_NV];
+        for (int v = 0; v < CT_NV; v++)
+            scale[v] = CT_HALF_LOAD((const uint16_t *)(const void *)from + v * CT_VL) * (CT_T)0x1p-24;
+        const CT_T *units = (const CT_T *)(const void *)(from + 2 * CT_NR);
+        for (int s = 0; s < CT_GEMM_Q8_STEPS; s += 4, units += CT_NR, to += 4 * CT_NR)
+            for (int v = 0; v < CT_NV; v++) {
+                CT_N(bits) unit = (CT_N(bits))CT_N(load)(units + v * CT_VL);
+                CT_T *column = to + v * CT_VL;
+                CT_N(store)(column, scale[v] * CT_N(byte)(unit, 0));
+                CT_N(store)(column + CT_NR, scale[v] * CT_N(byte)(unit, 1));
+                CT_N(store)(column + 2 * CT_NR, scale[v] * CT_N(byte)(unit, 2));
+                CT_N(store)(column + 3 * CT_NR, scale[v] * CT_N(byte)(unit, 3));
+            }
+    }
+}
+
+static void CT_N(unpack)(ct_gemm_form form, const void *from, int64_t steps, void *panel) {
+    if (form == CT_GEMM_Q8_0)
+        CT_N(unpack_q8_0)(from, steps, panel);
+    else
+        CT_N(unpair)(from, steps, panel);
+}
 #endif
 
 static void CT_N(pack_a)(const ct_gemm_view *a, int64_t width, int64_t steps, void *out) {

@@ -21,7 +21,7 @@ const ct_gemm_kernels CT_TABLE = {
     .matvec_panels = CT_N(matvec_panels),
 #if CT_IS_F32
     .pair = CT_N(pair),
-    .unpair = CT_N(unpair),
+    .unpack = CT_N(unpack),
 #endif
 };
 

@@ -4,6 +4,7 @@
  * vectors across CT_DEPTH      steps of k in a block CT_SCALAR_FMA, CT_FMA, CT_SET1, CT_TRANSPOSE(rows, type)
  * and for float only
  *   CT_WIDEN      as many unsigned 16-bit integers as a vector has elements, widened to 32 bits
+ *   CT_BYTE       byte s of each 32-bit unit moved to its top, zeros below (generic code where it is not defined)
  *   CT_HALF_LOAD, CT_HALF_STORE   f16 to a vector and back. */
 
 typedef CT_T CT_N(vec) __attribute__((vector_size(CT_VL * sizeof(CT_T)), may_alias));

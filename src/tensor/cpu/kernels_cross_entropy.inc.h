@@ -27,7 +27,8 @@ static double N(logits_lse)(N(logits) * logits) {
         REAL value = N(block_highest)(length, x);
         highest = value > highest ? value : highest;
     }
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < logits->n; i += CT_REDUCE_BLOCK) {
         const REAL *x = N(logits_block)(logits, i, &length);
         ct_reduce_counter_add(&counter, CT_REDUCE_SUM,
@@ -37,7 +38,8 @@ static double N(logits_lse)(N(logits) * logits) {
 }
 
 static double N(logits_sum)(N(logits) * logits) {
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     int64_t length;
     for (int64_t i = 0; i < logits->n; i += CT_REDUCE_BLOCK) {
         const REAL *x = N(logits_block)(logits, i, &length);

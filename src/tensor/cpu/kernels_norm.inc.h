@@ -72,7 +72,8 @@ static void N(rms_norm)(int64_t rows, int64_t n, const REAL *x, const REAL *resi
 SIMD void N(norm_sums)(int64_t n, const REAL *z, const REAL *gamma, REAL offset, REAL mean, REAL rstd,
                        const REAL *dy, REAL *dgamma, REAL *dbeta, double *sum_w, double *sum_wh) {
     const VT m = V(set)(mean), s = V(set)(rstd), more = V(set)(offset);
-    ct_reduce_counter w_counter = {.count = 0}, wh_counter = {.count = 0};
+    ct_reduce_counter w_counter, wh_counter;
+    w_counter.count = wh_counter.count = 0;
     for (int64_t block = 0; block < n; block += CT_REDUCE_BLOCK) {
         int64_t end = n - block < CT_REDUCE_BLOCK ? n : block + CT_REDUCE_BLOCK;
         VT w_sum = ZERO, wh_sum = ZERO;

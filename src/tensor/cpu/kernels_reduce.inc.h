@@ -129,7 +129,8 @@ static double N(reduce_block)(ct_reduce op, int64_t n, const REAL *x, REAL shift
 
 static double N(reduce)(ct_reduce op, int64_t n, const REAL *x, REAL shift) {
     if (n <= CT_REDUCE_BLOCK) return N(reduce_block)(op, n, x, shift);
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK) {
         int64_t length = n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK;
         ct_reduce_counter_add(&counter, op, N(reduce_block)(op, length, x + i, shift));
@@ -138,7 +139,8 @@ static double N(reduce)(ct_reduce op, int64_t n, const REAL *x, REAL shift) {
 }
 
 static double N(dot)(int64_t n, const REAL *x, const REAL *y) {
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK) {
         int64_t length = n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK;
         ct_reduce_counter_add(&counter, CT_REDUCE_SUM, N(dot_block)(length, x + i, y + i));
@@ -151,7 +153,8 @@ static double N(dot)(int64_t n, const REAL *x, const REAL *y) {
 static double N(row_sum)(int64_t n, const REAL *x, REAL shift, bool squares) {
     if (n <= CT_REDUCE_BLOCK)
         return (double)(squares ? N(block_squares)(n, x, shift) : N(block_sum)(n, x, shift));
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK) {
         int64_t length = n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK;
         REAL part = squares ? N(block_squares)(length, x + i, shift) : N(block_sum)(length, x + i, shift);
@@ -179,7 +182,8 @@ static REAL N(block_dot)(int64_t n, const REAL *x, const REAL *y) {
 /* The dot product of two rows in the element type, blocks combined in f64. */
 static double N(row_dot)(int64_t n, const REAL *x, const REAL *y) {
     if (n <= CT_REDUCE_BLOCK) return (double)N(block_dot)(n, x, y);
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK) {
         int64_t length = n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK;
         ct_reduce_counter_add(&counter, CT_REDUCE_SUM, (double)N(block_dot)(length, x + i, y + i));

@@ -154,7 +154,8 @@ static void N(softmax_total)(int64_t n, const REAL *x, ct_softmax_part *total, R
         return;
     }
     REAL highest = N(row_highest)(n, x), shift = N(safe_shift)(highest);
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < n; i += CT_REDUCE_BLOCK) {
         int64_t length = n - i < CT_REDUCE_BLOCK ? n - i : CT_REDUCE_BLOCK;
         REAL part = e ? N(block_exponential_write)(length, x + i, shift, e + i)

@@ -45,7 +45,8 @@ double ct_reduce_counter_total(const ct_reduce_counter *counter, ct_reduce op) {
 }
 
 double ct_reduce_combine(ct_reduce op, int64_t count, const double *partials) {
-    ct_reduce_counter counter = {.count = 0};
+    ct_reduce_counter counter;
+    counter.count = 0;
     for (int64_t i = 0; i < count; ++i)
         ct_reduce_counter_add(&counter, op, partials[i]);
     return ct_reduce_counter_total(&counter, op);
