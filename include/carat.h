@@ -11,10 +11,12 @@
 #include <carat/data.h>
 #include <carat/dtype.h>
 #include <carat/evaluate.h>
+#include <carat/fit.h>
 #include <carat/format.h>
 #include <carat/generate.h>
 #include <carat/gguf.h>
 #include <carat/initializer.h>
+#include <carat/inspect.h>
 #include <carat/link.h>
 #include <carat/method.h>
 #include <carat/model.h>
@@ -26,6 +28,7 @@
 #include <carat/parametrization.h>
 #include <carat/plan.h>
 #include <carat/schedule.h>
+#include <carat/search.h>
 #include <carat/sft.h>
 #include <carat/template.h>
 #include <carat/tensor.h>

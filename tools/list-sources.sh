@@ -41,7 +41,7 @@ claims) found claims -- -name '*.c' ;;
 claim-fixtures) found tests/claims/fixtures -- -name '*.c' ;;
 verbs) found src/cli -- -name '*.c' -exec sed -nE 's/^const ct_verb ct_verb_([a-z]+) *=.*/\1/p' {} + | sort ;;
 headers) found include/carat -- -name '*.h' ;;
-recipes) found recipes -- -name '*.yaml' -o -name '*.jsonl' ;;
+recipes) found recipes -- -name '*.yaml' -o -name '*.jsonl' -o -name '*.csv' ;;
 kinds) kinds ;;
 kind) methods "$2" ;;
 tests) found tests -- -name 'test_*.c' ! -path 'tests/reach/*' ! -path 'tests/checkasm/*' ! -path 'tests/fuzz/*' ;;

@@ -101,6 +101,7 @@ void ct_archive_close(ct_archive *archive);
 /* "safetensors", "gguf", "npz", "pytorch". */
 const char *ct_archive_format_name(const ct_archive *archive);
 const char *ct_archive_path(const ct_archive *archive);
+ct_context *ct_archive_context(const ct_archive *archive);
 size_t ct_archive_count(const ct_archive *archive);
 /* In the order of the file; NULL beyond the last. */
 const ct_archive_tensor *ct_archive_at(const ct_archive *archive, size_t index);

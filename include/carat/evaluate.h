@@ -32,6 +32,33 @@ typedef struct ct_perplexity {
 ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                  const ct_perplexity_options *options, ct_perplexity *result);
 
+/* Models that predict together, by the mean of their logits or of their probabilities (Kim et al., arXiv:2509.14786). */
+typedef enum ct_ensemble_average { CT_AVERAGE_LOGITS, CT_AVERAGE_PROBABILITIES } ct_ensemble_average;
+enum { CT_ENSEMBLE_MOST = 64 };
+typedef struct ct_ensemble {
+    ct_model *members[CT_ENSEMBLE_MOST];
+    int count;
+    ct_ensemble_average average;
+    ct_tokenizer *tokenizer; /* that all have */
+} ct_ensemble;
+/* A manifest, {"carat_ensemble": 1, "average": "logits" or "probabilities", "members": [folder, ...]}, folders being
+ * relative to its own; replaced atomically. Refused: fewer than one member or more than CT_ENSEMBLE_MOST, folders without
+ * a model, tokenizers or vocabularies that differ. */
+ct_status ct_ensemble_write(ct_context *context, const char *path, const char *const *folders, int count,
+                            ct_ensemble_average average);
+/* Loads what a manifest names, with the same checks. Free with ct_ensemble_free, also after an error. */
+ct_status ct_ensemble_load(ct_context *context, const char *path, ct_dtype dtype, ct_ensemble *ensemble);
+void ct_ensemble_free(ct_ensemble *ensemble);
+
+typedef struct ct_ensemble_losses { /* nats a token */
+    double logits, probabilities;   /* of the two averages */
+    double members[CT_ENSEMBLE_MOST], mean; /* of each alone; `probabilities` is never more than their mean */
+    int64_t tokens;
+} ct_ensemble_losses;
+/* Windows as in ct_evaluate_perplexity. All of one context and one vocabulary. */
+ct_status ct_evaluate_ensemble(ct_model *const *members, int count, const int32_t *ids, int64_t token_count,
+                               const ct_perplexity_options *options, ct_ensemble_losses *losses);
+
 /* Sum of the log-probabilities of `continuation` after `prompt`, and whether greedy decoding gives it. */
 ct_status ct_evaluate_likelihood(ct_model *model, const int32_t *prompt, int64_t prompt_count,
                                  const int32_t *continuation, int64_t continuation_count, double *logprob, bool *greedy);
@@ -121,8 +148,8 @@ int64_t ct_embedder_width(const ct_embedder *embedder);
 ct_model *ct_embedder_model(const ct_embedder *embedder);
 /* Of the texts embedded so far. */
 int64_t ct_embedder_tokens(const ct_embedder *embedder);
-/* vectors [count][width]. A text's vector has the same bits whatever stands beside it, whatever the batches, threads and
- * memory. */
+/* vectors [count][width]. Special tokens in a text are themselves, as sentence-transformers has it. A text's vector has
+ * the same bits whatever stands beside it, whatever the batches, threads and memory. */
 ct_status ct_embed_texts(ct_embedder *embedder, const ct_text *texts, int64_t count, float *vectors);
 /* The same for ids that begin at ids + ends[i - 1] and end before ids + ends[i] (ends[-1] is 0), as they are. */
 ct_status ct_embed_ids(ct_embedder *embedder, const int32_t *ids, const int64_t *ends, int64_t count, float *vectors);

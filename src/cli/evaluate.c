@@ -4,6 +4,7 @@
 #include "cli/embed.h"
 #include "cli/layers.h"
 #include "cli/report.h"
+#include <math.h>
 #include <string.h>
 
 typedef struct evaluate_flags {
@@ -49,6 +50,51 @@ static void evaluate_text(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer,
     }
     ct_bytes_free(context, &text);
     ct_ids_free(context, &ids);
+}
+
+static void print_ensemble(ct_cli *cli, const ct_ensemble *e, const ct_ensemble_losses *r) {
+    ct_context *context = cli->context;
+    bool logits = e->average == CT_AVERAGE_LOGITS;
+    double loss = logits ? r->logits : r->probabilities;
+    if (!cli->json) {
+        printf("perplexity %.4f, loss %.5f by the mean of %s, %.5f by that of %s, %.5f on average for each of %d members "
+               "(%lld tokens)\n",
+               exp(loss), loss, logits ? "logits" : "probabilities", logits ? r->probabilities : r->logits,
+               logits ? "probabilities" : "logits", r->mean, e->count, (long long)r->tokens);
+        return;
+    }
+    ct_value *map = ct_value_map(context), *list = ct_value_list(context);
+    for (int i = 0; list && i < e->count; i++) ct_value_append(list, ct_value_real(context, r->members[i]));
+    ct_cli_put_real(map, "loss", loss, context);
+    ct_cli_put_real(map, "perplexity", exp(loss), context);
+    ct_cli_put_real(map, "loss_logits", r->logits, context);
+    ct_cli_put_real(map, "loss_probabilities", r->probabilities, context);
+    ct_cli_put_real(map, "loss_mean", r->mean, context);
+    ct_cli_put_int(map, "tokens", r->tokens, context);
+    if (map && list) ct_value_set(map, "members", list);
+    ct_cli_print_json(cli, map);
+}
+
+static void evaluate_ensemble(ct_cli *cli, const char *manifest, const evaluate_flags *flags, const char *path,
+                              const ct_perplexity_options *options) {
+    ct_context *context = cli->context;
+    ct_ensemble e;
+    ct_ensemble_losses r;
+    ct_bytes text = {0};
+    ct_ids ids = {0};
+    if (ct_ensemble_load(context, manifest, flags->bf16_weights ? CT_BF16 : CT_DTYPES, &e) == CT_OK &&
+        ct_text_read(context, path, flags->field, &text) == CT_OK &&
+        ct_tokenizer_encode(e.tokenizer, text.data ? text.data : "", text.length, CT_ENCODE_PLAIN, &ids) == CT_OK &&
+        ct_evaluate_ensemble(e.members, e.count, ids.ids, (int64_t)ids.count, options, &r) == CT_OK)
+        print_ensemble(cli, &e, &r);
+    ct_ensemble_free(&e);
+    ct_bytes_free(context, &text);
+    ct_ids_free(context, &ids);
+}
+
+static bool is_manifest(const char *path) {
+    size_t length = strlen(path);
+    return length > 5 && strcmp(path + length - 5, ".json") == 0 && ct_file_exists(path);
 }
 
 static void evaluate_choices(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const evaluate_flags *flags) {
@@ -100,6 +146,12 @@ static int run(ct_cli *cli) {
         return ct_cli_usage(cli, "expected a TEXT file after the model, or --choices FILE");
     if (flags.choices && cli->positional_count > 1)
         return ct_cli_usage(cli, "both a TEXT file and --choices FILE");
+    if (is_manifest(arguments[0])) {
+        if (which >= 0 || flags.choices || flags.tokenizer)
+            return ct_cli_usage(cli, "an ensemble is evaluated on a TEXT, with the tokenizer of its members");
+        evaluate_ensemble(cli, arguments[0], &flags, arguments[1], &options);
+        return ct_cli_finish(cli);
+    }
     if (ct_cli_load(cli, arguments[0], flags.tokenizer, flags.bf16_weights, &model, &tokenizer)) {
         if (flags.choices) evaluate_choices(cli, model, tokenizer, &flags);
         else if (which == ENTROPY)
@@ -119,14 +171,15 @@ static const char *const examples[] = {
     "carat evaluate layers out/tiny README.md --batch 4",
     "carat evaluate growth out/tiny README.md --batch 4",
     "carat evaluate entropy out/tiny README.md --batch 4",
-    "carat evaluate distance out/tiny --plot distance.svg", NULL};
+    "carat evaluate distance out/tiny --plot distance.svg",
+    "carat evaluate embed tests/golden/encoders/sentence --text README.md --query 'the quick fox' --top 3", NULL};
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
     .arguments = "[layers | growth | entropy] MODEL TEXT | distance RUN | embed MODEL",
     .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, how far training went; make "
                "vectors of texts",
-    .details = "TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
+    .details = "MODEL is a folder or, for a TEXT alone, the manifest of an ensemble (carat merge ensemble). TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
                "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "
                "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on. "
                "With entropy: the matrix entropy (--alpha) of sequences, and of the batch at a position. distance: how far the "

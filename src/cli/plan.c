@@ -2,6 +2,7 @@
  * choice of width exponents does in the limit of infinite width. carat plan runs-judge: which of several runs
  * to stop. carat plan coordcheck and transfer are in plan_width.c. */
 #include "cli/plan_width.h"
+#include "cli/fit.h"
 #include "cli/report.h"
 #include <carat/plan.h>
 #include <stdlib.h>
@@ -164,6 +165,7 @@ static const struct {
              {"coordcheck", ct_cli_coordcheck, {ct_train_table, ct_width_table, ct_cli_width_table}},
              {"transfer", ct_cli_transfer, {ct_train_table, ct_width_table, ct_cli_width_table}},
              {"runs-judge", run_judge, {ct_judge_table}},
+             {"data-efficiency", ct_cli_data_efficiency, {ct_cli_efficiency_table}},
              {"abc", run_abc, {abc_table}}};
 
 static bool belongs(const ct_option *const *tables, const char *name) {
@@ -192,7 +194,7 @@ static int run(ct_cli *cli) {
             return code == CT_EXIT_DONE ? plans[i].run(cli) : code;
         }
     return ct_cli_usage(cli,
-                        "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge or abc",
+                        "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge, data-efficiency or abc",
                         cli->positional[0]);
 }
 
@@ -204,6 +206,7 @@ static const char *const examples[] = {
     "carat plan transfer recipes/gpt-tiny.yaml data.train=README.md max_steps=10 --widths 32,64 --rates "
     "1e-3,4e-3",
     "carat plan runs-judge out/runs",
+    "carat plan data-efficiency recipes/runs.csv --tokens 200000 --reached 3.45",
     "carat plan abc a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0",
     NULL};
 
@@ -211,7 +214,7 @@ const ct_verb ct_verb_plan = {
     .name = "plan",
     .arguments = "memory RECIPE.yaml [key=value ...] | coordcheck RECIPE.yaml widths=... | transfer "
                  "RECIPE.yaml widths=... "
-                 "rates=... | runs-judge FOLDER | abc a=... b=... c=...",
+                 "rates=... | runs-judge FOLDER | data-efficiency RUNS.csv | abc a=... b=... c=...",
     .summary = "Predict the memory a recipe needs, by class; check how it behaves as the model becomes "
                "wider; say which "
                "runs to stop early; judge width exponents",
@@ -223,8 +226,9 @@ const ct_verb ct_verb_plan = {
         "transfer: trains the recipe at several widths and learning rates and says whether the best rate "
         "stays.\n"
         "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
+        "data-efficiency: how many times the data the baseline of RUNS.csv would need for the loss of a recipe.\n"
         "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
-    .tables = {ct_train_table, ct_width_table, ct_cli_width_table, ct_judge_table, abc_table},
+    .tables = {ct_train_table, ct_width_table, ct_cli_width_table, ct_judge_table, ct_cli_efficiency_table, abc_table},
     .least = 1,
     .most = 2,
     .methods = true,

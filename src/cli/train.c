@@ -1,6 +1,7 @@
 /* train.c - carat train: a run described by a recipe; carat train rewrite: a recipe with norms inserted. */
 #include "cli/cli.h"
 #include "cli/report.h"
+#include "cli/tune.h"
 #include <math.h>
 #include <string.h>
 
@@ -93,6 +94,12 @@ static int rewrite(ct_cli *cli, const train_flags *flags) {
 static int run(ct_cli *cli) {
     train_flags flags;
     ct_train_report report = {0};
+    if (strcmp(cli->positional[0], "tune") == 0) return ct_cli_tune(cli);
+    static const ct_option *const of_tune[] = {ct_cli_tune_table, ct_descent_table};
+    for (int t = 0; t < 2; t++)
+        for (const ct_option *o = of_tune[t]; o->type != CT_TYPE_END; o++)
+            if (ct_value_get(cli->options, o->name))
+                return ct_cli_usage(cli, "%s belongs to carat train tune", o->name);
     if (ct_cli_options(cli, flags_table, &flags) != CT_OK) return ct_cli_finish(cli);
     if (cli->positional_count == 2) {
         if (strcmp(cli->positional[0], "rewrite") == 0) return rewrite(cli, &flags);
@@ -115,16 +122,19 @@ static const char *const examples[] = {
     "carat train recipes/gpt-small.yaml max_steps=5 --memory 600M --out out/small",
     "carat train recipes/gpt-tiny.yaml max_steps=20 learning_rate=1e-3 out=out/tiny --json",
     "carat train recipes/gpt-tiny.yaml max_steps=40 learning_rate=1e-3 out=out/tiny --resume",
+    "carat train tune recipes/gpt-tiny.yaml max_steps=10 out=out/tune --params learning_rate,weight_decay --evaluations 4",
     NULL};
 
 const ct_verb ct_verb_train = {
     .name = "train",
-    .arguments = "RECIPE.yaml [key=value ...] | rewrite RECIPE.yaml --insert_norm ln|rms --out FILE",
+    .arguments = "[tune] RECIPE.yaml [key=value ...] | rewrite RECIPE.yaml --insert_norm ln|rms --out FILE",
     .summary = "Train a language model by a recipe",
     .details = "key=value overrides the recipe; dotted keys reach into maps (model.n_layer=6). Ctrl-C writes a checkpoint\n"
                "and exits; --resume goes on to the same bits that an uninterrupted run would have reached. rewrite: a recipe or\n"
-               "configuration with a norm before every nonlinearity, as optimizer_links=[nap] wants it.",
-    .tables = {ct_train_table, flags_table},
+               "configuration with a norm before every nonlinearity, as optimizer_links=[nap] wants it.\n"
+               "tune: changes one of the keys --params at a time by a factor as long as the held-out loss falls; runs are\n"
+               "kept below output_dir, so that the same command goes on after a stop.",
+    .tables = {ct_train_table, flags_table, ct_cli_tune_table, ct_descent_table},
     .least = 1,
     .most = 2,
     .methods = true,

@@ -302,7 +302,8 @@ static ct_status append(ct_context *context, ct_ids *ids, const ct_ids *more) {
     return ct_context_status(context);
 }
 
-/* The ids of a text with the prompt before it, cut to what the model takes, with the template around. */
+/* The ids of a text with the prompt before it, cut to what the model takes, with the template around. Special
+ * tokens in a text are themselves, as sentence-transformers has it. */
 static ct_status encode(ct_embedder *e, const ct_text *text, ct_bytes *joined, ct_ids *ids) {
     ct_context *context = e->context;
     const ct_text *whole = text;
@@ -317,7 +318,7 @@ static ct_status encode(ct_embedder *e, const ct_text *text, ct_bytes *joined, c
     append(context, ids, &e->before);
     size_t begin = ids->count, around = e->before.count + e->after.count;
     if (!ct_failed(context))
-        ct_tokenizer_encode(e->tokenizer, whole->data, whole->length, CT_ENCODE_PLAIN, ids);
+        ct_tokenizer_encode(e->tokenizer, whole->data, whole->length, CT_ENCODE_SPECIAL, ids);
     if (e->max_length && ids->count - begin > (size_t)e->max_length - around)
         ids->count = begin + (size_t)e->max_length - around;
     return append(context, ids, &e->after);

@@ -58,34 +58,33 @@ static void fill_window(const windows *w, int64_t index, const int32_t *text, in
     }
 }
 
-static ct_status run_windows(ct_model *model, ct_run *run, const windows *w, const int32_t *text, int64_t batch,
-                             double *total) {
-    ct_context *context = ct_model_context(model);
+static ct_status run_windows(const ct_token_scorer *scorer, const windows *w, const int32_t *text, int64_t batch,
+                             double *totals) {
+    ct_context *context = scorer->context;
     int64_t all = window_count(w);
     if (batch > all) batch = all;
     if (batch < 1) batch = 1;
     size_t cells = (size_t)(batch * w->length);
     int32_t *ids = ct_alloc(context, cells * sizeof(*ids), CT_MEMORY_WORKSPACE);
     int32_t *targets = ct_alloc(context, cells * sizeof(*targets), CT_MEMORY_WORKSPACE);
-    float *losses = ct_alloc(context, cells * sizeof(*losses), CT_MEMORY_WORKSPACE);
-    double sum = 0;
+    float *losses = ct_alloc(context, (size_t)scorer->scores * cells * sizeof(*losses), CT_MEMORY_WORKSPACE);
     for (int64_t first = 0; ids && targets && losses && first < all && !ct_failed(context); first += batch) {
         if (ct_stop_requested(context)) {
             ct_fail(context, CT_ERROR_INTERRUPTED, "evaluate: interrupted");
             break;
         }
-        int64_t rows = all - first < batch ? all - first : batch;
+        int64_t rows = all - first < batch ? all - first : batch, count = rows * w->length;
         for (int64_t r = 0; r < rows; r++)
             fill_window(w, first + r, text, ids + r * w->length, targets + r * w->length);
-        if (ct_token_losses(model, run, ids, targets, rows, w->length, losses) != CT_OK) break;
-        for (int64_t i = 0; i < rows * w->length; i++) sum += losses[i]; /* in the order of the text */
+        if (scorer->score(scorer->user, ids, targets, rows, w->length, losses) != CT_OK) break;
+        for (int s = 0; s < scorer->scores; s++)
+            for (int64_t i = 0; i < count; i++) totals[s] += losses[s * count + i]; /* in the order of the text */
         ct_progress(context, "evaluate", (double)(first + rows), (double)all, "windows", "");
     }
     ct_progress_finish(context, "evaluate", (double)all, "windows", "");
     ct_free(context, ids);
     ct_free(context, targets);
     ct_free(context, losses);
-    *total = sum;
     return ct_context_status(context);
 }
 
@@ -99,10 +98,10 @@ static int64_t bytes_of(ct_tokenizer *tokenizer, const int32_t *ids, int64_t cou
     return bytes;
 }
 
-static ct_status check_text(ct_model *model, const int32_t *ids, int64_t count) {
-    ct_context *context = ct_model_context(model);
-    int64_t vocabulary = ct_model_vocabulary(model);
-    if (ct_model_need_causal(model, "evaluate") != CT_OK) return ct_context_status(context);
+static ct_status check_text(const ct_token_scorer *scorer, const int32_t *ids, int64_t count) {
+    ct_context *context = scorer->context;
+    int64_t vocabulary = scorer->vocabulary;
+    if (!vocabulary) return ct_fail(context, CT_ERROR_UNSUPPORTED, "evaluate: this model is not a language model");
     if (count < 2)
         return ct_fail(context, CT_ERROR_ARGUMENT, "evaluate: the text has %lld tokens, expected at least 2",
                        (long long)count);
@@ -114,14 +113,15 @@ static ct_status check_text(ct_model *model, const int32_t *ids, int64_t count) 
     return CT_OK;
 }
 
-ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const int32_t *ids, int64_t count,
-                                 const ct_perplexity_options *options, ct_perplexity *result) {
-    ct_context *context = ct_model_context(model);
-    *result = (ct_perplexity){0};
-    if (ct_failed(context)) return ct_context_status(context);
+ct_status ct_score_text(const ct_token_scorer *scorer, const int32_t *ids, int64_t count,
+                        const ct_perplexity_options *options, double *totals, int64_t *predicted) {
+    ct_context *context = scorer->context;
+    *predicted = 0;
+    for (int s = 0; s < scorer->scores; s++)
+        totals[s] = 0;
     if (options->max_tokens && options->max_tokens < count) count = options->max_tokens;
-    if (check_text(model, ids, count) != CT_OK) return ct_context_status(context);
-    int64_t limit = ct_model_context_length(model);
+    if (check_text(scorer, ids, count) != CT_OK) return ct_context_status(context);
+    int64_t limit = scorer->positions;
     windows w = {options->context, options->stride, count};
     if (!w.length) w.length = limit ? limit : 1024;
     if (limit && w.length > limit)
@@ -132,17 +132,46 @@ ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const
         return ct_fail(context, CT_ERROR_ARGUMENT, "evaluate: stride %lld, expected 1 to the window of %lld tokens",
                        (long long)w.stride, (long long)w.length);
     if (w.length > count - 1) w.length = count - 1; /* one window: the stride does not matter */
-    ct_run *run = ct_run_create(context, &(ct_run_options){.compute = options->bf16 ? CT_BF16 : CT_F32});
-    double total = 0, start = ct_seconds();
-    if (run) run_windows(model, run, &w, ids, options->batch, &total);
-    ct_run_destroy(run);
-    result->seconds = ct_seconds() - start;
-    result->tokens = count - 1;
-    result->bytes = bytes_of(tokenizer, ids + 1, count - 1);
-    result->loss = total / (double)result->tokens;
+    *predicted = count - 1;
+    return run_windows(scorer, &w, ids, options->batch, totals);
+}
+
+void ct_perplexity_fill(double total, int64_t predicted, ct_tokenizer *tokenizer, const int32_t *ids,
+                        ct_perplexity *result) {
+    result->tokens = predicted;
+    result->bytes = tokenizer ? bytes_of(tokenizer, ids + 1, predicted) : 0;
+    result->loss = total / (double)predicted;
     result->perplexity = exp(result->loss);
     result->bits_per_token = result->loss / log(2.0);
     result->bits_per_byte = result->bytes ? total / log(2.0) / (double)result->bytes : NAN;
+}
+
+typedef struct one_model {
+    ct_model *model;
+    ct_run *run;
+} one_model;
+
+static ct_status score_one(void *user, const int32_t *ids, const int32_t *targets, int64_t rows, int64_t length,
+                           float *losses) {
+    one_model *one = user;
+    return ct_token_losses(one->model, one->run, ids, targets, rows, length, losses);
+}
+
+ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const int32_t *ids, int64_t count,
+                                 const ct_perplexity_options *options, ct_perplexity *result) {
+    ct_context *context = ct_model_context(model);
+    *result = (ct_perplexity){0};
+    if (ct_failed(context)) return ct_context_status(context);
+    one_model one = {model, ct_run_create(context, &(ct_run_options){.compute = options->bf16 ? CT_BF16 : CT_F32})};
+    ct_token_scorer scorer = {context,   ct_model_context_length(model), ct_model_vocabulary(model), 1,
+                              score_one, &one};
+    double total = 0, start = ct_seconds();
+    int64_t predicted = 0;
+    if (one.run && ct_score_text(&scorer, ids, count, options, &total, &predicted) == CT_OK) {
+        result->seconds = ct_seconds() - start;
+        ct_perplexity_fill(total, predicted, tokenizer, ids, result);
+    }
+    ct_run_destroy(one.run);
     return ct_context_status(context);
 }
 

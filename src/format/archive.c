@@ -246,6 +246,9 @@ const char *ct_archive_format_name(const ct_archive *archive) {
 const char *ct_archive_path(const ct_archive *archive) {
     return archive->path;
 }
+ct_context *ct_archive_context(const ct_archive *archive) {
+    return archive->context;
+}
 size_t ct_archive_count(const ct_archive *archive) {
     return archive->count;
 }

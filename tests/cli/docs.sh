@@ -62,6 +62,8 @@ mkdir bin build
 ln -s "$CARAT" bin/carat
 PATH=$work/bin:$PATH
 cp -r "$source/README.md" "$source/recipes" .
+mkdir -p tests/golden
+cp -r "$source/tests/golden/encoders" tests/golden
 cat "$source/README.md" "$source/LICENSE" "$source"/docs/*.md "$source"/src/train/*.c "$source"/src/nn/*.c >build/text.txt
 {
     for document in "$source/README.md" "$source"/docs/*.md; do

@@ -42,3 +42,58 @@ mkdir "$work/empty"
 exits 1 inspect "$work/empty"
 says "$work/empty"
 ok damaged
+
+# Other formats, from the golden files: what they hold, ties, metadata, statistics, filters.
+golden=$source_root/tests/golden/archives
+exits 0 inspect "$golden/checkpoint.pth"
+silent
+prints "model.weight" "optimizer.state.0.exp_avg" "is model.weight" "metadata      epoch: 7" "pytorch"
+exits 0 inspect "$golden/checkpoint.pth" --json
+json 'r["format"] == "pytorch" and r["metadata"]["name"] == "café" and r["metadata"]["size"] == [2, 3]'
+json '[t["alias"] for t in r["list"] if "alias" in t] == ["mixed.0", "model.weight"]'
+exits 0 inspect "$golden/arrays.npz" --stats --json --quiet
+silent
+json 'r["format"] == "npz" and {t["name"]: t for t in r["list"]}["scalar"]["statistics"]["mean"] == 2.5'
+json '{t["name"]: t for t in r["list"]}["empty"]["statistics"]["min"] is None'
+exits 0 inspect "$golden/one.npy"
+prints "F32   [3, 4, 5]"
+exits 0 inspect "$golden/gpt2" --stats --filter '*.ln_1.*' --memory 16M --threads 2
+prints "4 of 28 tensors" "norm 2.82843" "parameters    2,080: embedding 320" "layers 2, heads 2, width 8"
+exits 0 inspect "$golden/gpt2" --stats --filter ln_1 --json --quiet
+cp "$work/out" "$work/two.json"
+exits 0 inspect "$golden/gpt2" --stats --filter ln_1 --json --quiet --threads 1
+same "$work/out" "$work/two.json"
+exits 0 inspect "$golden/gpt2_shards" --json
+json 'len(r["files"]) == 2 and r["model"]["parameters"] == 2080 and r["tensors"] == 28'
+exits 1 inspect "$golden/gpt2" --filter transformer.wte.wieght
+says 'none of 28 tensors matches' 'the nearest name is "transformer.wte.weight"'
+exits 2 inspect "$golden/gpt2" --memory 1M
+says "memory"
+ok formats
+
+# Hostile files are refused, say why, and run nothing.
+for words in "system.pt:posix.system" "legacy.pt:old format" "bomb.pt:2 million values" "beyond.pt:beyond its storage" \
+    "object.npz:Python objects" "bomb.npz:deflate" "lacking:1 of 1 shards are missing" "text.npy:texts"; do
+    exits 1 inspect "$golden/${words%%:*}" --json
+    says "${words#*:}"
+    [ ! -s "$work/out" ] || fail "output in spite of an error"
+done
+head -c 300 "$golden/state.bin" >"$work/short.bin"
+exits 1 inspect "$work/short.bin"
+says "short.bin" "cut short"
+[ ! -e /tmp/pwned ] || fail "a pickle ran a command"
+ok hostile
+
+# An adapter folder, and one with several files of which none is the model.
+mkdir "$work/adapter"
+cp "$golden/state.bin" "$work/adapter/adapter_model.bin"
+echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q", "v"], "base_model_name_or_path": "a/b"}' \
+    >"$work/adapter/adapter_config.json"
+exits 0 inspect "$work/adapter"
+prints "adapter       LORA, rank 4, alpha 8, of a/b" 'targets       ["q","v"]' "2 tensors"
+mkdir "$work/several"
+cp "$golden/state.bin" "$work/several/one.pt"
+cp "$golden/lone.pt" "$work/several/two.pt"
+exits 0 inspect "$work/several"
+prints "one.pt" "two.pt" "name the one to inspect"
+ok folders

@@ -67,8 +67,8 @@ static inline void zip_central(zip_bytes *zip, const zip_entry *e) {
     at += zip_number(d + at, e->size, 4);
     at += zip_number(d + at, strlen(e->name), 2);
     at += zip_number(d + at, 0, 2);
-    at += zip_number(d + at, 0, 2 + 2 + 2 + 4);
-    memset(d + at - 10, 0, 10);
+    memset(d + at, 0, 10);
+    at += 10;
     at += zip_number(d + at, e->header, 4);
     memcpy(d + at, e->name, strlen(e->name));
     zip->directory_size = at + strlen(e->name);
