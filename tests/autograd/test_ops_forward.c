@@ -364,6 +364,10 @@ static void test_positions(void **state) {
               *other = F64(CT_DIMS(1, 2), 0.8, 0.6);
     EXPECT(ct_rotary(x, half, other, false), CT_DIMS(1, 4), 0.6 - 2.4, 1.6 - 2.4, 0.8 + 1.8, 1.2 + 3.2);
     EXPECT(ct_rotary(x, half, other, true), CT_DIMS(1, 4), 0.6 - 1.6, 0.8 + 1.2, 2.4 - 2.4, 1.8 + 3.2);
+    /* [batch 2, head 1, time 1, 2]: the second row is turned by other angles */
+    ct_tensor *rows = F64(CT_DIMS(2, 1, 1, 2), 1, 2, 1, 2), *cosines = F64(CT_DIMS(2, 1, 1), 0.6, 0),
+              *sines = F64(CT_DIMS(2, 1, 1), 0.8, 1);
+    EXPECT(ct_rotary(rows, cosines, sines, false), CT_DIMS(2, 1, 1, 2), 0.6 - 1.6, 0.8 + 1.2, -2, 1);
     EXPECT(ct_alibi_slopes(context, 8), CT_DIMS(8), 0.5, 0.25, 0.125, 1 / 16.0, 1 / 32.0, 1 / 64.0, 1 / 128.0,
            1 / 256.0);
     EXPECT(ct_alibi_slopes(context, 3), CT_DIMS(3), 1 / 16.0, 1 / 256.0, 0.25);

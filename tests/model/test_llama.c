@@ -172,6 +172,33 @@ static void drop_all(ct_tensor **list, int64_t count) {
         ct_drop(list[i]);
 }
 
+/* The fused kernels of f32 (soft caps, windows, groups) against the plain loops of f64. */
+static void test_f32_gradients(void **state) {
+    (void)state;
+    for (int m = 0; m < MODELS; m++) {
+        ct_tensor *narrow[40], *wide[40];
+        ct_model *model = stirred(small_models[m]);
+        int64_t count = ct_model_parameter_count(model);
+        make_leaves(model);
+        gradients_of(model, 0, NULL, narrow);
+        ct_model_destroy(model);
+        model = stirred(small_models[m]);
+        ct_model_cast(model, CT_F64);
+        make_leaves(model);
+        gradients_of(model, 0, NULL, wide);
+        for (int64_t i = 0; i < count; i++) {
+            double size = sqrt(item(ct_mean_all(ct_square(wide[i]))));
+            assert_true(size > 1e-6);
+            if (!(worst_difference(narrow[i], wide[i]) < 1e-4 * size + 1e-7))
+                fail_msg("%s: gradients differ by %g, they are of size %g",
+                         ct_model_parameter(model, i)->name, worst_difference(narrow[i], wide[i]), size);
+        }
+        drop_all(narrow, count);
+        drop_all(wide, count);
+        ct_model_destroy(model);
+    }
+}
+
 /* Blocks computed again in the backward pass give the same bits: with rotary tables of each row, windows,
  * dropout. */
 static void test_checkpointed_backward(void **state) {
@@ -458,6 +485,40 @@ static void test_files_that_do_not_fit(void **state) {
     assert_ok();
 }
 
+/* A block is taken out: what is left keeps its window, its rotary positions and its place in the cache, also
+ * in a folder. */
+static void test_surgery(void **state) {
+    (void)state;
+    strcpy(folder, "/tmp/carat-llama-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    for (int m = 0; m < MODELS; m++) {
+        ct_model *model = stirred(small_models[m]);
+        assert_int_equal(ct_model_layers(model), 2);
+        ct_module_remove(ct_module_find(ct_model_root(model), "layers.0"));
+        ct_model_sync(model, 1);
+        assert_ok();
+        assert_int_equal(ct_model_layers(model), 1);
+        ct_tensor *ids = random_ids(4, 1, 9, 7), *whole = forward(model, NULL, ids), *pieces[2];
+        ct_model_save(model, at("cut"), CT_DTYPES);
+        ct_model *again = ct_model_load(context, at("cut"), CT_DTYPES);
+        assert_ok();
+        assert_same_bits(forward(again, NULL, ids), whole);
+        ct_run *run = ct_run_create(context, NULL);
+        ct_kv_cache *cache = ct_kv_cache_create(context, 1, 1, 9);
+        ct_run_set_cache(run, cache);
+        pieces[0] = ct_model_forward(again, run, ct_slice(ids, 1, 0, 5, 1));
+        pieces[1] = ct_model_forward(again, run, ct_slice(ids, 1, 5, 9, 1));
+        assert_same_bits(ct_concat(pieces, 2, 1), whole);
+        ct_kv_cache_destroy(cache);
+        ct_run_destroy(run);
+        ct_model_destroy(again);
+        ct_model_destroy(model);
+        ct_folder_remove(context, at("cut"));
+    }
+    ct_folder_remove(context, folder);
+    assert_ok();
+}
+
 /* Each allocation of one training step fails once: an error each time, and nothing is left. */
 static void test_allocation_failure(void **state) {
     (void)state;
@@ -513,6 +574,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         reach_test(test_sizes),
         reach_test(test_gradients),
+        reach_test(test_f32_gradients),
         reach_test(test_checkpointed_backward),
         reach_test(test_null_keys),
         reach_test(test_derived_keys),
@@ -521,6 +583,7 @@ int main(void) {
         reach_test(test_bad_input),
         reach_test(test_hostile_trees),
         reach_test(test_files_that_do_not_fit),
+        reach_test(test_surgery),
         reach_test(test_allocation_failure),
         reach_test(test_building_fails),
     };
