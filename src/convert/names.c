@@ -110,6 +110,12 @@ static void usual_name(const ct_family *family, const char *name, char usual[NAM
         snprintf(usual, NAME_SIZE, "%s%s", family->prefix, name);
     else
         snprintf(usual, NAME_SIZE, "%s", name);
+    /* TensorFlow's names of LayerNorm, in old BERT files */
+    size_t length = strlen(usual);
+    if (ends_with(usual, "LayerNorm.gamma"))
+        snprintf(usual + length - 5, NAME_SIZE - length + 5, "weight");
+    else if (ends_with(usual, "LayerNorm.beta"))
+        snprintf(usual + length - 4, NAME_SIZE - length + 4, "bias");
 }
 
 static ct_status no_place(ct_plan *plan, const ct_family *family, const char *name, const char *target) {

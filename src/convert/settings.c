@@ -88,6 +88,8 @@ static ct_status put_settings(ct_plan *plan, const ct_family *family, const ct_v
             if (setting->needed || kind != CT_VALUE_NULL)
                 return ct_fail(plan->context, CT_ERROR_FORMAT, "config.json: %s is %s, expected a number",
                                setting->hf, value ? ct_value_kind_name(kind) : "absent");
+            if (strcmp(setting->hf, "num_key_value_heads") == 0)
+                set_count(plan, writer, key, ct_config_heads(config, true));
             if (strcmp(setting->hf, "n_inner") == 0)
                 set_count(plan, writer, key, 4 * ct_value_as_int(ct_value_get(config, "n_embd"), 0));
             continue;
@@ -163,6 +165,23 @@ static ct_status check_activation(ct_plan *plan, const ct_family *family, const 
                    family->model_type, family->activation);
 }
 
+/* What llama.cpp divides Gemma 2's queries by, squared: the size of a head, but for the 27B model. */
+static int64_t gemma2_scalar(int64_t layers, int64_t width, int64_t heads, int64_t head) {
+    return layers == 46 && heads > 0 ? width / heads : head;
+}
+
+static ct_status check_gemma2(ct_plan *plan, const ct_value *config) {
+    int64_t used = gemma2_scalar(ct_value_as_int(ct_value_get(config, "num_hidden_layers"), 0),
+                                 ct_value_as_int(ct_value_get(config, "hidden_size"), 0),
+                                 ct_config_heads(config, false), head_size(config));
+    double found = ct_value_as_real(ct_value_get(config, "query_pre_attn_scalar"), 256);
+    if (found == (double)used) return CT_OK;
+    return ct_fail(
+        plan->context, CT_ERROR_UNSUPPORTED,
+        "config.json: query_pre_attn_scalar is %g; llama.cpp computes this gemma2 model with %lld only",
+        found, (long long)used);
+}
+
 /* llama.cpp's numbers of file types (llama.h, llama_ftype): what most matrices are. */
 static uint32_t file_type(ct_element type) {
     switch ((int)type) {
@@ -195,6 +214,8 @@ ct_status ct_settings_to_gguf(ct_plan *plan, const ct_family *family, const ct_v
                               ct_gguf_writer *writer, const char *name, ct_element type) {
     char key[KEY_SIZE];
     if (check_activation(plan, family, config)) return ct_context_status(plan->context);
+    if (strcmp(family->model_type, "gemma2") == 0 && check_gemma2(plan, config))
+        return ct_context_status(plan->context);
     ct_gguf_set_string(writer, "general.architecture", family->architecture, strlen(family->architecture));
     ct_gguf_set_string(writer, "general.type", "model", 5);
     ct_gguf_set_string(writer, "general.name", name, strlen(name));
@@ -337,6 +358,12 @@ ct_value *ct_settings_from_gguf(ct_context *context, const ct_archive *archive, 
         ct_value_set(config, "rope_theta", short_real(context, ct_gguf_real(gguf, key, 10000)));
     if (family->rope && !take_scaling(context, family, gguf, config))
         take_llama3(context, archive, gguf, config);
+    if (strcmp(family->model_type, "gemma2") == 0)
+        ct_value_set(
+            config, "query_pre_attn_scalar",
+            ct_value_int(context, gemma2_scalar(ct_value_as_int(ct_value_get(config, "num_hidden_layers"), 0),
+                                                ct_value_as_int(ct_value_get(config, "hidden_size"), 0),
+                                                ct_config_heads(config, false), head_size(config))));
     if (ct_gguf_find(gguf, "carat.sliding_window") || strcmp(family->model_type, "mistral") == 0) {
         int64_t window = ct_gguf_int(gguf, "carat.sliding_window", 0);
         ct_value_set(config, "sliding_window",

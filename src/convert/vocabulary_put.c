@@ -271,6 +271,10 @@ ct_status ct_vocabulary_to_gguf(ct_vocabulary *vocabulary, const char *folder, c
         ct_gguf_set_bool(writer, "tokenizer.ggml.add_space_prefix",
                          prepends(ct_value_get(vocabulary->rest, "normalizer")) ||
                              prepends(ct_value_get(vocabulary->rest, "pre_tokenizer")));
+    if (vocabulary->kind == CT_VOCABULARY_PIECES && prepends(ct_value_get(vocabulary->rest, "pre_tokenizer")))
+        ct_log_message(vocabulary->context, CT_LOG_INFO,
+                       "%s puts no blank before a text that begins with one; llama.cpp always does",
+                       vocabulary->path);
     put_normalizer(vocabulary, writer);
     put_specials(vocabulary, config, writer);
     return put_templates(vocabulary, folder, writer);
