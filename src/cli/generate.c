@@ -5,7 +5,7 @@
 
 typedef struct generate_flags {
     const char *prompt, *prompt_file, *tokenizer;
-    bool bf16;
+    bool bf16, q8_0;
     const char *stop;
 } generate_flags;
 
@@ -15,6 +15,8 @@ static const ct_option flags_table[] = {
                      "prompts in a file: one a line, or .jsonl records with a \"prompt\""),
     CT_OPTION_STRING("tokenizer", generate_flags, tokenizer, NULL, "folder or tokenizer.json; the model's by default"),
     CT_OPTION_BOOL("bf16", generate_flags, bf16, false, "weights in bf16: half the memory"),
+    CT_OPTION_BOOL("q8_0", generate_flags, q8_0, false,
+                   "weights of linear layers and embeddings in blocks of bytes with a scale: a quarter of the memory"),
     CT_OPTION_STRING("stop", generate_flags, stop, NULL, "one text that ends the generation"), CT_OPTION_END};
 
 typedef struct prompt_list {
@@ -189,6 +191,7 @@ static int run(ct_cli *cli) {
         options.stop_strings = stops;
     }
     if (ct_cli_load(cli, cli->positional[0], flags.tokenizer, flags.bf16, &model, &tokenizer)) {
+        if (flags.q8_0) ct_model_to_q8_0(model);
         if (chat.chat)
             ct_cli_chat(cli, model, tokenizer, flags.tokenizer ? flags.tokenizer : cli->positional[0], &chat, &options);
         else work(cli, model, tokenizer, &flags, &options);
