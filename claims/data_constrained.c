@@ -4,8 +4,6 @@
 #include <carat/evaluate.h>
 #include <carat/schedule.h>
 #include <math.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { DECAYS = 3, MEMBERS = 8, CONTEXT = 48, ROWS = 16, STEPS = 1000, WARMUP = 25 };
 enum { TEXT = 40000, HELD_OUT = TEXT / 10, TRAINING = 18000 };
@@ -17,7 +15,7 @@ static const double highest_rate = 2e-3;
 
 typedef struct work {
     ct_claim_run *run;
-    char folder[64];
+    const char *folder;
     int members;
     ct_claim_language *member[DECAYS][MEMBERS];
     int32_t *held_out;
@@ -31,7 +29,7 @@ typedef struct work {
 /* ------------------------------------------------------------------------------------------------ texts */
 
 static ct_status write_part(work *w, const char *name, const char *text, size_t count) {
-    char path[128];
+    char path[512];
     snprintf(path, sizeof(path), "%s/%s.txt", w->folder, name);
     return ct_file_write(ct_claim_context(w->run), path, text, count);
 }
@@ -249,16 +247,11 @@ static ct_status run(ct_claim_run *run) {
     ct_context *context = ct_claim_context(run);
     work *w = ct_claim_memory(run, sizeof(*w));
     if (!w) return ct_context_status(context);
-    const char *base = getenv("TMPDIR");
     w->run = run;
     w->members = ct_claim_seeds(run) < MEMBERS ? ct_claim_seeds(run) : MEMBERS;
-    snprintf(w->folder, sizeof(w->folder), "%.40s/carat-data-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(w->folder)) return ct_fail(context, CT_ERROR_IO, "%s: cannot be made", w->folder);
+    w->folder = ct_claim_folder(run);
+    if (!w->folder) return ct_context_status(context);
     ct_status status = run_all(w);
-    ct_try trial; /* the folder goes, whatever happened */
-    ct_try_begin(context, &trial);
-    ct_folder_remove(context, w->folder);
-    ct_try_end(context, &trial, NULL, 0);
     return status;
 }
 

@@ -292,7 +292,7 @@ const ct_claim ct_claim_mup = {.abi = CT_CLAIM_ABI,
                                .reported = "standard and NTK parametrizations do not learn features in the "
                                            "limit, muP does (theorems; figures without "
                                            "a number for this network)",
-                               .minutes = 6,
+                               .minutes = 5,
                                .seeds = 3,
                                .data = files,
                                .run = run};

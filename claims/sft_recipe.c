@@ -4,9 +4,7 @@
 #include <carat/format.h>
 #include <carat/generate.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SKILLS = 3, SAMPLES = 400, EPOCHS = 12, TESTS = 60, WORD = 4, SEEDS = 16 };
 enum { ARMS = 4, PHASED = ARMS, REPLAYED, RUNS };
@@ -29,7 +27,7 @@ typedef struct measures {
 
 typedef struct work {
     ct_claim_run *run;
-    char folder[64];
+    const char *folder;
     uint64_t seed;
     ct_claim_language *base, *probe; /* pretrained; the same network for weights that are looked at */
     double before;                   /* held-out loss of the base */
@@ -55,8 +53,8 @@ static void sample(uint64_t seed, int skill, int64_t index, char prompt[32], cha
 }
 
 static const char *path_of(work *w, const char *name) {
-    char *path = ct_claim_memory(w->run, 128);
-    if (path) snprintf(path, 128, "%s/%s.jsonl", w->folder, name);
+    char *path = ct_claim_memory(w->run, 512);
+    if (path) snprintf(path, 512, "%s/%s.jsonl", w->folder, name);
     return path ? path : "";
 }
 
@@ -112,7 +110,7 @@ static const char model[] = "model: {model_type: gpt2, n_embd: 64, n_layer: 3, n
 /* A recipe of that model and what `format` says. */
 static ct_claim_language *network(work *w, int positions, const char *format, ...) CT_PRINTF(3, 4);
 static ct_claim_language *network(work *w, int positions, const char *format, ...) {
-    char shared[320], rest[512];
+    char shared[320], rest[1600];
     va_list arguments;
     snprintf(shared, sizeof(shared), model, positions, positions);
     va_start(arguments, format);
@@ -130,7 +128,7 @@ static ct_claim_language *text_network(work *w) {
 
 /* All arms see as many samples: EPOCHS times all of them, however they are ordered. */
 static ct_claim_language *tuned_network(work *w, int arm) {
-    char data[400], replay[64] = "";
+    char data[1200], replay[64] = "";
     if (arm < PHASED)
         snprintf(data, sizeof(data), "data: {train: %s, validation_fraction: 0}", path_of(w, "all"));
     else
@@ -361,10 +359,9 @@ static ct_status run(ct_claim_run *run) {
     ct_context *context = ct_claim_context(run);
     work *w = ct_claim_memory(run, sizeof(*w));
     if (!w) return ct_context_status(context);
-    const char *base = getenv("TMPDIR");
     w->run = run;
-    snprintf(w->folder, sizeof(w->folder), "%.40s/carat-sft-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(w->folder)) return ct_fail(context, CT_ERROR_IO, "%s: cannot be made", w->folder);
+    w->folder = ct_claim_folder(run);
+    if (!w->folder) return ct_context_status(context);
     int seeds = ct_claim_seeds(run) < SEEDS ? ct_claim_seeds(run) : SEEDS;
     ct_status status = CT_OK;
     for (int s = 0; s < seeds && status == CT_OK; s++)
@@ -373,10 +370,6 @@ static ct_status run(ct_claim_run *run) {
         report(w, seeds);
         status = check(w, seeds);
     }
-    ct_try trial; /* the folder goes, whatever happened */
-    ct_try_begin(context, &trial);
-    ct_folder_remove(context, w->folder);
-    ct_try_end(context, &trial, NULL, 0);
     return status;
 }
 

@@ -64,6 +64,8 @@ void *ct_claim_memory(ct_claim_run *run, size_t size);
 /* CT_OK unless the context failed, a stop was requested (CT_ERROR_INTERRUPTED) or the run is over its time
  * (CT_ERROR_STATE); to be asked now and then in loops of a claim's own. The drivers ask at every step. */
 ct_status ct_claim_continue(ct_claim_run *run);
+/* A folder for files of the run, which goes when the run ends; the same at every call. NULL on error. */
+const char *ct_claim_folder(ct_claim_run *run);
 /* Short words on what is done at the moment, for the progress line: "batch norm, seed 2". */
 void ct_claim_say(ct_claim_run *run, const char *format, ...) CT_PRINTF(2, 3);
 

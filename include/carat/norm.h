@@ -83,7 +83,7 @@ const ct_norm_method *ct_norm_method_of(const ct_module *module); /* NULL if it 
 const void *ct_norm_options_of(const ct_module *module);
 int64_t ct_norm_width(const ct_module *module);
 
-/* What the norms below `module` ask of training: `rows` as CT_ROWS_*, the smallest number that suits them all;
+/* What the norms (and recurrent layers: whole batches, as their gradients are sums over steps) below `module` ask of training: `rows` as CT_ROWS_*, the smallest number that suits them all;
  * `recompute` false if no segment may be run twice; `who` the path of the norm that decided (NULL: none). */
 typedef struct ct_norm_needs {
     int64_t rows;

@@ -77,6 +77,19 @@ extern const ct_regularizer_method *const ct_regularizer_methods[]; /* NULL-term
 /* For methods: whether `parameter` is a matrix of a linear layer, and whether it is stored as [in, out]. */
 bool ct_regularizer_is_matrix(const ct_parameter *parameter);
 bool ct_regularizer_is_transposed(const ct_parameter *parameter);
+/* Of every trainable weight whose name matches the pattern and that `takes` accepts, `part` of its present value, added up.
+ * An error that names the pattern and `what` if there is none. */
+ct_tensor *ct_regularizer_sum(const ct_regularizer_call *call, const char *pattern,
+                              bool (*takes)(const void *options, const ct_parameter *parameter),
+                              ct_tensor *(*part)(const void *options, const ct_parameter *parameter, ct_tensor *weight),
+                              const char *what);
+/* Penalties of single weights: their options, and `takes` for them. */
+typedef struct ct_penalty_options {
+    const char *pattern;
+    bool all;
+} ct_penalty_options;
+extern const ct_option ct_penalty_table[];
+bool ct_penalty_takes(const void *options, const ct_parameter *parameter);
 /* Whether a name matches a pattern (* is any run of characters). */
 bool ct_regularizer_matches(const char *pattern, const char *name);
 

@@ -28,6 +28,10 @@ typedef struct ct_train_tokenizer_options {
     int64_t vocab_size; /* of a BPE to be trained */
 } ct_train_tokenizer_options;
 
+typedef struct ct_train_growth_options {
+    double limit; /* of a variance; 0: none */
+} ct_train_growth_options;
+
 /* What is learnt: a stream of text, or the answers of dialogues (sft.h). */
 typedef enum ct_train_task { CT_TASK_TEXT, CT_TASK_SFT } ct_train_task;
 /* The mean that the loss of a step is: over all its targets, or over its samples, each the mean of its targets. */
@@ -86,6 +90,8 @@ typedef struct ct_train_options {
     int64_t gradient_checkpointing; /* 0: as the memory budget asks; n: segments of n layers */
     double ema_decay; /* of a moving average of the weights, min(ema_decay, (1 + step) / (10 + step)) at each step;
                          what is evaluated and saved is then the average. 0: none */
+    const char *watch;              /* "growth:N": every N steps; NULL: nothing */
+    ct_train_growth_options growth; /* of watch */
     int64_t logging_steps, eval_steps, save_steps; /* 0: only at the end; save_steps -1: no checkpoints */
     int64_t save_total_limit;                      /* checkpoints kept; 0: all */
     int64_t eval_batches; /* of per_device_train_batch_size rows of validation text at most; 0: all of it */

@@ -17,6 +17,7 @@ struct ct_claim_run {
     int seeds;
     double started, deadline;         /* ct_seconds; deadline INFINITY: none */
     double trials_done, trials_total; /* of comparisons, for the progress line */
+    char *folder; /* ct_claim_folder; a resource */
     char saying[160];
     char build[17]; /* of the program that began it: its files may be replaced meanwhile */
     ct_value *checks, *tables, *plots, *notes; /* lists */

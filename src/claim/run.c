@@ -1,7 +1,9 @@
 /* run.c - what a run gives a claim and takes from it: seeds, data, values, memory; notes, tables, plots. */
 #include "claim/parts.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SERIES_POINTS = 200 };
 
@@ -60,6 +62,29 @@ void *ct_claim_memory(ct_claim_run *run, size_t size) {
     if (ct_failed(run->context)) return NULL;
     void *memory = ct_alloc_zero(run->context, size, CT_MEMORY_OTHER);
     return ct_claim_keep(run, memory, release_memory) == CT_OK ? memory : NULL;
+}
+
+/* Whatever happened, the folder goes. */
+static void release_folder(ct_context *context, void *object) {
+    ct_try trial;
+    ct_try_begin(context, &trial);
+    ct_folder_remove(context, object);
+    ct_try_end(context, &trial, NULL, 0);
+    ct_free(context, object);
+}
+
+const char *ct_claim_folder(ct_claim_run *run) {
+    ct_context *context = run->context;
+    const char *base = getenv("TMPDIR");
+    if (ct_failed(context) || run->folder) return ct_failed(context) ? NULL : run->folder;
+    char *folder = ct_path_join(context, base && *base ? base : "/tmp", "carat-claim-XXXXXX");
+    if (folder && !mkdtemp(folder)) {
+        ct_fail(context, CT_ERROR_IO, "%s: cannot be made", folder);
+        ct_free(context, folder);
+        return NULL;
+    }
+    if (ct_claim_keep(run, folder, release_folder) == CT_OK) run->folder = folder;
+    return run->folder;
 }
 
 const char *ct_claim_data(ct_claim_run *run, const char *name) {

@@ -171,6 +171,7 @@ static void take_result(void *user, ct_value *result) {
 }
 
 static int run_here(session *s) {
+    ct_claim_jobs_end_with_parent();
     for (size_t i = 0; i < s->wanted_count; i++) {
         ct_value *result = ct_claim_perform(s->cli->context, s->wanted[i], &s->settings);
         if (!result) return ct_failed(s->cli->context) ? ct_cli_finish(s->cli) : CT_EXIT_FAILED;

@@ -18,5 +18,7 @@ typedef struct ct_claim_jobs {
  * Returns CT_ERROR_INTERRUPTED, without recording it, after a stop request; results that were there by then
  * were delivered. */
 ct_status ct_claim_jobs_run(const ct_claim_jobs *how, const ct_claim *const *claims, size_t count);
+/* This process, which one of the above started, is asked to stop when that one is gone. */
+void ct_claim_jobs_end_with_parent(void);
 
 #endif

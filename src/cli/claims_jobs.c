@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,14 +66,27 @@ static void make_arguments(const pool *p, const ct_claim *claim, arguments *a) {
     add(a, "%s", claim->name);
 }
 
+void ct_claim_jobs_end_with_parent(void) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+}
+
+/* A signal of the terminal goes to all processes of a group. Each claim has a group of its own, so that it is asked to stop
+ * once, by this process, and can clean up; a second signal would end it at once. */
 static ct_status spawn(const pool *p, job *j, int write_end) {
     arguments a;
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
     make_arguments(p, j->claim, &a);
     if (posix_spawn_file_actions_init(&actions) != 0)
         return ct_fail(p->context, CT_ERROR_MEMORY, "out of memory");
+    if (posix_spawnattr_init(&attributes) != 0) {
+        posix_spawn_file_actions_destroy(&actions);
+        return ct_fail(p->context, CT_ERROR_MEMORY, "out of memory");
+    }
     posix_spawn_file_actions_adddup2(&actions, write_end, STDOUT_FILENO);
-    int code = posix_spawn(&j->process, "/proc/self/exe", &actions, NULL, a.list, environ);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    int code = posix_spawn(&j->process, "/proc/self/exe", &actions, &attributes, a.list, environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     if (code == 0) return CT_OK;
     return ct_fail(p->context, CT_ERROR_IO, "claim %s: its process cannot be started: %s", j->claim->name,

@@ -1,5 +1,6 @@
 /* cli.c - arguments by option tables, help, output, exit codes. */
 #include "cli/cli.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,9 +49,19 @@ int ct_cli_flush(void) {
     return CT_EXIT_FAILED;
 }
 
+void ct_cli_plain(char *text) {
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) *at++ = '?', *at = '?';
+        else if ((*at < 32 && *at != '\n' && *at != '\t') || *at == 127) *at = '?';
+    }
+}
+
 int ct_cli_finish(ct_cli *cli) {
     if (!ct_failed(cli->context)) return CT_EXIT_DONE;
-    fprintf(stderr, "carat %s: %s\n", cli->verb->name, ct_context_message(cli->context));
+    char message[1024];
+    snprintf(message, sizeof message, "%s", ct_context_message(cli->context));
+    ct_cli_plain(message);
+    fprintf(stderr, "carat %s: %s\n", cli->verb->name, message);
     return ct_context_status(cli->context) == CT_ERROR_ARGUMENT ? CT_EXIT_USAGE : CT_EXIT_FAILED;
 }
 
@@ -226,11 +237,19 @@ ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target) {
 /* --------------------------------------------------------------------------------------------- main */
 
 static ct_context *interrupted_context;
-static volatile int interruptions;
+static volatile int interruptions, last_signal;
 
 void ct_cli_interrupt(int signal_number) {
+    last_signal = signal_number;
     if (interruptions++) _Exit(128 + signal_number);
     if (interrupted_context) ct_request_stop(interrupted_context);
+}
+
+bool ct_cli_interrupt_forget(ct_context *context) {
+    if (interruptions && last_signal != SIGINT) return false;
+    interruptions = 0;
+    ct_clear_stop(context);
+    return true;
 }
 
 static void set_up_output(ct_cli *cli) {

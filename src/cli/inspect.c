@@ -28,6 +28,16 @@ static int64_t int_of(const ct_value *map, const char *key) {
     return ct_value_as_int(ct_value_get(map, key), 0);
 }
 
+/* All texts of the report, which is ours, become harmless to a terminal. */
+static void make_plain(ct_value *value) {
+    if (ct_value_kind_of(value) == CT_VALUE_STRING)
+        ct_cli_plain((char *)(uintptr_t)ct_value_as_string(value, ""));
+    for (size_t i = 0; i < ct_value_count(value); i++) {
+        if (ct_value_kind_of(value) == CT_VALUE_MAP) ct_cli_plain((char *)(uintptr_t)ct_value_key(value, i));
+        make_plain(ct_value_at(value, i));
+    }
+}
+
 /* 124,439,808 */
 static const char *grouped(int64_t value, char text[32]) {
     char digits[24];
@@ -217,6 +227,7 @@ static int run(ct_cli *cli) {
     if (report && cli->json) {
         ct_cli_print_json(cli, report);
     } else if (report) {
+        make_plain(report);
         print_text(context, report);
         ct_value_free(report);
     }

@@ -1,6 +1,7 @@
 /* gguf_read.c - the header of a GGUF file: magic, version, counts, keys. Nothing it claims is believed before
  * the file has shown as many bytes. */
 #include "format/gguf_parts.h"
+#include "format/utf8.h"
 #include <string.h>
 
 static const struct {
@@ -138,6 +139,10 @@ static char *take_name(ct_gguf *gguf) {
     if (!bytes) return NULL;
     if (memchr(bytes, 0, (size_t)length)) {
         ct_gguf_refuse(gguf, "a key at offset %zu holds the character NUL", gguf->position - (size_t)length);
+        return NULL;
+    }
+    if (ct_utf8_check((const char *)bytes, (size_t)length) != length) {
+        ct_gguf_refuse(gguf, "a key at offset %zu is no text in UTF-8", gguf->position - (size_t)length);
         return NULL;
     }
     return ct_arena_copy(gguf->context, &gguf->texts, (const char *)bytes, (size_t)length);

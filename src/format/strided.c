@@ -57,10 +57,29 @@ typedef struct box {
     unsigned char *scratch; /* NULL until needed */
 } box;
 
+#define COPY_OF(size)                                                                                        \
+    for (int64_t i = 0; i < count; i++)                                                                      \
+    memcpy(to + i * to_step * (size), from + i * from_step * (size), size)
+
+/* Of a size known to the compiler each copy is one instruction. */
 static void copy_items(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step,
                        int64_t count, unsigned item) {
-    for (int64_t i = 0; i < count; i++)
-        memcpy(to + i * to_step * item, from + i * from_step * item, item);
+    switch (item) {
+    case 1:
+        COPY_OF(1);
+        break;
+    case 2:
+        COPY_OF(2);
+        break;
+    case 4:
+        COPY_OF(4);
+        break;
+    case 8:
+        COPY_OF(8);
+        break;
+    default:
+        COPY_OF(item);
+    }
 }
 
 /* `count` elements from `from` on along one dimension. What lies dense enough is read in pieces through the

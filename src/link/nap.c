@@ -191,7 +191,8 @@ const ct_link_method ct_link_nap = {.method = {.abi = CT_METHOD_ABI,
                                                    "After each step weights are put back to their initial "
                                                    "norms, so that the effective learning rate "
                                                    "does not decay as weights grow. For continual learning, "
-                                                   "reinforcement learning, very long runs.",
+                                                   "reinforcement learning, very long runs; with the "
+                                                   "regularizer logit_scale where outputs must become sharp.",
                                                .options = options,
                                                .options_size = sizeof(nap_options),
                                                .task = "train, continual",

@@ -9,7 +9,8 @@
 
 static const ct_architecture *const architectures[] = {
     &ct_architecture_gpt2,  &ct_architecture_mlp,   &ct_architecture_llama,  &ct_architecture_mistral,
-    &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2, &ct_architecture_bert};
+    &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2, &ct_architecture_bert,
+    &ct_architecture_rnn};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -38,7 +39,8 @@ const ct_architecture *ct_architecture_find(ct_context *context, const char *mod
 ct_status ct_model_register_kinds(ct_context *context) {
     ct_status status = ct_gpt2_register(context);
     if (status == CT_OK) status = ct_decoder_register(context);
-    return status == CT_OK ? ct_bert_register(context) : status;
+    if (status == CT_OK) status = ct_bert_register(context);
+    return status == CT_OK ? ct_rnn_register(context) : status;
 }
 
 /* ------------------------------------------------------------------------------------------ building */

@@ -21,7 +21,8 @@ struct ct_model {
     ct_value *metadata; /* of the weight file */
 };
 
-extern const ct_architecture ct_architecture_gpt2, ct_architecture_mlp, ct_architecture_bert;
+extern const ct_architecture ct_architecture_gpt2, ct_architecture_mlp, ct_architecture_bert,
+    ct_architecture_rnn;
 extern const ct_architecture ct_architecture_llama, ct_architecture_mistral, ct_architecture_qwen2, ct_architecture_qwen3,
     ct_architecture_gemma2;
 /* Registers the module kinds of the architectures with a context. */
@@ -29,6 +30,7 @@ ct_status ct_model_register_kinds(ct_context *context);
 ct_status ct_gpt2_register(ct_context *context);
 ct_status ct_decoder_register(ct_context *context);
 ct_status ct_bert_register(ct_context *context);
+ct_status ct_rnn_register(ct_context *context);
 
 /* The name a slot's parameter has in files. A new string. */
 char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare);

@@ -24,6 +24,9 @@ ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, c
 extern const ct_module_kind ct_attention_kind, ct_gated_kind;
 /* The kinds of norm.c. */
 extern const ct_module_kind ct_norm_kind, ct_layer_norm_kind, ct_rms_norm_kind;
+/* recurrent.c */
+extern const ct_module_kind ct_recurrent_kind;
+extern const char *const ct_cell_names[]; /* NULL-terminated */
 /* Options of children as values: {"in": 4, "out": 8} from ct_options_pairs(context, "in", 4.0, "out", 8.0,
  * NULL). */
 ct_value *ct_option_ints(ct_context *context, ...) __attribute__((sentinel));

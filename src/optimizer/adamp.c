@@ -14,11 +14,7 @@ static const ct_option options[] = {
     CT_OPTION_REAL("beta2", adamp_options, beta2, 0.999, 0, 0.9999999, "decay of the second moment"),
     CT_OPTION_REAL("epsilon", adamp_options, epsilon, 1e-8, 1e-30, 1,
                    "added to the root of the second moment"),
-    CT_OPTION_REAL(
-        "delta", adamp_options, delta, 0.1, 0, 1e6,
-        "a weight is projected if the cosine to its gradient is below delta / sqrt(columns); 0: never"),
-    CT_OPTION_REAL("wd_ratio", adamp_options, wd_ratio, 0.1, 0, 1,
-                   "times the weight decay of projected weights"),
+    CT_RADIAL_OPTIONS(adamp_options),
     CT_OPTION_BOOL("nesterov", adamp_options, nesterov, false, "look ahead by one step of the first moment"),
     CT_OPTION_END};
 

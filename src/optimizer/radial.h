@@ -30,4 +30,11 @@ void ct_radial_remove(const ct_optimizer_range *range, double epsilon);
 extern const char *const ct_radial_statistics[];
 void ct_radial_report(const ct_optimizer_range *whole, double *values);
 
+/* Rows of an option table for a struct with the reals delta and wd_ratio. */
+#define CT_RADIAL_OPTIONS(struct_)                                                                           \
+    CT_OPTION_REAL(                                                                                          \
+        "delta", struct_, delta, 0.1, 0, 1e6,                                                                \
+        "a weight is projected if the cosine to its gradient is below delta / sqrt(columns); 0: never"),     \
+        CT_OPTION_REAL("wd_ratio", struct_, wd_ratio, 0.1, 0, 1, "times the weight decay of projected weights")
+
 #endif

@@ -15,11 +15,7 @@ static const ct_option options[] = {
     CT_OPTION_REAL("dampening", sgdp_options, dampening, 0, 0, 1,
                    "how much less of the gradient enters momentum"),
     CT_OPTION_REAL("epsilon", sgdp_options, epsilon, 1e-8, 1e-30, 1, "keeps norms from being 0"),
-    CT_OPTION_REAL(
-        "delta", sgdp_options, delta, 0.1, 0, 1e6,
-        "a weight is projected if the cosine to its gradient is below delta / sqrt(columns); 0: never"),
-    CT_OPTION_REAL("wd_ratio", sgdp_options, wd_ratio, 0.1, 0, 1,
-                   "times the weight decay of projected weights"),
+    CT_RADIAL_OPTIONS(sgdp_options),
     CT_OPTION_BOOL("nesterov", sgdp_options, nesterov, false, "look ahead by one momentum step"),
     CT_OPTION_END};
 

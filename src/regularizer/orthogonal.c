@@ -18,7 +18,13 @@ static const ct_option options[] = {
         "which vectors are to be orthonormal: one for each output, one for each input, or the fewer"),
     CT_OPTION_END};
 
-static ct_tensor *deviation_of(const ct_parameter *parameter, ct_tensor *w, int side) {
+static bool takes(const void *given, const ct_parameter *parameter) {
+    (void)given;
+    return ct_regularizer_is_matrix(parameter);
+}
+
+static ct_tensor *deviation(const void *given, const ct_parameter *parameter, ct_tensor *w) {
+    int side = ((const orthogonal_options *)given)->side;
     if (ct_regularizer_is_transposed(parameter)) w = ct_transpose(w, 0, 1); /* [out, in] now */
     bool outputs = side == OUTPUTS || (side == SMALLER && ct_dim(w, 0) <= ct_dim(w, 1));
     ct_tensor *v = outputs ? w : ct_transpose(w, 0, 1);
@@ -28,18 +34,7 @@ static ct_tensor *deviation_of(const ct_parameter *parameter, ct_tensor *w, int 
 
 static ct_tensor *orthogonal_term(const ct_regularizer_call *call) {
     const orthogonal_options *o = call->options;
-    ct_tensor *sum = NULL;
-    for (int64_t i = 0; i < ct_model_parameter_count(call->model); i++) {
-        const ct_parameter *p = ct_model_parameter(call->model, i);
-        if (!p->trainable || !ct_regularizer_is_matrix(p) || !ct_regularizer_matches(o->pattern, p->name))
-            continue;
-        ct_tensor *part = deviation_of(p, ct_run_weight(call->run, p->slot), o->side);
-        sum = sum ? ct_add(sum, part) : part;
-    }
-    if (!sum)
-        ct_fail(call->context, CT_ERROR_ARGUMENT, "%s.pattern: \"%s\" matches no matrix of a linear layer",
-                call->where, o->pattern);
-    return sum;
+    return ct_regularizer_sum(call, o->pattern, takes, deviation, "matrix of a linear layer");
 }
 
 const ct_regularizer_method ct_regularizer_orthogonal = {

@@ -40,6 +40,9 @@ static ct_status check(ct_context *context, const ct_value *recipe, const ct_tra
         return ct_fail(context, CT_ERROR_ARGUMENT,
                        "large_batch: %lld rows are no multiple of per_device_train_batch_size %lld",
                        (long long)large, (long long)o->per_device_train_batch_size);
+    if (o->max_batch_share > 0)
+        return ct_fail(context, CT_ERROR_ARGUMENT,
+                       "large_batch: max_batch_share limits the rows of a step too; choose one of them");
     if (o->regime_adaptation && o->max_steps > 0 && ct_value_get(recipe, "num_train_epochs"))
         return ct_fail(
             context, CT_ERROR_ARGUMENT,

@@ -20,6 +20,11 @@ static const ct_option tokenizer_table[] = {
                   "tokens of a bpe tokenizer that is trained"),
     CT_OPTION_END};
 
+static const ct_option growth_table[] = {
+    CT_OPTION_REAL("limit", ct_train_growth_options, limit, 0, 0, 1e30,
+                   "watch: the run ends when the variance of the stream behind a block is above it; 0: never"),
+    CT_OPTION_END};
+
 static const char *const tasks[] = {"text", "sft", NULL};
 static const char *const phase_optimizers[] = {"keep", "reset", NULL};
 static const char *const normalizations[] = {"token", "sample", NULL};
@@ -114,6 +119,9 @@ const ct_option ct_train_table[] = {
               "layers in a segment that the backward pass computes again; 0: as the memory budget asks"),
     TRAIN_REAL(ema_decay, 0, 0, 0.9999999, "of a moving average of the weights; 0: none"),
     TRAIN_INT(logging_steps, 500, 0, 1e12, "steps between lines in train.jsonl; 0: the last step only"),
+    CT_OPTION_STRING("watch", ct_train_options, watch, NULL,
+                     "growth:50 writes the size of the stream behind each block to growth.csv every 50 steps"),
+    CT_OPTION_GROUP("growth", ct_train_options, growth, growth_table, "what watch does"),
     TRAIN_INT(eval_steps, 0, 0, 1e12,
               "steps between evaluations; 0: before the first and after the last only"),
     TRAIN_INT(save_steps, 500, -1, 1e12, "steps between checkpoints; 0: at the end only; -1: none"),

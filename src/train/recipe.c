@@ -1,6 +1,7 @@
 /* recipe.c - a recipe: its keys into options, what they must fulfil together, and what may differ on
  * resuming. */
 #include "train/recipe.h"
+#include "train/state.h"
 #include <carat/initializer.h>
 #include <carat/method.h>
 #include <carat/parametrization.h>
@@ -171,6 +172,9 @@ static ct_status check_together(ct_context *context, const ct_value *recipe, con
     if (ct_recipe_rows(o) > 10000000)
         return fail_at(context, recipe, "gradient_accumulation_steps",
                        "a step of more than ten million rows");
+    if (o->watch && ct_watch_every(o->watch) < 1)
+        return fail_at(context, recipe, "watch", "expected growth:50, or another number of steps");
+    if (o->growth.limit > 0 && !o->watch) return fail_at(context, recipe, "growth.limit", "it needs watch: growth:50");
     bool evaluates = o->data.validation || o->data.validation_fraction > 0;
     if (!evaluates && o->eval_steps > 0)
         return fail_at(
@@ -327,6 +331,8 @@ static const char *const free_keys[] = {"output_dir",
                                         "gradient_checkpointing",
                                         "logging_steps",
                                         "log_optimizer",
+                                        "watch",
+                                        "growth.limit",
                                         "eval_steps",
                                         "save_steps",
                                         "save_total_limit",

@@ -71,6 +71,13 @@ ct_status ct_log_draw(const ct_train_log *log, const char *folder);
 ct_status ct_optimizer_log_open(ct_trainer *trainer);
 ct_status ct_optimizer_log_step(ct_trainer *trainer);
 
+/* watch.c: growth.csv, if the recipe asks for it */
+/* The n of "growth:n", n > 0; 0: it is not that. */
+int64_t ct_watch_every(const char *watch);
+ct_status ct_watch_open(ct_trainer *trainer);
+/* Before the first step and after each; may set trainer->stopped_early. */
+ct_status ct_watch_step(ct_trainer *trainer);
+
 /* output.c: what the run's folder holds */
 /* Makes the folder and removes what killed runs left unfinished. */
 ct_status ct_output_prepare(ct_context *context, const char *folder);

@@ -143,7 +143,7 @@ static ct_status begin_output(ct_trainer *trainer, const char *checkpoint, const
     char *path = ct_path_join(context, folder, "recipe.yaml");
     if (path) ct_yaml_write(context, path, trainer->resolved);
     ct_free(context, path);
-    if (ct_optimizer_log_open(trainer) != CT_OK) return ct_context_status(context);
+    if (ct_optimizer_log_open(trainer) != CT_OK || ct_watch_open(trainer) != CT_OK) return ct_context_status(context);
     return ct_log_go_on(&trainer->log, trainer->state.log_bytes);
 }
 
@@ -274,6 +274,7 @@ static ct_status train_step(ct_trainer *trainer) {
     char note[64];
     snprintf(note, sizeof(note), "loss %.3f  lr %.2g", result.loss, learning_rate);
     ct_progress(context, "train", (double)s->step, (double)s->total_steps, "steps", note);
+    if (ct_watch_step(trainer) != CT_OK) return ct_context_status(context);
     if (!due(s->step, o->logging_steps, s->total_steps) && s->step != 1) return CT_OK;
     if (ct_optimizer_log_step(trainer) != CT_OK) return ct_context_status(context);
     return log_step(trainer, &result, learning_rate, seconds);
@@ -304,6 +305,7 @@ static ct_status run(ct_trainer *trainer) {
     ct_context *context = trainer->context;
     const ct_train_options *o = &trainer->options;
     ct_train_state *s = &trainer->state;
+    if (s->step == 0 && ct_watch_step(trainer) != CT_OK) return ct_context_status(context);
     for (ct_status status = CT_OK;;) {
         if (status == CT_OK && evaluation_due(trainer)) status = evaluate(trainer);
         if (status == CT_ERROR_INTERRUPTED && !ct_failed(context)) return stop(trainer);

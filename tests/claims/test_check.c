@@ -147,6 +147,32 @@ static void test_failures(void **state) {
     expect_failure(no_table, "there is no table 3");
 }
 
+static char made[256];
+
+static ct_status keeps_files(ct_claim_run *run) {
+    const char *folder = ct_claim_folder(run);
+    char path[300];
+    assert_non_null(folder);
+    assert_true(folder == ct_claim_folder(run));
+    assert_true(ct_folder_exists(folder));
+    snprintf(made, sizeof(made), "%s", folder);
+    snprintf(path, sizeof(path), "%s/file", folder);
+    assert_int_equal(ct_file_write(ct_claim_context(run), path, "x", 1), CT_OK);
+    return ct_claim_seeds(run) == 1 ? CT_OK : ct_fail(ct_claim_context(run), CT_ERROR_STATE, "it fails");
+}
+
+/* What a claim writes goes with it, whether it fails or not. */
+static void test_folder(void **state) {
+    (void)state;
+    ct_context *context = ct_context_create(1);
+    for (int seeds = 1; seeds <= 2; seeds++) {
+        made[0] = 0;
+        ct_value_free(perform(context, keeps_files, seeds));
+        assert_true(made[0] && !ct_folder_exists(made));
+    }
+    end_claims(context);
+}
+
 static void test_missing_data(void **state) {
     (void)state;
     ct_context *context = ct_context_create(1);
@@ -229,7 +255,7 @@ static void test_no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_relations),      cmocka_unit_test(test_each),
-        cmocka_unit_test(test_paired),         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_paired),         cmocka_unit_test(test_failures), cmocka_unit_test(test_folder),
         cmocka_unit_test(test_missing_data),   cmocka_unit_test(test_other_abi),
         cmocka_unit_test(test_limit_and_stop), cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,7 @@ ok again
 exits 1 convert "$model" "$work/tied" --to rmsnorm
 says "untie"
 exits 2 convert "$model" "$model" --to rmsnorm --untie
-says "a folder of its own"
+says "of its own"
 exits 2 convert "$model" "$work/x" --to rmsnrm
 says "rmsnorm"
 exits 2 convert "$model"

@@ -84,6 +84,30 @@ says "short.bin" "cut short"
 [ ! -e /tmp/pwned ] || fail "a pickle ran a command"
 ok hostile
 
+# GGUF: keys, block types decoded; a key that is no text; names that are commands to a terminal are shown without them.
+exits 0 inspect "$source_root/tests/golden/gguf/blocks.gguf" --stats --quiet
+prints "architecture  llama (golden blocks)" "metadata      test.numbers: [1,2,3]" "Q4_K  [3, 512]  min"
+exits 0 inspect "$source_root/tests/golden/gguf/blocks.gguf" --json
+json 'r["format"] == "gguf" and r["metadata"]["test.i16"] == -30000 and r["model"]["parameters"] == r["elements"]'
+python3 - "$work" <<'PYTHON'
+import json, struct, sys
+def text(b): return struct.pack("<Q", len(b)) + b
+for name, key in (("key", b"bad\xff"), ("good", b"esc\x1b[2J")):
+    body = text(key) + struct.pack("<II", 4, 7) + text(b"general.architecture") + struct.pack("<I", 8) + text(b"x\x1b]0;y\x07")
+    open(f"{sys.argv[1]}/{name}.gguf", "wb").write(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + body + bytes(64))
+header = json.dumps({"a\u001b[31m\u009b2J": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+open(sys.argv[1] + "/esc.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + b"1")
+PYTHON
+exits 1 inspect "$work/key.gguf"
+says "no text in UTF-8"
+exits 0 inspect "$work/good.gguf"
+prints "metadata      esc?[2J: 7" "architecture  x?]0;y?"
+exits 0 inspect "$work/esc.safetensors"
+prints "a?[31m??2J"
+exits 1 inspect "$work/esc.safetensors" --filter none
+if grep -q "$(printf '\033')" "$work/out" "$work/err"; then fail "a command to the terminal was let through"; fi
+ok gguf_and_terminal
+
 # An adapter folder, and one with several files of which none is the model.
 mkdir "$work/adapter"
 cp "$golden/state.bin" "$work/adapter/adapter_model.bin"
