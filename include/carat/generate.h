@@ -48,7 +48,8 @@ typedef struct ct_generate_report {
 /* Called with whole characters of prompt `index` as they come. Return false to stop. */
 typedef bool (*ct_generate_stream)(void *user, int64_t index, const char *text, size_t length);
 
-/* Prompts as ids (each at least one token; an empty prompt is the bos token if there is one). results[count] is zeroed
+/* A text ends with the tokenizer's eos or any of the model's configuration (eos_token_id, an id or a list).
+ * Prompts as ids (each at least one token; an empty prompt is the bos token if there is one). results[count] is zeroed
  * by the caller and filled. A prompt as long as the model's context or longer is an error. */
 ct_status ct_generate(ct_model *model, ct_tokenizer *tokenizer, const ct_ids *prompts, int64_t count,
                       const ct_generate_options *options, ct_generate_stream stream, void *user,

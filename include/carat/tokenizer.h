@@ -30,9 +30,10 @@ ct_status ct_bytes_append(ct_context *context, ct_bytes *bytes, const void *data
 
 typedef struct ct_tokenizer ct_tokenizer;
 
-/* From a file tokenizer.json or vocab.txt, or a folder with tokenizer.json, vocab.json + merges.txt, or
- * vocab.txt (BERT); tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json
- * beside it name the bos, eos and pad tokens. */
+/* From a file tokenizer.json, tokenizer.model (SentencePiece) or vocab.txt, or a folder with tokenizer.json,
+ * vocab.json + merges.txt, tokenizer.model or vocab.txt (BERT), the first that is there;
+ * tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json beside it name the
+ * bos, eos and pad tokens. */
 ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path);
 /* From the text of a tokenizer.json; `name` is for messages. Roles (bos, eos, ...) are set with
  * ct_tokenizer_set_role. */
@@ -96,8 +97,8 @@ ct_token_type ct_tokenizer_token_type(const ct_tokenizer *tokenizer, int32_t id)
 size_t ct_tokenizer_merges(const ct_tokenizer *tokenizer);
 bool ct_tokenizer_merge(const ct_tokenizer *tokenizer, size_t index, int32_t *left, int32_t *right,
                         int32_t *result);
-/* Scores of all ct_tokenizer_size ids: Unigram's and SentencePiece's own; of other BPE -1 - the rank of the
- * first merge that makes the token, 0 for what no merge makes. */
+/* Scores of all ct_tokenizer_size ids: Unigram's own; of BPE -1 - the rank of the first merge that makes the
+ * token (SentencePiece's order), 0 for what no merge makes. */
 void ct_tokenizer_scores(const ct_tokenizer *tokenizer, float *scores);
 /* A part of tokenizer.json ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", ...) as
  * it was read; "model" is without vocabulary and merges. NULL if there is none. */

@@ -60,6 +60,7 @@ static bool find_ends(const ct_tokenizer *tokenizer, const char *word, size_t le
 /* What unknown characters in a row become. */
 static size_t put_unknown(const ct_tokenizer *tokenizer, const char *text, size_t length, int32_t *out) {
     int32_t id = ct_names_get(&tokenizer->symbols, text, length);
+    if (id >= 0 && tokenizer->tokens[id].special) id = -1;
     bool bytes = id < 0 && tokenizer->byte_fallback;
     for (size_t i = 0; i < length && bytes; i++)
         bytes = (out[i] = tokenizer->byte_tokens[(unsigned char)text[i]]) >= 0;
@@ -106,5 +107,16 @@ ct_status ct_unigram_finish(ct_tokenizer *tokenizer, const char *path) {
     tokenizer->unknown_score = lowest - 10.0;
     tokenizer->byte_fallback = ct_value_as_bool(ct_value_get(tokenizer->model, "byte_fallback"), false);
     ct_tokenizer_find_bytes(tokenizer);
-    return ct_tokenizer_make_trie(tokenizer);
+    return CT_OK;
+}
+
+/* "</s>" in a text is text like any other, or was found as an added token before. */
+static bool is_hidden(const ct_tokenizer *tokenizer, int32_t id) {
+    return tokenizer->tokens[id].special ||
+           (tokenizer->hides_bytes && ct_tokenizer_is_byte_token(tokenizer, id));
+}
+
+ct_status ct_unigram_make_trie(ct_tokenizer *tokenizer) {
+    ct_trie_free(tokenizer->context, &tokenizer->trie);
+    return ct_tokenizer_make_trie(tokenizer, is_hidden);
 }

@@ -64,7 +64,7 @@ ct_status ct_wordpiece_finish(ct_tokenizer *tokenizer, const char *path) {
                        "max_input_chars_per_word",
                        path);
     tokenizer->longest_word = (size_t)most;
-    ct_status status = ct_tokenizer_make_trie(tokenizer);
+    ct_status status = ct_tokenizer_make_trie(tokenizer, NULL);
     if (status != CT_OK) return status;
     const char *text = ct_value_as_string(prefix, "##");
     tokenizer->word_root = 0;

@@ -209,7 +209,8 @@ uint64_t ct_tokenizer_fingerprint(const ct_tokenizer *tokenizer) {
     return hash;
 }
 
-ct_status ct_tokenizer_make_trie(ct_tokenizer *tokenizer) {
+ct_status ct_tokenizer_make_trie(ct_tokenizer *tokenizer,
+                                 bool (*hidden)(const ct_tokenizer *tokenizer, int32_t id)) {
     ct_context *context = tokenizer->context;
     ct_trie_entry *entries =
         ct_alloc(context, ((size_t)tokenizer->size + 1) * sizeof *entries, CT_MEMORY_WORKSPACE);
@@ -217,7 +218,7 @@ ct_status ct_tokenizer_make_trie(ct_tokenizer *tokenizer) {
     if (!entries) return ct_context_status(context);
     for (int32_t id = 0; id < tokenizer->size; id++) {
         const ct_token *token = &tokenizer->tokens[id];
-        if (token->symbol && token->in_model)
+        if (token->symbol && token->in_model && !(hidden && hidden(tokenizer, id)))
             entries[count++] = (ct_trie_entry){token->symbol, token->symbol_length, id};
     }
     ct_status status = ct_trie_build(context, &tokenizer->trie, entries, count);

@@ -226,6 +226,7 @@ static ct_status build_unigram(const ct_tokenizer_file *file, ct_tokenizer *toke
     if (!tokenizer->scores) return ct_context_status(file->context);
     for (size_t i = 0; i < file->vocabulary_count; i++)
         tokenizer->scores[i] = file->vocabulary[i].score;
+    tokenizer->hides_bytes = file->hides_bytes;
     return ct_unigram_finish(tokenizer, file->path);
 }
 
@@ -278,6 +279,7 @@ static ct_status build_all(const ct_tokenizer_file *file, ct_tokenizer *tokenize
         status = ct_tokenizer_build_added(tokenizer, file->path, ct_value_get(file->parts, "added_tokens"));
     if (status == CT_OK) status = unknown_token(file, tokenizer);
     if (status == CT_OK) status = ct_tokenizer_read_template(tokenizer, file->path);
+    if (status == CT_OK && tokenizer->scores) status = ct_unigram_make_trie(tokenizer);
     if (status == CT_OK) status = ct_tokenizer_finish_added(tokenizer);
     return status == CT_OK && !tokenizer->plain_decoder ? ct_tokenizer_spell_out(tokenizer) : status;
 }

@@ -77,6 +77,7 @@ ct_status ct_tokenizer_read_roles(ct_tokenizer *tokenizer, const char *folder, b
     if (status == CT_OK) status = take_ids(tokenizer, folder, "config.json");
     for (int i = 0; i < CT_ROLES && add && status == CT_OK; i++)
         if (tokenizer->roles[i] >= 0) status = make_special(tokenizer, tokenizer->roles[i]);
+    if (status == CT_OK && add && tokenizer->scores) status = ct_unigram_make_trie(tokenizer);
     return status == CT_OK ? ct_tokenizer_finish_added(tokenizer) : status;
 }
 
@@ -104,5 +105,6 @@ ct_status ct_tokenizer_set_role(ct_tokenizer *tokenizer, const char *role, const
     if (status == CT_OK && tokenizer->config) status = name_role(context, &tokenizer->config, role, symbol);
     if (status != CT_OK) return status;
     tokenizer->roles[which] = id;
+    if (tokenizer->scores && ct_unigram_make_trie(tokenizer) != CT_OK) return ct_context_status(context);
     return ct_tokenizer_finish_added(tokenizer);
 }

@@ -2,7 +2,9 @@
 #include "format/tokenizer_parts.h"
 #include <string.h>
 
-static bool is_byte_token(const ct_tokenizer *tokenizer, int32_t id) {
+bool ct_tokenizer_is_byte_token(const ct_tokenizer *tokenizer, int32_t id) {
+    const ct_token *token = &tokenizer->tokens[id];
+    if (!tokenizer->byte_fallback || token->symbol_length != 6 || token->symbol[0] != '<') return false;
     for (int i = 0; i < 256; i++)
         if (tokenizer->byte_tokens[i] == id) return true;
     return false;
@@ -14,8 +16,7 @@ ct_token_type ct_tokenizer_token_type(const ct_tokenizer *tokenizer, int32_t id)
     if (id == tokenizer->unknown) return CT_TOKEN_IS_UNKNOWN;
     if (token->special) return CT_TOKEN_IS_CONTROL;
     if (token->added) return CT_TOKEN_IS_USER_DEFINED;
-    bool byte = tokenizer->byte_fallback && token->symbol_length == 6 && token->symbol[0] == '<';
-    return byte && is_byte_token(tokenizer, id) ? CT_TOKEN_IS_BYTE : CT_TOKEN_IS_NORMAL;
+    return ct_tokenizer_is_byte_token(tokenizer, id) ? CT_TOKEN_IS_BYTE : CT_TOKEN_IS_NORMAL;
 }
 
 size_t ct_tokenizer_merges(const ct_tokenizer *tokenizer) {

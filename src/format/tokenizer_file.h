@@ -18,6 +18,8 @@ typedef struct ct_merge_entry {
 } ct_merge_entry;
 
 typedef struct ct_tokenizer_file {
+    bool
+        hides_bytes; /* Unigram: "<0x0A>" in a text is text, as SentencePiece has it and tokenizer.json not */
     ct_context *context;
     const char *path;                       /* for messages */
     ct_value *parts;                        /* the small parts of tokenizer.json by name */
@@ -41,6 +43,7 @@ ct_status ct_tokenizer_file_set_bert_parts(ct_tokenizer_file *file, const char *
 /* Adds a token, whose text must live as long as the file; false without memory. */
 bool ct_tokenizer_file_add(ct_tokenizer_file *file, const char *symbol, size_t length, int64_t id,
                            double score);
+bool ct_tokenizer_file_add_merge(ct_tokenizer_file *file, ct_merge_entry entry);
 /* tokenizer_build.c: a tokenizer of it, NULL on error. */
 ct_tokenizer *ct_tokenizer_build(ct_tokenizer_file *file);
 /* tokenizer_template.c: what the post-processor puts around a text. */

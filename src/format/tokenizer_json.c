@@ -30,7 +30,7 @@ bool ct_tokenizer_file_add(ct_tokenizer_file *file, const char *symbol, size_t l
     return true;
 }
 
-static bool add_merge(ct_tokenizer_file *file, ct_merge_entry entry) {
+bool ct_tokenizer_file_add_merge(ct_tokenizer_file *file, ct_merge_entry entry) {
     if (file->merge_count == file->merge_capacity) {
         size_t capacity = file->merge_capacity * 2 + 1024;
         ct_merge_entry *larger =
@@ -94,7 +94,7 @@ static bool split_merge(ct_tokenizer_file *file, const char *text, size_t length
     if (!blank || blank == text || blank + 1 == text + length ||
         memchr(blank + 1, ' ', length - (size_t)(blank + 1 - text)))
         return false;
-    return add_merge(
+    return ct_tokenizer_file_add_merge(
         file, (ct_merge_entry){text, blank + 1, (size_t)(blank - text), length - (size_t)(blank + 1 - text)});
 }
 
@@ -120,7 +120,8 @@ static bool read_merge(ct_tokenizer_file *file, ct_json_reader *reader, ct_json_
             if (!sides[i]) return false;
         }
         if (i == 2 && ct_json_next(reader) == CT_JSON_LIST_END)
-            return add_merge(file, (ct_merge_entry){sides[0], sides[1], lengths[0], lengths[1]});
+            return ct_tokenizer_file_add_merge(file,
+                                               (ct_merge_entry){sides[0], sides[1], lengths[0], lengths[1]});
     }
     if (!reader->failed) ct_json_fail(reader, "a merge is neither \"left right\" nor [\"left\", \"right\"]");
     return false;

@@ -1,5 +1,6 @@
 /* tokenizer_load.c - finds and reads the files of a tokenizer. */
 #include "carat/format.h"
+#include "format/sentencepiece.h"
 #include "format/tokenizer_file.h"
 #include <string.h>
 
@@ -153,6 +154,42 @@ static ct_tokenizer *load_lines(ct_context *context, const char *path, const cha
     return NULL;
 }
 
+/* The roles that the files beside it leave open. */
+static void take_roles(ct_tokenizer *tokenizer, const ct_sentencepiece *model) {
+    const int64_t ids[CT_ROLES] = {[CT_ROLE_BOS] = model->bos,
+                                   [CT_ROLE_EOS] = model->eos,
+                                   [CT_ROLE_PAD] = -1,
+                                   [CT_ROLE_UNK] = model->unk};
+    for (int i = 0; i < CT_ROLES; i++)
+        if (tokenizer->roles[i] < 0 && ids[i] >= 0 && ids[i] < tokenizer->size)
+            tokenizer->roles[i] = (int32_t)ids[i];
+}
+
+/* SentencePiece's tokenizer.model. */
+static ct_tokenizer *load_sentencepiece(ct_context *context, const char *path, const char *folder) {
+    ct_tokenizer_file file = begin_file(context);
+    ct_sentencepiece model = {0};
+    ct_value *config = NULL;
+    ct_tokenizer *tokenizer = NULL;
+    size_t size = 0;
+    ct_status status = ct_context_status(context);
+    if (status == CT_OK) status = ct_tokenizer_read_beside(context, folder, "tokenizer_config.json", &config);
+    char *data = status == CT_OK ? ct_file_read(context, path, FILE_LIMIT, &size) : NULL;
+    file.path = path;
+    if (data) status = ct_sentencepiece_read(&file, &model, data, size);
+    if (data && status == CT_OK) status = ct_sentencepiece_set_parts(&file, &model, config);
+    if (data && status == CT_OK) tokenizer = ct_tokenizer_build(&file);
+    if (tokenizer) status = ct_tokenizer_read_roles(tokenizer, folder, true);
+    if (tokenizer && status == CT_OK) take_roles(tokenizer, &model);
+    ct_tokenizer_file_free(&file);
+    ct_value_free(config);
+    ct_free(context, model.types);
+    ct_free(context, data);
+    if (status == CT_OK) return tokenizer;
+    ct_tokenizer_destroy(tokenizer);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------------- folders -----
  */
 
@@ -160,23 +197,29 @@ static ct_tokenizer *load_folder(ct_context *context, const char *folder) {
     char *json = ct_path_join(context, folder, "tokenizer.json"),
          *vocabulary = ct_path_join(context, folder, "vocab.json"),
          *merges = ct_path_join(context, folder, "merges.txt"),
-         *lines = ct_path_join(context, folder, "vocab.txt");
+         *lines = ct_path_join(context, folder, "vocab.txt"),
+         *pieces = ct_path_join(context, folder, "tokenizer.model");
     ct_tokenizer *tokenizer = NULL;
     if (!ct_failed(context)) {
         if (ct_file_exists(json))
             tokenizer = load_json(context, json, folder);
         else if (ct_file_exists(vocabulary) && ct_file_exists(merges))
             tokenizer = load_pair(context, folder, vocabulary, merges);
+        else if (ct_file_exists(pieces))
+            tokenizer = load_sentencepiece(context, pieces, folder);
         else if (ct_file_exists(lines))
             tokenizer = load_lines(context, lines, folder);
         else
-            ct_fail(context, CT_ERROR_NOT_FOUND,
-                    "%s: has neither tokenizer.json nor vocab.json and merges.txt nor vocab.txt", folder);
+            ct_fail(
+                context, CT_ERROR_NOT_FOUND,
+                "%s: has neither tokenizer.json nor vocab.json and merges.txt, tokenizer.model or vocab.txt",
+                folder);
     }
     ct_free(context, json);
     ct_free(context, vocabulary);
     ct_free(context, merges);
     ct_free(context, lines);
+    ct_free(context, pieces);
     return tokenizer;
 }
 
@@ -192,7 +235,10 @@ ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path) {
     char *folder = slash ? ct_format(context, "%.*s", slash == path ? 1 : (int)(slash - path), path)
                          : ct_strdup(context, ".");
     ct_tokenizer *tokenizer = NULL;
-    if (folder) tokenizer = (ends_with(path, ".txt") ? load_lines : load_json)(context, path, folder);
+    if (folder && ends_with(path, ".model"))
+        tokenizer = load_sentencepiece(context, path, folder);
+    else if (folder)
+        tokenizer = (ends_with(path, ".txt") ? load_lines : load_json)(context, path, folder);
     ct_free(context, folder);
     return tokenizer;
 }

@@ -130,6 +130,7 @@ struct ct_tokenizer {
     ct_trie trie;   /* WordPiece, Unigram */
     double *scores; /* Unigram: by id */
     double unknown_score;
+    bool hides_bytes;    /* Unigram: byte tokens are not found in texts */
     uint32_t word_root;  /* WordPiece: where in the trie the rest of a word begins */
     size_t longest_word; /* WordPiece: in characters */
     ct_cached_word *cache;
@@ -191,7 +192,12 @@ ct_status ct_bpe_make_codes(ct_tokenizer *tokenizer);
 bool ct_bpe_splits_at_marks(const ct_tokenizer *tokenizer);
 
 /* What these models need beside the vocabulary. */
-ct_status ct_tokenizer_make_trie(ct_tokenizer *tokenizer);
+bool ct_tokenizer_is_byte_token(const ct_tokenizer *tokenizer, int32_t id);
+/* The trie of the model's tokens, those that `hidden` says left out (may be NULL). */
+ct_status ct_tokenizer_make_trie(ct_tokenizer *tokenizer,
+                                 bool (*hidden)(const ct_tokenizer *tokenizer, int32_t id));
+/* When the special tokens are known: they are not found in texts. */
+ct_status ct_unigram_make_trie(ct_tokenizer *tokenizer);
 ct_status ct_wordpiece_finish(ct_tokenizer *tokenizer, const char *path);
 ct_status ct_unigram_finish(ct_tokenizer *tokenizer, const char *path);
 

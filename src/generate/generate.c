@@ -28,7 +28,8 @@ typedef struct generator {
     ct_kv_cache *cache;
     sequence *sequences;
     int64_t count, context_length, vocabulary;
-    int32_t eos;
+    int32_t eos; /* the tokenizer's; -1: none */
+    ct_ids ends; /* those of the model's configuration: chat models have several */
     size_t longest_stop;
     double started;
     ct_generate_report *report;
@@ -149,6 +150,24 @@ static void append_text(generator *g, sequence *s, int32_t token) {
     if (g->longest_stop && find_stop(g, text, from, &at)) cut_at(s, at);
 }
 
+static bool is_end(const generator *g, int32_t token) {
+    bool end = token == g->eos;
+    for (size_t i = 0; i < g->ends.count && !end; i++) end = token == g->ends.ids[i];
+    return end;
+}
+
+/* config.json's eos_token_id: an id or a list of them. */
+static ct_status read_ends(generator *g) {
+    const ct_value *given = ct_value_get(ct_model_config(g->model), "eos_token_id");
+    bool list = ct_value_kind_of(given) == CT_VALUE_LIST;
+    size_t count = list ? ct_value_count(given) : given != NULL;
+    for (size_t i = 0; i < count; i++) {
+        int64_t id = ct_value_as_int(list ? ct_value_at(given, i) : given, -1);
+        if (id >= 0 && id < g->vocabulary && ct_ids_push(g->context, &g->ends, (int32_t)id) != CT_OK) break;
+    }
+    return ct_context_status(g->context);
+}
+
 /* Filters the row, draws a token, and sees whether the sequence goes on. */
 static void take_token(generator *g, sequence *s, float *logits) {
     const ct_generate_options *o = g->options;
@@ -166,7 +185,7 @@ static void take_token(generator *g, sequence *s, float *logits) {
     int32_t token = ct_draw_token(filtered, g->vocabulary, o, &random);
     ct_free(g->context, filtered);
     if (ct_failed(g->context)) return;
-    if (token == g->eos && !o->ignore_eos) {
+    if (is_end(g, token) && !o->ignore_eos) {
         finish(s, CT_FINISH_EOS);
     } else {
         note_logprobs(g, result, logits, token);
@@ -322,7 +341,7 @@ static ct_status set_up(generator *g, const ct_ids *prompts, ct_generation *resu
         return ct_fail(context, CT_ERROR_ARGUMENT, "the tokenizer has %d tokens, the model's vocabulary %lld",
                        (int)ct_tokenizer_size(g->tokenizer), (long long)g->vocabulary);
     g->eos = ct_tokenizer_role(g->tokenizer, "eos");
-    if (check_stops(g) != CT_OK) return ct_context_status(context);
+    if (read_ends(g) != CT_OK || check_stops(g) != CT_OK) return ct_context_status(context);
     g->sequences = ct_alloc_zero(context, (size_t)g->count * sizeof(sequence), CT_MEMORY_OTHER);
     if (!g->sequences) return CT_ERROR_MEMORY;
     for (int64_t i = 0; i < g->count; i++)
@@ -355,6 +374,7 @@ ct_status ct_generate(ct_model *model, ct_tokenizer *tokenizer, const ct_ids *pr
     ct_kv_cache_destroy(g.cache);
     ct_run_destroy(g.run);
     end_sequences(&g);
+    ct_ids_free(context, &g.ends);
     ct_scope_close(context, scope);
     return ct_context_status(context);
 }

@@ -166,7 +166,67 @@ static void is_exact(void **state) {
     end_context(context);
 }
 
+/* sentencepiece writes unknown pieces in a way of its own. */
+static bool has_unknown(const ct_tokenizer *tokenizer, const ct_value *ids) {
+    for (size_t i = 0; i < ct_value_count(ids); i++)
+        if (ct_value_as_int(ct_value_at(ids, i), -1) == ct_tokenizer_role(tokenizer, "unk")) return true;
+    return false;
+}
+
+static int check_pieces(ct_context *context, ct_tokenizer *tokenizer, const char *name, const char *path) {
+    ct_jsonl *golden = ct_jsonl_open(context, path, 1 << 20);
+    int lines = 0;
+    assert_non_null(golden);
+    for (ct_value *line; (line = ct_jsonl_next(golden)); lines++, ct_value_free(line)) {
+        /* once saved, Unigram finds byte tokens in texts, as `tokenizers` does */
+        bool bytes = strstr(ct_value_as_string(ct_value_get(line, "text"), ""), "<0x");
+        if (!bytes || strcmp(name, "saved") != 0)
+            check_ids(context, tokenizer, name, line, "ids", CT_ENCODE_PLAIN);
+        if (!has_unknown(tokenizer, ct_value_get(line, "ids")))
+            check_text(context, tokenizer, name, line, "decoded", CT_DECODE_PLAIN);
+    }
+    ct_jsonl_close(golden);
+    return lines;
+}
+
+/* SentencePiece's models give the ids that sentencepiece gives, also when they were saved as tokenizer.json.
+ */
+static void sentencepiece(void **state) {
+    ct_context *context = start_context(2);
+    const char *source = getenv("CARAT_SOURCE");
+    char *all = ct_path_join(context, source && *source ? source : "..", "tests/golden/sentencepiece");
+    ct_value *names = ct_folder_list(context, all);
+    int lines = 0;
+    (void)state;
+    failures = 0;
+    if (!names) fail_msg("%s", ct_context_message(context));
+    for (size_t i = 0; i < ct_value_count(names); i++) {
+        const char *name = ct_value_as_string(ct_value_at(names, i), "");
+        char *folder = ct_path_join(context, all, name),
+             *golden = ct_path_join(context, folder, "golden.jsonl"), saved[64];
+        make_folder(saved);
+        ct_tokenizer *tokenizer = ct_tokenizer_load(context, folder);
+        if (!tokenizer) fail_msg("%s", ct_context_message(context));
+        lines += check_pieces(context, tokenizer, name, golden);
+        if (ct_tokenizer_save(tokenizer, saved) != CT_OK) fail_msg("%s", ct_context_message(context));
+        ct_tokenizer *again = ct_tokenizer_load(context, saved);
+        if (!again) fail_msg("%s", ct_context_message(context));
+        assert_true(ct_tokenizer_fingerprint(again) == ct_tokenizer_fingerprint(tokenizer));
+        check_pieces(context, again, "saved", golden);
+        ct_tokenizer_destroy(tokenizer);
+        ct_tokenizer_destroy(again);
+        ct_folder_remove(context, saved);
+        ct_free(context, folder);
+        ct_free(context, golden);
+    }
+    assert_true(ct_value_count(names) == 5 && lines > 250);
+    ct_value_free(names);
+    ct_free(context, all);
+    assert_int_equal(failures, 0);
+    end_context(context);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(is_exact)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(is_exact), cmocka_unit_test(sentencepiece)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

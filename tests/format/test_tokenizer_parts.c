@@ -330,6 +330,133 @@ static void loads_vocab_txt(void **state) {
     end_context(context);
 }
 
+/* ------------------------------------------------------------------------------- tokenizer.model ----- */
+
+/* A message of Protocol Buffers, put together. */
+typedef struct message {
+    unsigned char bytes[512];
+    size_t size;
+} message;
+
+static void put_field(message *m, unsigned field, unsigned wire, const void *data, size_t size) {
+    m->bytes[m->size++] = (unsigned char)(field << 3 | wire);
+    if (wire == 2) m->bytes[m->size++] = (unsigned char)size;
+    memcpy(m->bytes + m->size, data, size);
+    m->size += size;
+}
+
+static void put_piece(message *m, const char *text, float score, char type) {
+    message piece = {.size = 0};
+    put_field(&piece, 1, 2, text, strlen(text));
+    put_field(&piece, 2, 5, &score, 4);
+    put_field(&piece, 3, 0, &type, 1);
+    put_field(m, 1, 2, piece.bytes, piece.size);
+}
+
+/* BPE over <unk>, <s>, </s>, the mark, a, b, ab and "<0x41>"; `last` is one more piece, the unknown one is
+ * `unk`. */
+static message make_model(const char *last, float score, char type, char unk) {
+    message m = {.size = 0}, trainer = {.size = 0}, normalizer = {.size = 0};
+    put_piece(&m, "<unk>", 0, 2);
+    put_piece(&m, "<s>", 0, 3);
+    put_piece(&m, "</s>", 0, 3);
+    put_piece(&m, "\xe2\x96\x81", -2, 1);
+    put_piece(&m, "a", -3, 1);
+    put_piece(&m, "b", -4, 1);
+    put_piece(&m, "ab", -1, 1);
+    put_piece(&m, "<0x41>", 0, 6);
+    put_piece(&m, last, score, type);
+    put_field(&trainer, 3, 0, "\x02", 1);
+    memcpy(trainer.bytes + trainer.size, "\x98\x02\x01\xc0\x02", 5); /* byte_fallback, unk_id */
+    trainer.bytes[trainer.size + 5] = (unsigned char)unk;
+    trainer.size += 6;
+    put_field(&normalizer, 3, 0, "\x01", 1);
+    put_field(&normalizer, 4, 0, "\x00", 1);
+    put_field(&m, 2, 2, trainer.bytes, trainer.size);
+    put_field(&m, 3, 2, normalizer.bytes, normalizer.size);
+    return m;
+}
+
+static ct_tokenizer *load_model(ct_context *context, const char *folder, const message *m, size_t size) {
+    write_text(context, folder, "tokenizer.model", (const char *)m->bytes, size);
+    return ct_tokenizer_load(context, folder);
+}
+
+static void reads_sentencepiece(void **state) {
+    (void)state;
+    ct_context *context = start_context(1);
+    char folder[64];
+    make_folder(folder);
+    message m = make_model("c", -5, 1, 0);
+    ct_tokenizer *tokenizer = load_model(context, folder, &m, m.size);
+    if (!tokenizer) fail_msg("%s", ct_context_message(context));
+    ASSERT_IDS("ab A", CT_ENCODE_TEMPLATE, 1, 3, 6, 3, 7);
+    ASSERT_IDS("<s>", CT_ENCODE_PLAIN, 3, 0);
+    assert_int_equal(ct_tokenizer_role(tokenizer, "bos"), 1);
+    assert_int_equal(ct_tokenizer_role(tokenizer, "eos"), 2);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 1), CT_TOKEN_IS_CONTROL);
+    assert_int_equal(ct_tokenizer_token_type(tokenizer, 7), CT_TOKEN_IS_BYTE);
+    size_t length;
+    assert_memory_equal(ct_tokenizer_token(tokenizer, 7, &length), "A", 1);
+    assert_int_equal(length, 1);
+    ct_tokenizer_destroy(tokenizer);
+    for (size_t size = 0; size < m.size; size++) { /* cut between two messages it may still be a model */
+        tokenizer = load_model(context, folder, &m, size);
+        if (!tokenizer && ct_context_status(context) != CT_ERROR_FORMAT)
+            fail_msg("%zu bytes: %s", size, ct_context_message(context));
+        ct_context_clear(context);
+        ct_tokenizer_destroy(tokenizer);
+    }
+    static const struct {
+        const char *last, *part;
+        float score;
+        char type, unk;
+        ct_status status;
+    } lies[] = {{"\xff", "piece 8 is empty, not UTF-8", -5, 1, 0, CT_ERROR_FORMAT},
+                {"", "piece 8 is empty", -5, 1, 0, CT_ERROR_FORMAT},
+                {"ab", "\"ab\" stands twice", -5, 1, 0, CT_ERROR_FORMAT},
+                {"c", "the score of piece 8 is not finite", 1.0f / 0.0f, 1, 0, CT_ERROR_FORMAT},
+                {"c", "pieces of type 5 (8) are not supported", -5, 5, 0, CT_ERROR_UNSUPPORTED},
+                {"c", "pieces of type 9 (8) are not supported", -5, 9, 0, CT_ERROR_UNSUPPORTED},
+                {"c", "unk_id 4 is no piece of type UNKNOWN", -5, 1, 4, CT_ERROR_FORMAT},
+                {"c", "unk_id 99 is no piece", -5, 1, 99, CT_ERROR_FORMAT}};
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        m = make_model(lies[i].last, lies[i].score, lies[i].type, lies[i].unk);
+        assert_null(load_model(context, folder, &m, m.size));
+        ASSERT_ERROR(context, lies[i].status, lies[i].part);
+    }
+    m = make_model("c", -5, 1, 0);
+    m.bytes[1] = 127; /* the first piece is longer than it says, and its text is, too */
+    assert_null(load_model(context, folder, &m, m.size));
+    ASSERT_ERROR(context, CT_ERROR_FORMAT, "tokenizer.model");
+    memset(m.bytes, 0xff, sizeof m.bytes); /* a number without an end */
+    assert_null(load_model(context, folder, &m, 40));
+    ASSERT_ERROR(context, CT_ERROR_FORMAT, "not a SentencePiece model: it is cut short");
+    ct_folder_remove(context, folder);
+    end_context(context);
+}
+
+static void load_folder(ct_context *context, void *folder) {
+    ct_tokenizer_destroy(ct_tokenizer_load(context, folder));
+}
+
+static void sentencepiece_survives_failures(void **state) {
+    (void)state;
+    ct_context *context = start_context(1);
+    char folder[64];
+    make_folder(folder);
+    message m = make_model("c", -5, 1, 0);
+    write_text(context, folder, "tokenizer.model", (const char *)m.bytes, m.size);
+    sweep_memory(load_folder, folder, 3000);
+    sweep_files(load_folder, folder, 'e', 50);
+    ct_folder_remove(context, folder);
+    make_folder(folder);
+    write_text(context, folder, "vocab.txt", vocabulary_text, sizeof vocabulary_text - 1);
+    sweep_memory(load_folder, folder, 3000);
+    ct_folder_remove(context, folder);
+    end_context(context);
+}
+
 static const char everything[] =
     "{\"added_tokens\":[{\"id\":2,\"content\":\"<unk>\",\"special\":true},{\"id\":6,\"content\":\"Q\\u0301\","
     "\"special\":false,\"normalized\":true}],\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{"
@@ -402,10 +529,15 @@ static void describes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scanners_equal_pcre2), cmocka_unit_test(translates_patterns),
-        cmocka_unit_test(bounds_explosions),    cmocka_unit_test(refuses_parts),
-        cmocka_unit_test(bounds_sequences),     cmocka_unit_test(loads_vocab_txt),
-        cmocka_unit_test(survives_failures),    cmocka_unit_test(describes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(scanners_equal_pcre2),
+                                       cmocka_unit_test(translates_patterns),
+                                       cmocka_unit_test(bounds_explosions),
+                                       cmocka_unit_test(refuses_parts),
+                                       cmocka_unit_test(bounds_sequences),
+                                       cmocka_unit_test(loads_vocab_txt),
+                                       cmocka_unit_test(survives_failures),
+                                       cmocka_unit_test(reads_sentencepiece),
+                                       cmocka_unit_test(sentencepiece_survives_failures),
+                                       cmocka_unit_test(describes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -425,6 +425,31 @@ static void refuses_stops(void **state) {
 /* ---------------------------------------------------------------------------------------------------- ends
  */
 
+/* config.json may name several tokens that end a text, beside the tokenizer's; ids it does not have are passed over. */
+static void ends_of_the_configuration(void **state) {
+    (void)state;
+    setting s = begin_chain("abcd", 64);
+    ct_value *list = ct_value_list(s.context);
+    ct_value_append(list, ct_value_int(s.context, 99999));
+    ct_value_append(list, ct_value_int(s.context, 'z'));
+    ct_value_append(list, ct_value_int(s.context, 'c'));
+    ct_value_set(ct_model_config_edit(s.model), "eos_token_id", list);
+    ct_generate_options o = default_options(10, false);
+    ct_generation g = generate(s, "d", &o);
+    assert_int_equal(g.finish, CT_FINISH_EOS);
+    assert_string_equal(g.text.data, "ab");
+    ct_generation_free(s.context, &g);
+    ct_value_set(ct_model_config_edit(s.model), "eos_token_id", ct_value_int(s.context, 'b'));
+    g = generate(s, "d", &o);
+    assert_string_equal(g.text.data, "a");
+    ct_generation_free(s.context, &g);
+    o.ignore_eos = true;
+    g = generate(s, "d", &o);
+    assert_int_equal(g.finish, CT_FINISH_LENGTH);
+    ct_generation_free(s.context, &g);
+    end(s);
+}
+
 static void end_of_text(void **state) {
     (void)state;
     setting s = begin_chain("abcd", 64);
@@ -626,6 +651,7 @@ int main(void) {
         cmocka_unit_test(streams_as_it_comes),
         cmocka_unit_test(refuses_stops),
         cmocka_unit_test(end_of_text),
+        cmocka_unit_test(ends_of_the_configuration),
         cmocka_unit_test(context_limit),
         cmocka_unit_test(refuses_prompts),
         cmocka_unit_test(refuses_models),
