@@ -378,6 +378,44 @@ def figure_generate(bf16, threads, target):
         peer.close()
 
 
+def llama_folder():
+    """A Llama of 100 M parameters (bench/peers/make_llama.py)."""
+    folder = BENCH.path("llama100m")
+    if not os.path.exists(os.path.join(folder, "tokenizer.json")):
+        tokenizer = os.path.join(HERE, "..", "..", "shared", "data", "tokenizer", "gpt2")
+        if not os.path.exists(tokenizer):
+            raise Failed("llama: ../shared/data/tokenizer/gpt2 is not there")
+        run([BENCH.python, os.path.join(PEERS, "make_llama.py"), folder, tokenizer])
+    return folder
+
+
+def llama_gguf(dtype):
+    path = BENCH.path(f"llama100m-{dtype}.gguf")
+    if not os.path.exists(path):
+        run([BENCH.carat, "convert", llama_folder(), path, "--dtype", dtype])
+    return path
+
+
+def figure_llama(dtype, kind, target):
+    """Tokens a second of decoding (kind "decode") or of a prompt of 512 tokens ("prompt"), 2 threads, beside llama.cpp."""
+    name = f"llama-{kind}-{dtype}"
+    if not BENCH.wants(name):
+        return
+    prompts = BENCH.path(f"llama-{kind}.txt")
+    with open(prompts, "w", encoding="ascii") as file: # the first of four prompts also touches all memory first
+        file.write((" the" * (512 if kind == "prompt" else 16) + "\n") * (4 if kind == "prompt" else 1))
+    command = [BENCH.carat, "generate", llama_folder(), "--prompt_file", prompts,
+               f"max_new_tokens={1 if kind == 'prompt' else 128}", "do_sample=false", "ignore_eos=true", "threads=2",
+               "--json", "--bf16" if dtype == "bf16" else "--q8_0"]
+    key = "prompt_tokens_per_second" if kind == "prompt" else "tokens_per_second"
+    peer = Peer("llama.cpp", [BENCH.python, os.path.join(PEERS, "llama_cpp_run.py"), llama_gguf(dtype), "--threads", "2",
+                              f"--{kind}", "512" if kind == "prompt" else "128"], 2)
+    try:
+        BENCH.compare(name, lambda: last_json(run(command, 2)[0])[key], peer.measure, target, "tokens/s", peer.name)
+    finally:
+        peer.close()
+
+
 def figure_softmax():
     if not BENCH.wants("softmax"):
         return
@@ -746,6 +784,47 @@ def figure_embed(name, target, ways, most=1900):
 
 
 SMALL = {"width": 64, "layers": 2, "heads": 4, "context": 64, "batch": 4}
+
+
+def conversations():
+    """10,000 conversations of 1 to 6 questions, most of them answered; every third begins with the system's words."""
+    path = BENCH.path("conversations.jsonl")
+    draw = random.Random(5)
+    words = ("the of and to in is that for it with as was on be at by this are from or have an they which one you "
+             "template Straße 世界 \"quoted\" it's <b> $x^2$ naïve\n").split(" ")
+    with open(path, "w", encoding="utf-8") as file:
+        for i in range(10000):
+            messages = [{"role": "system", "content": "You answer briefly."}] if i % 3 == 0 else []
+            for turn in range(draw.randint(1, 6) * 2 - i % 2):
+                text = " ".join(draw.choice(words) for _ in range(draw.randint(3, 80)))
+                messages.append({"role": "assistant" if turn % 2 else "user", "content": text})
+            file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+    return path
+
+
+def figure_template(name, model):
+    """Rendering of conversations with a model's chat template, on one thread."""
+    if not BENCH.wants(name):
+        return
+    folders = [os.path.join(os.path.dirname(HERE), "tests", "golden", "templates"),
+               os.path.join(BENCH.build, "peers", "templates")]
+    paths = [path for path in (os.path.join(folder, model + ".jinja") for folder in folders) if os.path.exists(path)]
+    if not paths:
+        raise Failed(f"{name}: there is no {model}.jinja in {folders[1]}; tests/golden/make_templates.py fetches it")
+    data = conversations()
+    expected, found = BENCH.path(model + "-peer.txt"), BENCH.path(model + "-ours.txt")
+    ours = Peer("carat", [BENCH.program("bench_template"), paths[0], data, found])
+    peer = Peer("transformers", [BENCH.python, os.path.join(PEERS, "transformers_template.py"), paths[0], data, expected])
+    try:
+        with open(expected, "rb") as a, open(found, "rb") as b:
+            if a.read() != b.read():
+                raise Failed(f"{name}: {found} and {expected} differ")
+        BENCH.compare(name, ours.measure, peer.measure, 5.0, "conversations/s", peer.name)
+    finally:
+        for process in (ours, peer):
+            process.close()
+
+
 FIGURES = [
     lambda: figure_gemm(1),
     lambda: figure_gemm(2),
@@ -760,6 +839,10 @@ FIGURES = [
     lambda: figure_generate(False, 2, 3.0),
     lambda: figure_generate(True, 1, 4.0),
     lambda: figure_generate(True, 2, 4.0),
+    lambda: figure_llama("bf16", "decode", 1.0),
+    lambda: figure_llama("q8_0", "decode", 1.0),
+    lambda: figure_llama("bf16", "prompt", 1.2),
+    lambda: figure_llama("q8_0", "prompt", 1.2),
     figure_softmax,
     lambda: figure_norm("layernorm", 2),
     lambda: figure_norm("rmsnorm", 2),
@@ -773,6 +856,8 @@ FIGURES = [
     lambda: figure_embed("embed-minilm-onnx", 1.0, {
         "onnxruntime": ["--peer", "onnxruntime"], "onnxruntime, fused": ["--peer", "onnxruntime", "--fused"]}),
     figure_plan,
+    lambda: figure_template("template-render-llama3.1", "llama-3.1"),
+    lambda: figure_template("template-render-qwen2.5", "qwen2.5"),
     figure_convert_gguf,
     figure_convert_reshard,
 ]

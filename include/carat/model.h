@@ -92,6 +92,9 @@ ct_parameter *ct_model_add_parameter(ct_model *model, const char *name, ct_tenso
 ct_status ct_model_sync(ct_model *model, uint64_t seed);
 /* Converts parameters in place (not while a graph uses them). */
 ct_status ct_model_cast(ct_model *model, ct_dtype dtype);
+/* Weights of linear layers and embeddings whose rows are a multiple of 32 become Q8_0 blocks (ct_from_q8_0), rounded as
+ * GGML rounds: for inference, they cannot be trained. Layers that keep their weight [in, out] (GPT-2's) stay as they are. */
+ct_status ct_model_to_q8_0(ct_model *model);
 
 /* Adds to a configuration without norms what puts one ("ln" or "rms") before every nonlinearity; *changed false: the model
  * normalises already and keeps its own. Refuses families that have no place for them. */

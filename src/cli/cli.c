@@ -1,5 +1,6 @@
 /* cli.c - arguments by option tables, help, output, exit codes. */
 #include "cli/cli.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -236,11 +237,19 @@ ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target) {
 /* --------------------------------------------------------------------------------------------- main */
 
 static ct_context *interrupted_context;
-static volatile int interruptions;
+static volatile int interruptions, last_signal;
 
 void ct_cli_interrupt(int signal_number) {
+    last_signal = signal_number;
     if (interruptions++) _Exit(128 + signal_number);
     if (interrupted_context) ct_request_stop(interrupted_context);
+}
+
+bool ct_cli_interrupt_forget(ct_context *context) {
+    if (interruptions && last_signal != SIGINT) return false;
+    interruptions = 0;
+    ct_clear_stop(context);
+    return true;
 }
 
 static void set_up_output(ct_cli *cli) {

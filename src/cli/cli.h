@@ -57,6 +57,9 @@ void ct_cli_say(ct_cli *cli, const char *format, ...) CT_PRINTF(2, 3);
 int ct_cli_run(const ct_verb *verb, int argc, char **argv);
 /* Signal handler: the first signal asks the work to save and stop, the second ends the program at once. */
 void ct_cli_interrupt(int signal_number);
+/* After Ctrl-C: the work goes on and the next signal is a first one again. False, and nothing is taken back, when
+ * another signal asked for the end. */
+bool ct_cli_interrupt_forget(ct_context *context);
 void ct_cli_print_help(ct_context *context, const ct_verb *verb);
 /* The options that the verb has beside those of its own tables: json, quiet, threads, help, and plugin if it uses
  * methods. */

@@ -1,10 +1,11 @@
 /* generate.c - carat generate: text from a model folder. */
+#include "cli/chat.h"
 #include "cli/report.h"
 #include <string.h>
 
 typedef struct generate_flags {
     const char *prompt, *prompt_file, *tokenizer;
-    bool bf16;
+    bool bf16, q8_0;
     const char *stop;
 } generate_flags;
 
@@ -14,6 +15,8 @@ static const ct_option flags_table[] = {
                      "prompts in a file: one a line, or .jsonl records with a \"prompt\""),
     CT_OPTION_STRING("tokenizer", generate_flags, tokenizer, NULL, "folder or tokenizer.json; the model's by default"),
     CT_OPTION_BOOL("bf16", generate_flags, bf16, false, "weights in bf16: half the memory"),
+    CT_OPTION_BOOL("q8_0", generate_flags, q8_0, false,
+                   "weights of linear layers and embeddings in blocks of bytes with a scale: a quarter of the memory"),
     CT_OPTION_STRING("stop", generate_flags, stop, NULL, "one text that ends the generation"), CT_OPTION_END};
 
 typedef struct prompt_list {
@@ -166,15 +169,20 @@ static void work(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const ge
 
 static int run(ct_cli *cli) {
     generate_flags flags;
+    ct_cli_chat_flags chat;
     ct_generate_options options;
     ct_model *model = NULL;
     ct_tokenizer *tokenizer = NULL;
-    if (ct_cli_options(cli, flags_table, &flags) != CT_OK ||
+    if (ct_cli_options(cli, flags_table, &flags) != CT_OK || ct_cli_options(cli, ct_cli_chat_table, &chat) != CT_OK ||
         ct_cli_options(cli, ct_generate_table, &options) != CT_OK)
         return ct_cli_finish(cli);
     bool given = cli->positional_count > 1;
     if (given + (flags.prompt != NULL) + (flags.prompt_file != NULL) > 1)
         return ct_cli_usage(cli, "more than one of PROMPT, --prompt and --prompt_file");
+    if (chat.chat && (given || flags.prompt || flags.prompt_file))
+        return ct_cli_usage(cli, "--chat reads standard input and takes no prompt");
+    if (!chat.chat && (chat.chat_template || chat.system))
+        return ct_cli_usage(cli, "--%s is an option of --chat", chat.system ? "system" : "chat-template");
     if (given) flags.prompt = cli->positional[1];
     ct_value *stops = NULL;
     if (flags.stop) {
@@ -183,7 +191,10 @@ static int run(ct_cli *cli) {
         options.stop_strings = stops;
     }
     if (ct_cli_load(cli, cli->positional[0], flags.tokenizer, flags.bf16, &model, &tokenizer)) {
-        work(cli, model, tokenizer, &flags, &options);
+        if (flags.q8_0) ct_model_to_q8_0(model);
+        if (chat.chat)
+            ct_cli_chat(cli, model, tokenizer, flags.tokenizer ? flags.tokenizer : cli->positional[0], &chat, &options);
+        else work(cli, model, tokenizer, &flags, &options);
         ct_tokenizer_destroy(tokenizer);
         ct_model_destroy(model);
     }
@@ -193,14 +204,16 @@ static int run(ct_cli *cli) {
 
 static const char *const examples[] = {
     "carat generate out/tiny --prompt \"The license\" max_new_tokens=40 temperature=0.8 top_k=50",
-    "carat generate out/tiny \"The license\" --do_sample=false --max_new_tokens 20 --json", NULL};
+    "carat generate out/tiny \"The license\" --do_sample=false --max_new_tokens 20 --json",
+    "carat generate out/tiny --chat --chat-template plain --system \"Be brief.\" max_new_tokens=20", NULL};
 
 const ct_verb ct_verb_generate = {
     .name = "generate",
     .arguments = "MODEL [PROMPT]",
     .summary = "Let a language model go on from a prompt",
-    .details = "MODEL is a Hugging Face folder or a name in the local Hub cache. Text is shown as it comes.",
-    .tables = {flags_table, ct_generate_table},
+    .details = "MODEL is a Hugging Face folder or a name in the local Hub cache. Text is shown as it comes. With --chat each "
+               "line of standard input is a message to the model, written with its chat template.",
+    .tables = {flags_table, ct_cli_chat_table, ct_generate_table},
     .least = 1,
     .most = 2,
     .methods = true,

@@ -17,9 +17,28 @@ static bool is_extra(const ct_parameter *parameter) {
     return strncmp(parameter->name, "carat.", 6) == 0;
 }
 
+/* A weight whose elements are made when they are read. */
+static ct_status write_generated(ct_context *context, ct_safetensors_writer *writer, ct_tensor *tensor, ct_dtype dtype) {
+    int64_t rows = ct_dim(tensor, 0), columns = ct_dim(tensor, 1), at_once = CHUNK / (columns ? columns : 1) + 1;
+    size_t row_bytes = (size_t)columns * ct_dtype_size(dtype);
+    char *buffer = ct_alloc(context, (size_t)at_once * row_bytes + 1, CT_MEMORY_WORKSPACE);
+    for (int64_t at = 0; buffer && at < rows && !ct_failed(context); at += at_once) {
+        ct_scope scope = ct_scope_open(context);
+        int64_t count = rows - at < at_once ? rows - at : at_once;
+        ct_tensor *piece =
+            ct_view_strided(tensor, 2, (const int64_t[]){count, columns}, ct_strides(tensor), at * ct_strides(tensor)[0]);
+        if (ct_read(piece, dtype, buffer) == CT_OK) ct_safetensors_write(writer, buffer, (size_t)count * row_bytes);
+        ct_scope_close(context, scope);
+    }
+    ct_free(context, buffer);
+    return ct_context_status(context);
+}
+
 static ct_status write_tensor(ct_context *context, ct_safetensors_writer *writer, ct_tensor *tensor,
                               ct_dtype dtype) {
     size_t size = ct_dtype_size(dtype);
+    if (ct_ndim(tensor) == 2 && ct_count(tensor) > 0 && !ct_data(tensor) && ct_device_of(tensor) == CT_CPU)
+        return write_generated(context, writer, tensor, dtype);
     ct_tensor *whole = ct_contiguous(tensor);
     int64_t count = ct_count(whole);
     if (ct_dtype_of(whole) == dtype)

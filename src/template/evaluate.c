@@ -42,7 +42,8 @@ bool ct_jinja_apply_filter(jinja_render *r, const jinja_node *node, const jinja_
         return false;
     if (!ct_jinja_gather(r, node, &arguments)) return false;
     r->line = node->line;
-    bool fine = node->filter->run(r, &inner, &arguments, out);
+    bool fine = node->filter ? node->filter->run(r, &inner, &arguments, out)
+                             : ct_jinja_fail(r, "No filter named '%s' found.", node->name->text);
     r->depth--;
     return fine;
 }
@@ -108,6 +109,7 @@ static bool test(jinja_render *r, const jinja_node *node, jinja_value *out) {
     bool holds = false;
     if (!ct_jinja_evaluate(r, node->a, &value) || !ct_jinja_gather(r, node, &arguments)) return false;
     r->line = node->line;
+    if (!node->test) return ct_jinja_fail(r, "No test named '%s' found.", node->name->text);
     if (!node->test->run(r, &value, &arguments, &holds)) return false;
     *out = jinja_bool(holds != node->negated);
     return true;

@@ -160,6 +160,12 @@ CT_FILTER(attr) {
 
 /* ------------------------------------------------------------------------------- map, select, reject */
 
+/* These give nothing for what is false, also for what cannot be iterated over (none). */
+static bool items_if_any(jinja_render *r, const jinja_value *v, jinja_list **items) {
+    if (ct_jinja_truth(v)) return ct_jinja_items(r, v, items);
+    return (*items = ct_jinja_list(r, 0)) != NULL;
+}
+
 CT_FILTER(map) {
     jinja_value attribute = {.kind = JINJA_MISSING}, standard = {.kind = JINJA_MISSING};
     const jinja_filter *filter = NULL;
@@ -177,7 +183,7 @@ CT_FILTER(map) {
                                  name->kind == JINJA_STRING ? (int)name->length : 1,
                                  name->kind == JINJA_STRING ? name->text : "?");
     }
-    if (!ct_jinja_items(r, v, &items) || !(result = ct_jinja_list(r, items->count)) || !jinja_enter(r))
+    if (!items_if_any(r, v, &items) || !(result = ct_jinja_list(r, items->count)) || !jinja_enter(r))
         return false;
     const jinja_arguments rest = {a->count ? a->values + 1 : NULL, a->count ? a->count - 1 : 0,
                                   filter ? a->named : 0, a->names};
@@ -209,7 +215,7 @@ static bool choose(jinja_render *r, const jinja_value *v, const jinja_arguments 
                                  name->kind == JINJA_STRING ? (int)name->length : 1,
                                  name->kind == JINJA_STRING ? name->text : "?");
     }
-    if (!kept || !ct_jinja_items(r, v, &items) || !jinja_enter(r)) return false;
+    if (!kept || !items_if_any(r, v, &items) || !jinja_enter(r)) return false;
     const jinja_arguments rest = {a->count ? a->values + used : NULL, a->count - used, a->named, a->names};
     for (uint32_t i = 0; i < items->count; i++) {
         jinja_value value;

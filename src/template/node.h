@@ -156,6 +156,7 @@ typedef struct jinja_parser {
     jinja_tokens tokens;
     size_t at;
     int depth, loops; /* nesting; loops around, for break and continue */
+    int branches;     /* conditions around: there unknown filters and tests fail when they are reached */
     jinja_scope *scope, *first_scope, *last_scope;
     uint32_t scopes;
     jinja_function *function;

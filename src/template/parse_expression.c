@@ -283,7 +283,9 @@ jinja_node *ct_jinja_filters(jinja_parser *p, jinja_node *input, bool begun) {
         if (!node) return NULL;
         node->a = input;
         node->filter = ct_jinja_filter_find(name, length);
-        if (!node->filter) {
+        if (!node->filter && p->branches) {
+            node->name = ct_jinja_intern(p, name, length);
+        } else if (!node->filter) {
             const char *near = ct_jinja_filter_nearest(name);
             return ct_jinja_refuse(p, line, "No filter named '%s'.%s%s%s", name,
                                    near ? " Did you mean '" : "", near ? near : "", near ? "'?" : "");
@@ -313,7 +315,9 @@ static jinja_node *parse_test(jinja_parser *p, jinja_node *value) {
     if (!node) return NULL;
     node->negated = negated;
     node->test = ct_jinja_test_find(name, length);
-    if (!node->test) {
+    if (!node->test && p->branches) {
+        node->name = ct_jinja_intern(p, name, length);
+    } else if (!node->test) {
         const char *near = ct_jinja_test_nearest(name);
         return ct_jinja_refuse(p, line, "No test named '%s'.%s%s%s", name, near ? " Did you mean '" : "",
                                near ? near : "", near ? "'?" : "");

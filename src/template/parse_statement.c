@@ -73,7 +73,9 @@ static jinja_node *parse_if(jinja_parser *p, uint32_t line) {
         *link = node;
         node->a = ct_jinja_tuple(p, false, false);
         if (!node->a || !end_of_block(p)) return NULL;
+        p->branches++;
         node->b = ct_jinja_statements(p, ends);
+        p->branches--;
         if (p->failed) return NULL;
         line = ct_jinja_token(p)->line;
         if (ct_jinja_skip_name(p, "elif")) {
@@ -82,7 +84,9 @@ static jinja_node *parse_if(jinja_parser *p, uint32_t line) {
         }
         if (ct_jinja_skip_name(p, "else")) {
             if (!end_of_block(p)) return NULL;
+            p->branches++;
             node->c = ct_jinja_statements(p, last_end);
+            p->branches--;
         }
         if (p->failed) return NULL;
         p->at++; /* endif */

@@ -11,6 +11,7 @@
 #define main first_main
 #include "../../docs/examples/first.c"
 #undef main
+#include "../../docs/examples/chat.c"
 #include "../../docs/examples/layer.c"
 #include "../../docs/examples/operation.c"
 
@@ -47,6 +48,18 @@ static void test_first(void **state) {
     ct_run_destroy(run);
     ct_model_destroy(model);
     ct_scope_close(context, scope);
+    ct_context_destroy(context);
+}
+
+static void test_chat(void **state) {
+    (void)state;
+    ct_context *context = ct_context_create(1);
+    ct_template_output output = {0};
+    assert_int_equal(write_question(context, "Why?", &output), CT_OK);
+    assert_string_equal(output.text.data, "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
+    assert_int_equal(output.span_count, 1);
+    assert_memory_equal(output.text.data + output.spans[0].start, "Why?", 4);
+    ct_template_output_free(context, &output);
     ct_context_destroy(context);
 }
 
@@ -146,7 +159,7 @@ static void test_layer(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first), cmocka_unit_test(test_operation),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first), cmocka_unit_test(test_operation), cmocka_unit_test(test_chat),
                                        cmocka_unit_test(test_layer)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -77,6 +77,8 @@ static void names_what_it_refuses(void **state) {
     ct_context *context = ct_context_create(1);
     refused(context, "a\n{{ x|uper }}", "t:2: No filter named 'uper'. Did you mean 'upper'?");
     refused(context, "{{ x is defind }}", "t:1: No test named 'defind'. Did you mean 'defined'?");
+    refused(context, "{% if true %}\n{{ x|uper }}{% endif %}", "t:2: No filter named 'uper' found.");
+    refused(context, "{% if true %}{{ x is odder }}{% endif %}", "t:1: No test named 'odder' found.");
     refused(context, "\n\n{% include 'x' %}", "t:3: the statement 'include' is not supported");
     refused(context, "{% fro x in y %}", "Encountered unknown tag 'fro'. Did you mean 'for'?");
     refused(context, "{% for x in y recursive %}{% endfor %}", "recursive loops are not supported");
