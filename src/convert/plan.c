@@ -17,8 +17,6 @@ void ct_plan_end(ct_plan *plan) {
 
 /* A block of the arena's that is aligned for numbers. */
 static void *keep(ct_plan *plan, const void *data, size_t size) {
-    char *block = ct_arena_copy(plan->context, &plan->texts, data, 0); /* one byte: find out where we are */
-    if (!block) return NULL;
     char *room = ct_alloc(plan->context, size + 8, CT_MEMORY_OTHER);
     if (!room) return NULL;
     memset(room, 0, size + 8);

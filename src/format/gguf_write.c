@@ -90,10 +90,10 @@ static ct_status check_state(ct_gguf_writer *writer, const char *what, const cha
 /* Keys and tensors share a table of names: a key's begins with '=', a tensor's with '#'. */
 static ct_status claim(ct_gguf_writer *writer, char kind, const char *name, const char **kept) {
     size_t length = strlen(name);
-    char *copy = ct_arena_copy(writer->context, &writer->texts, "#", 1 + length);
+    char *marked = ct_format(writer->context, "%c%s", kind, name);
+    char *copy = marked ? ct_arena_copy(writer->context, &writer->texts, marked, 1 + length) : NULL;
+    ct_free(writer->context, marked);
     if (!copy) return ct_context_status(writer->context);
-    copy[0] = kind;
-    memcpy(copy + 1, name, length + 1);
     if (kept) *kept = copy + 1;
     if (ct_names_get(&writer->names, copy, length + 1) >= 0)
         return ct_fail(writer->context, CT_ERROR_ARGUMENT, "%s: %s \"%.120s\" is given twice", writer->path,

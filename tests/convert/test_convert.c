@@ -330,6 +330,40 @@ static void failures_are_clean(void **state) {
     ct_value_free(names);
 }
 
+/* Golden tokenizers to GGUF's keys and back give the same ids. */
+static void tokenizers_there_and_back(void **state) {
+    world *here = *state;
+    ct_context *context = here->context;
+    static const char *const names[] = {"gpt2", "llama2", "llama3", "qwen2", "gemma2"};
+    static const char text[] = "Hello, world! don't I'LL 1234567 \xc3\xa9t\xc3\xa9 \xe6\x97\xa5\n\n  x";
+    const char *source = getenv("CARAT_SOURCE");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/tests/golden/tokenizers/%s/tokenizer.json", source ? source : ".",
+                 names[i]);
+        ct_folder_remove(context, here->model);
+        write_model(here, llama_config, (shape[]){{"model.embed_tokens.weight", 2000, 32}, {NULL, 0, 0}},
+                    CT_FILE_BF16);
+        char *copy = ct_path_join(context, here->model, "tokenizer.json");
+        assert_int_equal(ct_file_copy(context, path, copy), CT_OK);
+        ct_free(context, copy);
+        must_convert(here, here->model, here->gguf, (ct_convert_options){0});
+        must_convert(here, here->gguf, here->back, (ct_convert_options){0});
+        ct_tokenizer *before = ct_tokenizer_load(context, here->model),
+                     *after = ct_tokenizer_load(context, here->back);
+        if (!before || !after) fail_msg("%s: %s", names[i], ct_context_message(context));
+        ct_ids one = {0}, other = {0};
+        ct_tokenizer_encode(before, text, strlen(text), CT_ENCODE_PLAIN, &one);
+        ct_tokenizer_encode(after, text, strlen(text), CT_ENCODE_PLAIN, &other);
+        assert_true(one.count > 5 && one.count == other.count);
+        assert_memory_equal(one.ids, other.ids, one.count * sizeof *one.ids);
+        ct_ids_free(context, &one);
+        ct_ids_free(context, &other);
+        ct_tokenizer_destroy(before);
+        ct_tokenizer_destroy(after);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(llama_to_gguf, enter, leave),
@@ -341,6 +375,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(refused, enter, leave),
         cmocka_unit_test_setup_teardown(nan_is_no_block, enter, leave),
         cmocka_unit_test_setup_teardown(stop_is_clean, enter, leave),
+        cmocka_unit_test_setup_teardown(tokenizers_there_and_back, enter, leave),
         cmocka_unit_test_setup_teardown(failures_are_clean, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
