@@ -67,8 +67,9 @@ const ct_regularizer_method ct_regularizer_logit_scale = {
          .summary =
              "The output layer's weight times one learnt number. With NaP, which holds that weight's norm, "
              "it is what can still sharpen the predictions.",
-         .task = "train, continual",
-         .uses = CT_HOOK_DERIVED_WEIGHT},
+         .task = "train, continual"},
+    /* No CT_HOOK_DERIVED_WEIGHT, which projections exclude: under NaP the parameter itself is what is to be projected,
+     * and the factor beside it is the point of the method. */
     .setup = setup,
     .derives = derives,
     .gain_shape = gain_shape,

@@ -47,3 +47,5 @@ printf 'seed: 3\n' >"$work/empty.yaml"
 exits 1 train rewrite "$work/empty.yaml" --insert-norm ln --out "$work/x.yaml"
 says "there is no model.model_type"
 ok rewrite
+exits 0 train "$work/large.yaml" out="$work/nap" "optimizer_links=[nap]" "regularizers=[logit_scale]" model.tie_word_embeddings=false
+ok "nap with a scale of logits"
