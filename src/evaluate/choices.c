@@ -69,6 +69,7 @@ ct_status ct_evaluate_choices(ct_model *model, ct_tokenizer *tokenizer, const ch
                               ct_choice_result *result) {
     ct_context *context = ct_model_context(model);
     *result = (ct_choice_result){0};
+    if (ct_model_need_causal(model, "evaluate") != CT_OK) return ct_context_status(context);
     int64_t right = 0, right_per_byte = 0;
     ct_jsonl *reader = ct_jsonl_open(context, path, 16 << 20);
     for (ct_value *record; reader && !ct_failed(context) && (record = ct_jsonl_next(reader));) {

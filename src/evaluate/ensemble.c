@@ -61,9 +61,7 @@ static ct_status add_member(ct_context *context, const char *folder, ct_dtype dt
     char *path = model ? ct_model_resolve(context, folder) : NULL;
     ct_tokenizer *tokenizer = path ? ct_tokenizer_load(context, path) : NULL;
     ct_free(context, path);
-    if (tokenizer && ct_model_vocabulary(model) == 0)
-        ct_fail(context, CT_ERROR_UNSUPPORTED, "ensemble: %s is not a language model", folder);
-    if (tokenizer && !ct_failed(context))
+    if (tokenizer && ct_model_need_causal(model, folder) == CT_OK)
         compare(context, first, folder, tokenizer, ct_model_vocabulary(model));
     if (ct_failed(context)) {
         ct_tokenizer_destroy(tokenizer);

@@ -161,7 +161,7 @@ ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const
                                  const ct_perplexity_options *options, ct_perplexity *result) {
     ct_context *context = ct_model_context(model);
     *result = (ct_perplexity){0};
-    if (ct_failed(context)) return ct_context_status(context);
+    if (ct_failed(context) || ct_model_need_causal(model, "evaluate") != CT_OK) return ct_context_status(context);
     one_model one = {model, ct_run_create(context, &(ct_run_options){.compute = options->bf16 ? CT_BF16 : CT_F32})};
     ct_token_scorer scorer = {context,   ct_model_context_length(model), ct_model_vocabulary(model), 1,
                               score_one, &one};
