@@ -27,8 +27,8 @@ def main():
     context, vocabulary = llm.ctx, llm.n_vocab()
 
     def evaluate(tokens):
-        batch = llama_cpp.llama_batch_get_one((llama_cpp.llama_token * len(tokens))(*tokens), len(tokens))
-        if llama_cpp.llama_decode(context, batch) != 0:
+        ids = (llama_cpp.llama_token * len(tokens))(*tokens)  # the batch only points to them
+        if llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(ids, len(tokens))) != 0:
             raise RuntimeError("llama_decode failed")
         logits = numpy.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), shape=(vocabulary,))
         return int(logits.argmax())
