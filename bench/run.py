@@ -6,7 +6,7 @@
 Each figure alternates with its peer, pair by pair, with the same sizes and threads; values are medians over the pairs,
 the ratio is the median of the pairs' ratios, so that a busy moment of the machine touches both sides. One line a
 figure: name, ours, peer, ratio (larger is better for us), target; DIR/bench.json holds the same. `--only train` takes
-the figures whose names begin so. `--prepare` only makes DIR/peers, a virtual environment with PyTorch.
+the figures whose names begin so. `--prepare` only makes DIR/peers, a virtual environment with the peers.
 """
 import argparse
 import gzip
@@ -196,21 +196,27 @@ def processor():
     return platform.machine()
 
 
+# What is imported, and what pip installs for it; llama-cpp-python compiles llama.cpp for this processor.
+PACKAGES = (
+    ("torch, numpy", "torch numpy setuptools"),
+    ("transformers, sentence_transformers, onnxruntime, onnx", "transformers sentence-transformers onnxruntime onnx"),
+    ("llama_cpp, gguf", "llama-cpp-python gguf"),
+)
+
+
 def prepare(build):
-    """The virtual environment with the newest PyTorch of PyPI."""
+    """The virtual environment with the newest peers of PyPI."""
     folder = os.path.join(os.path.abspath(build), "peers")
     python = os.path.join(folder, "bin", "python")
     if not os.path.exists(python):
         print(f"bench: making the virtual environment {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0:
-        print("bench: installing PyTorch with pip (some minutes)", flush=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "torch", "numpy", "setuptools"], check=True)
-    needed = "import sentence_transformers, onnxruntime, onnx"
-    if subprocess.run([python, "-c", needed], capture_output=True, check=False).returncode != 0:
-        print("bench: installing sentence-transformers and onnxruntime with pip", flush=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "sentence-transformers", "onnxruntime", "onnx"],
-                       check=True)
+    for imports, packages in PACKAGES:
+        if subprocess.run([python, "-c", "import " + imports], capture_output=True, check=False).returncode == 0:
+            continue
+        print(f"bench: installing {packages} with pip (some minutes)", flush=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet"] + packages.split(), check=True)
+
 
 
 def torch_name():
