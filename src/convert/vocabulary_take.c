@@ -143,14 +143,22 @@ static ct_status put_added(taken_vocabulary *taken) {
     return status ? status : put(taken, "],\n");
 }
 
+static bool is_added(const ct_vocabulary_token *token) {
+    return token->type == CT_TOKEN_CONTROL || token->type == CT_TOKEN_USER_DEFINED;
+}
+
+/* Of byte-level vocabularies the added tokens behind all others stand only in their own list. Those before stand in
+ * the vocabulary too: Hugging Face numbers added tokens that it lacks from its size on. */
 static ct_status put_vocab(taken_vocabulary *taken) {
     ct_vocabulary *vocabulary = &taken->vocabulary;
+    size_t tail = vocabulary->count;
+    while (tail > 0 && (!vocabulary->tokens[tail - 1].text || is_added(&vocabulary->tokens[tail - 1])))
+        tail--;
     ct_status status = put(taken, "\"vocab\":{");
     bool any = false;
     for (size_t i = 0; !status && i < vocabulary->count; i++) {
         const ct_vocabulary_token *token = &vocabulary->tokens[i];
-        bool added_only = vocabulary->kind == CT_VOCABULARY_BYTES &&
-                          (token->type == CT_TOKEN_CONTROL || token->type == CT_TOKEN_USER_DEFINED);
+        bool added_only = vocabulary->kind == CT_VOCABULARY_BYTES && i >= tail && is_added(token);
         if (!token->text || added_only ||
             ct_names_get(&vocabulary->names, token->text, token->length) != (int32_t)i)
             continue;

@@ -304,13 +304,14 @@ def check_quantized(options):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--carat", default="build/carat")
+    arguments.add_argument("build", nargs="?", default="build", help="build folder")
     arguments.add_argument("--models", default="tests/golden/models")
     arguments.add_argument("--tokenizers", default="tests/golden/tokenizers")
     arguments.add_argument("--converter", help="convert_hf_to_gguf.py of llama.cpp")
     arguments.add_argument("--work", default="/tmp/carat-check-gguf")
     arguments.add_argument("--only", default="blocks,converter,back,library,quantized")
     options = arguments.parse_args()
+    options.carat = os.path.join(options.build, "carat")
     os.makedirs(options.work, exist_ok=True)
     for part in options.only.split(","):
         if part == "converter" and not options.converter:

@@ -42,10 +42,11 @@ def sentences(limit):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--carat", default=os.path.join(ROOT, "build", "carat"))
+    arguments.add_argument("build", nargs="?", default=os.path.join(ROOT, "build"), help="build folder")
     arguments.add_argument("--folder", default=os.path.join(ROOT, "build", "minilm"))
     arguments.add_argument("--limit", type=int, default=1000)
     options = arguments.parse_args()
+    options.carat = os.path.join(options.build, "carat")
     from sentence_transformers import SentenceTransformer
     model, texts = fetch(options.folder), sentences(options.limit)
     with tempfile.TemporaryDirectory() as work:
