@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct common_options {
-    bool json, quiet, help;
+    bool json, quiet, verbose, help;
     int64_t threads;
     const ct_value *plugin;
 } common_options;
@@ -16,10 +16,16 @@ static const ct_option common_table[] = {
                     "shared object with methods of your own (docs/plugins.md); may be given more than once"),
     CT_OPTION_BOOL("json", common_options, json, false, "results as one JSON line on standard output"),
     CT_OPTION_BOOL("quiet", common_options, quiet, false, "no progress, no words; errors and results only"),
-    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024, "workers; 0: one a CPU. Results are the same"),
-    CT_OPTION_BOOL("help", common_options, help, false, "show this text"), CT_OPTION_END};
+    CT_OPTION_BOOL("verbose", common_options, verbose, false,
+                   "more words on standard error, tables of details too"),
+    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024,
+                  "workers; 0: one a CPU. Results are the same"),
+    CT_OPTION_BOOL("help", common_options, help, false, "show this text"),
+    CT_OPTION_END};
 
-const ct_option *ct_cli_common(const ct_verb *verb) { return common_table + !verb->methods; }
+const ct_option *ct_cli_common(const ct_verb *verb) {
+    return common_table + !verb->methods;
+}
 
 /* ------------------------------------------------------------------------------------------- output */
 
@@ -51,8 +57,10 @@ int ct_cli_flush(void) {
 
 void ct_cli_plain(char *text) {
     for (unsigned char *at = (unsigned char *)text; *at; at++) {
-        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) *at++ = '?', *at = '?';
-        else if ((*at < 32 && *at != '\n' && *at != '\t') || *at == 127) *at = '?';
+        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+            *at++ = '?', *at = '?';
+        else if ((*at < 32 && *at != '\n' && *at != '\t') || *at == 127)
+            *at = '?';
     }
 }
 
@@ -97,7 +105,8 @@ void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
         print_options(context, verb->tables[i]);
     print_options(context, common);
     if (verb->examples) printf("\nExamples:\n");
-    for (int i = 0; verb->examples && verb->examples[i]; i++) printf("  %s\n", verb->examples[i]);
+    for (int i = 0; verb->examples && verb->examples[i]; i++)
+        printf("  %s\n", verb->examples[i]);
 }
 
 /* ---------------------------------------------------------------------------------------- arguments */
@@ -127,7 +136,8 @@ static size_t collect_names(const ct_verb *verb, const char **names, size_t most
     size_t count = 0;
     for (int i = 0; i == 0 || verb->tables[i - 1]; i++) {
         const ct_option *table = verb->tables[i] ? verb->tables[i] : ct_cli_common(verb);
-        for (; table->type != CT_TYPE_END && count < most; table++) names[count++] = table->name;
+        for (; table->type != CT_TYPE_END && count < most; table++)
+            names[count++] = table->name;
     }
     return count;
 }
@@ -159,7 +169,8 @@ static int add_plugin(ct_cli *cli, const char *path) {
 static int set_option(ct_cli *cli, const char *name, const ct_option *option, const char *text) {
     ct_context *context = cli->context;
     if (option == &common_table[0]) return add_plugin(cli, text);
-    bool plain = option->type == CT_TYPE_STRING || option->type == CT_TYPE_CHOICE || option->type == CT_TYPE_BYTES;
+    bool plain =
+        option->type == CT_TYPE_STRING || option->type == CT_TYPE_CHOICE || option->type == CT_TYPE_BYTES;
     bool within = strcmp(option->name, strrchr(name, '.') ? strrchr(name, '.') + 1 : name) != 0 &&
                   !(option->alias && strcmp(option->alias, name) == 0);
     ct_value *value = plain && !within && strcmp(text, "null") != 0 ? ct_value_string(context, text)
@@ -208,13 +219,18 @@ static int parse(ct_cli *cli, int argc, char **argv) {
     bool only_positional = false;
     for (int i = 0; i < argc && code == 0; i++) {
         const char *text = argv[i];
-        if (!only_positional && strcmp(text, "--") == 0) only_positional = true;
-        else if (!only_positional && strcmp(text, "-h") == 0) code = set_option(cli, "help", find_option(cli->verb, "help"), "true");
-        else if (!only_positional && strncmp(text, "--", 2) == 0) code = take_flag(cli, argc, argv, &i);
-        else if (!only_positional && is_assignment(text)) code = take_assignment(cli, text);
+        if (!only_positional && strcmp(text, "--") == 0)
+            only_positional = true;
+        else if (!only_positional && strcmp(text, "-h") == 0)
+            code = set_option(cli, "help", find_option(cli->verb, "help"), "true");
+        else if (!only_positional && strncmp(text, "--", 2) == 0)
+            code = take_flag(cli, argc, argv, &i);
+        else if (!only_positional && is_assignment(text))
+            code = take_assignment(cli, text);
         else if (cli->positional_count == (int)(sizeof(cli->positional) / sizeof(cli->positional[0])))
             code = ct_cli_usage(cli, "too many arguments");
-        else cli->positional[cli->positional_count++] = text;
+        else
+            cli->positional[cli->positional_count++] = text;
     }
     return code;
 }
@@ -252,8 +268,8 @@ bool ct_cli_interrupt_forget(ct_context *context) {
     return true;
 }
 
-static void set_up_output(ct_cli *cli) {
-    ct_log_level level = cli->quiet || cli->json ? CT_LOG_WARNING : CT_LOG_INFO;
+static void set_up_output(ct_cli *cli, bool verbose) {
+    ct_log_level level = verbose ? CT_LOG_DEBUG : cli->quiet || cli->json ? CT_LOG_WARNING : CT_LOG_INFO;
     ct_context_set_log(cli->context, ct_log_to_stderr, NULL, level);
     if (cli->quiet || cli->json) return;
     cli->progress = ct_progress_line_create(stderr, 5.0);
@@ -277,13 +293,14 @@ static int run_verb(ct_cli *cli, int argc, char **argv) {
     }
     cli->json = common.json;
     cli->quiet = common.quiet;
+    if (common.quiet && common.verbose) return ct_cli_usage(cli, "quiet and verbose: expected one of them");
     if (common.threads && ct_context_set_threads(cli->context, (int)common.threads) != CT_OK)
         return ct_cli_finish(cli);
     if (cli->positional_count < cli->verb->least)
         return ct_cli_usage(cli, "expected: carat %s %s", cli->verb->name, cli->verb->arguments);
     if (cli->verb->most >= 0 && cli->positional_count > cli->verb->most)
         return ct_cli_usage(cli, "unexpected argument \"%s\"", cli->positional[cli->verb->most]);
-    set_up_output(cli);
+    set_up_output(cli, common.verbose);
     if (load_plugins(cli, common.plugin) != CT_OK) return ct_cli_finish(cli);
     return cli->verb->run(cli);
 }

@@ -74,6 +74,8 @@ says 'there is no link "nop"'
     cat "$work/tiny.yaml"
     echo 'optimizer_links: [{name: nap, norm_params: drop}]'
 } >"$work/drop.yaml"
+exits 0 train "$work/drop.yaml" max_steps=2 save_steps=-1 model.norm.affine=false out="$work/drop" lr_scheduler_type=cosine_with_restarts \
+    lr_scheduler_kwargs.num_cycles=2 --json
 exits 1 train "$work/drop.yaml" max_steps=1 out="$work/bad"
 says 'nap.norm_params' 'ln_1.weight'
 ok "refusals"
