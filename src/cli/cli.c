@@ -190,6 +190,14 @@ static int take_flag(ct_cli *cli, int argc, char **argv, int *i) {
     return set_option(cli, name, option, argv[++*i]);
 }
 
+/* -o FILE is --out FILE, where a verb has that. */
+static int take_out(ct_cli *cli, int argc, char **argv, int *i) {
+    const ct_option *option = find_option(cli->verb, "out");
+    if (!option) return ct_cli_usage(cli, "unknown option \"-o\"");
+    if (*i + 1 >= argc) return ct_cli_usage(cli, "-o needs a value");
+    return set_option(cli, "out", option, argv[++*i]);
+}
+
 static bool is_assignment(const char *text) {
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.");
     return n > 0 && text[n] == '=';
@@ -210,6 +218,7 @@ static int parse(ct_cli *cli, int argc, char **argv) {
         const char *text = argv[i];
         if (!only_positional && strcmp(text, "--") == 0) only_positional = true;
         else if (!only_positional && strcmp(text, "-h") == 0) code = set_option(cli, "help", find_option(cli->verb, "help"), "true");
+        else if (!only_positional && strcmp(text, "-o") == 0) code = take_out(cli, argc, argv, &i);
         else if (!only_positional && strncmp(text, "--", 2) == 0) code = take_flag(cli, argc, argv, &i);
         else if (!only_positional && is_assignment(text)) code = take_assignment(cli, text);
         else if (cli->positional_count == (int)(sizeof(cli->positional) / sizeof(cli->positional[0])))
