@@ -228,7 +228,7 @@ static void test_allocation_failure(void **state) {
             if (!was) break;
         }
     ct_model *model = model_from(configs[0], 1);
-    ct_tensor *pixels = ct_ones(context, CT_F32, CT_DIMS(2, 1, 4, 4)),
+    ct_tensor *pixels = ct_full(context, CT_F32, CT_DIMS(2, 1, 4, 4), 1),
               *labels = ct_zeros(context, CT_I32, CT_DIMS(2));
     int64_t failed = 0;
     make_leaves(model);
