@@ -41,6 +41,8 @@ ct_status ct_model_collect(ct_model *model);
 /* Where the configuration places norms, against what `recorded` (NULL: what the configuration itself recorded) says; a
  * difference is refused. Records it in the configuration where it has the key "norm". */
 ct_status ct_model_check_place(ct_model *model, const char *recorded, const char *where);
+/* Where a family's norms stand when its configuration does not say: so do those of weights that record nothing. */
+const char *ct_model_own_place(const ct_model *model);
 /* The axis of a writer's or table's slot that is the stream's channels, and a weight less its mean along an axis. */
 int ct_stream_axis(ct_stream_role role, const ct_slot *slot);
 ct_tensor *ct_stream_project(ct_tensor *weight, int axis);
