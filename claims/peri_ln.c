@@ -82,21 +82,6 @@ static ct_status trial(const ct_claim_trial *t, double *score, double *value) {
     return status;
 }
 
-/* Of v[1 ... LAYERS] against the layer. */
-static void fit(const double *v, double *slope, double *r2) {
-    double n = LAYERS, sx = 0, sy = 0, sxx = 0, sxy = 0, syy = 0;
-    for (int l = 1; l <= LAYERS; l++) {
-        sx += l;
-        sy += v[l];
-        sxx += (double)l * l;
-        sxy += l * v[l];
-        syy += v[l] * v[l];
-    }
-    double vx = sxx - sx * sx / n, vy = syy - sy * sy / n, cov = sxy - sx * sy / n;
-    *slope = cov / vx;
-    *r2 = cov * cov / (vx * vy);
-}
-
 static void report(ct_claim_run *run, const work *w) {
     double layer[LAYERS + 1];
     int number = ct_claim_plot(run, "Variance of the stream", "layer", false, "variance", true);
@@ -144,7 +129,7 @@ static ct_status run(ct_claim_run *run) {
     double slope[SEEDS], r2[SEEDS], off[SEEDS];
     int seeds = outcome.seeds < SEEDS ? outcome.seeds : SEEDS;
     for (int s = 0; s < seeds; s++) {
-        fit(w->variance[1][s], &slope[s], &r2[s]);
+        ct_variance_growth(w->variance[1][s] + 1, LAYERS, &slope[s], &r2[s]);
         off[s] = slope[s] - 2;
     }
     report(run, w);

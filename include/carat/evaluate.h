@@ -73,6 +73,10 @@ int64_t ct_evaluate_blocks(ct_model *model);
  * mean loss, nats. `skip` false leaves skipped_loss NAN. The model is left as it was, its gradients are dropped. */
 ct_status ct_evaluate_layers(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, bool skip,
                              ct_layer_report *reports, double *loss);
+/* The straight line through the variances behind blocks 0 ... count - 1, and how well it fits (R^2); NAN for fewer than
+ * two, r2 also where all are alike. At the start of training the slope is about 2 in a peri-LN model, whose sublayers
+ * each add a variance of 1 (J. Kim et al., section 3); it is 0 with post-norm and depends on the weights with pre-norm. */
+void ct_variance_growth(const double *variance, int64_t count, double *slope, double *r2);
 
 /* Matrix entropy of order alpha > 0, nats, of z [..., rows, columns] (mean over leading axes): with p the eigenvalues of
  * z z^T over their sum, log(sum p^alpha) / (1 - alpha), for alpha 1 - sum p log p. 0 if all rows are multiples of one,

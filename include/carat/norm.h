@@ -46,7 +46,8 @@ typedef struct ct_norm_call {
 /* How many rows (first axis) a training forward pass must see together. */
 enum {
     CT_ROWS_ANY = 0,   /* each row, or each position, by itself */
-    CT_ROWS_WHOLE = -1 /* all that the user asked to be one batch; n > 0: any multiple of n */
+    CT_ROWS_WHOLE = -1, /* all that the user asked to be one batch; n > 0: any multiple of n */
+    CT_ROWS_STEP = -2   /* all rows of an optimizer step, whatever its micro-batches are */
 };
 
 typedef struct ct_norm_method {

@@ -38,11 +38,18 @@ static void print_csv(const ct_layer_report *r, int64_t blocks, bool growth, dou
     }
 }
 
-static ct_value *as_value(ct_context *context, const ct_layer_report *r, int64_t blocks, double loss,
-                          double ratio) {
+/* Of a whole report. */
+typedef struct summary {
+    double loss, effectiveness; /* least over most gradient norm of a block */
+    double slope, r2;           /* of the line through the variances behind the blocks */
+} summary;
+
+static ct_value *as_value(ct_context *context, const ct_layer_report *r, int64_t blocks, const summary *s) {
     ct_value *map = ct_value_map(context), *list = ct_value_list(context);
-    ct_cli_put_real(map, "loss", loss, context);
-    ct_cli_put_real(map, "effectiveness", ratio, context);
+    ct_cli_put_real(map, "loss", s->loss, context);
+    ct_cli_put_real(map, "effectiveness", s->effectiveness, context);
+    ct_cli_put_real(map, "variance_slope", s->slope, context);
+    ct_cli_put_real(map, "variance_r2", s->r2, context);
     for (int64_t i = 0; list && i <= blocks; i++) {
         ct_value *layer = ct_value_map(context);
         ct_cli_put_int(layer, "layer", i - 1, context);
@@ -58,25 +65,40 @@ static ct_value *as_value(ct_context *context, const ct_layer_report *r, int64_t
     return map;
 }
 
+static ct_status summarize(ct_context *context, const ct_layer_report *r, int64_t blocks, summary *s) {
+    double least = INFINITY, most = 0,
+           *variance = ct_alloc(context, (size_t)blocks * sizeof(double), CT_MEMORY_OTHER);
+    if (!variance) return CT_ERROR_MEMORY;
+    for (int64_t i = 0; i < blocks; i++) {
+        least = fmin(least, r[i + 1].gradient_norm);
+        most = fmax(most, r[i + 1].gradient_norm);
+        variance[i] = r[i + 1].variance;
+    }
+    s->effectiveness = least / most;
+    ct_variance_growth(variance, blocks, &s->slope, &s->r2);
+    ct_free(context, variance);
+    return CT_OK;
+}
+
 static void report(ct_cli *cli, ct_model *model, const int32_t *ids, int64_t rows, int64_t length,
                    bool growth) {
     ct_context *context = cli->context;
     int64_t blocks = ct_evaluate_blocks(model);
     ct_layer_report *r = ct_alloc_zero(context, (size_t)(blocks + 1) * sizeof(*r), CT_MEMORY_OTHER);
-    double loss = NAN, least = INFINITY, most = 0;
-    if (r && ct_evaluate_layers(model, ids, rows, length, !growth, r, &loss) == CT_OK) {
-        for (int64_t i = 1; i <= blocks; i++) {
-            least = fmin(least, r[i].gradient_norm);
-            most = fmax(most, r[i].gradient_norm);
-        }
-        if (cli->json) {
-            ct_cli_print_json(cli, as_value(context, r, blocks, loss, least / most));
-        } else {
-            print_csv(r, blocks, growth, loss);
-            if (!cli->quiet)
-                fprintf(stderr, "loss %.4f, effectiveness (least over most gradient norm) %.3f\n", loss,
-                        least / most);
-        }
+    summary s = {NAN, NAN, NAN, NAN};
+    if (r && ct_evaluate_layers(model, ids, rows, length, !growth, r, &s.loss) == CT_OK &&
+        summarize(context, r, blocks, &s) == CT_OK) {
+        if (cli->json)
+            ct_cli_print_json(cli, as_value(context, r, blocks, &s));
+        else
+            print_csv(r, blocks, growth, s.loss);
+        if (!cli->json && !cli->quiet)
+            fprintf(stderr, "loss %.4f, effectiveness (least over most gradient norm) %.3f\n", s.loss,
+                    s.effectiveness);
+        if (!cli->json && !cli->quiet && growth && isfinite(s.slope))
+            fprintf(stderr,
+                    "variance grows by %.3g a layer (line fit, R^2 %.3f); a peri model begins with about 2\n",
+                    s.slope, s.r2);
     }
     ct_free(context, r);
 }
@@ -115,8 +137,8 @@ static void report_entropy(ct_cli *cli, ct_model *model, const int32_t *ids, int
 }
 
 /* The text's first rows to one of the two reports; alpha 0: the one on blocks. */
-static void with_rows(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
-                      const ct_perplexity_options *options, bool growth, double alpha) {
+static void with_rows(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path,
+                      const char *field, const ct_perplexity_options *options, bool growth, double alpha) {
     ct_context *context = cli->context;
     ct_bytes text = {0};
     ct_ids ids = {0};
@@ -145,7 +167,7 @@ void ct_cli_layers(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const 
     with_rows(cli, model, tokenizer, path, field, options, growth, 0);
 }
 
-void ct_cli_entropy(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path, const char *field,
-                    const ct_perplexity_options *options, double alpha) {
+void ct_cli_entropy(ct_cli *cli, ct_model *model, ct_tokenizer *tokenizer, const char *path,
+                    const char *field, const ct_perplexity_options *options, double alpha) {
     with_rows(cli, model, tokenizer, path, field, options, false, alpha);
 }

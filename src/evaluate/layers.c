@@ -156,7 +156,8 @@ static void measure_skips(study *s) {
 
 static ct_status prepare(study *s, const int32_t *ids, int64_t rows, int64_t length) {
     ct_context *context = s->context;
-    if (s->list && ct_model_need_causal(s->model, "evaluate layers") != CT_OK) return ct_context_status(context);
+    if (s->list && ct_model_need_causal(s->model, "evaluate layers") != CT_OK)
+        return ct_context_status(context);
     if (!s->list)
         return ct_fail(context, CT_ERROR_UNSUPPORTED,
                        "evaluate layers: a %s has no list of transformer blocks",
@@ -181,6 +182,22 @@ static ct_status prepare(study *s, const int32_t *ids, int64_t rows, int64_t len
     }
     s->reports[0] = (ct_layer_report){NAN, NAN, NAN, NAN, NAN, NAN};
     return ct_context_status(context);
+}
+
+void ct_variance_growth(const double *variance, int64_t count, double *slope, double *r2) {
+    double n = (double)count, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
+    for (int64_t i = 0; i < count; i++) {
+        y += variance[i] / n;
+        x += (double)i / n;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        double u = (double)i - x, v = variance[i] - y;
+        xx += u * u;
+        xy += u * v;
+        yy += v * v;
+    }
+    *slope = xx > 0 ? xy / xx : NAN;
+    *r2 = xx > 0 && yy > 0 ? xy * xy / (xx * yy) : NAN;
 }
 
 ct_status ct_evaluate_layers(ct_model *model, const int32_t *ids, int64_t rows, int64_t length, bool skip,

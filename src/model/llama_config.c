@@ -318,6 +318,21 @@ static ct_status read_rope(ct_context *context, const ct_value *config, ct_decod
 
 /* ------------------------------------------------------------------------------------------------ norms */
 
+/* Gemma 2 is peri without a norm on the embeddings; its names of norms are those of every peri decoder here.
+ */
+static void place_as_gemma(ct_context *context, ct_value *norm) {
+    const ct_value *asked = ct_value_get(norm, "peri");
+    bool is_map = !asked || ct_value_kind_of(asked) == CT_VALUE_MAP;
+    ct_value *peri = asked ? ct_value_copy(asked) : ct_value_map(context);
+    if (!peri || !is_map) {
+        ct_value_free(peri);
+        return;
+    }
+    if (!ct_value_get(peri, "emb")) ct_value_set(peri, "emb", ct_value_bool(context, false));
+    ct_value_set(norm, "place", ct_value_string(context, "peri"));
+    ct_value_set(norm, "peri", peri);
+}
+
 /* The family's norms, or what the key "norm" asks for: then it stands where that says, before the sublayers
  * by default. */
 static ct_status read_norm(ct_context *context, ct_decoder_plan *plan) {
@@ -330,12 +345,8 @@ static ct_status read_norm(ct_context *context, ct_decoder_plan *plan) {
         if (plan->family->unit_offset && !ct_value_get(norm, "unit_offset"))
             ct_value_set(norm, "unit_offset", ct_value_bool(context, true));
     }
-    if (!given && plan->family->peri) {
-        ct_value *peri = ct_value_map(context);
-        if (peri) ct_value_set(peri, "emb", ct_value_bool(context, false));
-        ct_value_set(norm, "place", ct_value_string(context, "peri"));
-        ct_value_set(norm, "peri", peri);
-    }
+    bool peri = is_map && strcmp(ct_value_as_string(ct_value_get(norm, "place"), ""), "peri") == 0;
+    if (plan->family->peri && (!given || peri)) place_as_gemma(context, norm);
     ct_status status = ct_norm_choice_read(context, norm, plan->options->rms_norm_eps, &plan->norm);
     ct_value_free(norm);
     return status;

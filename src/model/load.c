@@ -346,6 +346,21 @@ static ct_status adapt_config(ct_context *context, ct_value *config, const char 
     return ct_context_status(context);
 }
 
+/* Weights that record the place of their norms are refused by it; those of others, which record none and have
+ * their norms where the family has them, by the names that they lack, and then by that place. `known`: the
+ * configuration recorded one as it was read. */
+static ct_status check_weights(ct_model *model, ct_archive *file, bool known) {
+    ct_value *metadata = ct_archive_metadata(file, 0);
+    const char *place = ct_value_as_string(ct_value_get(metadata, CT_NORM_PLACE_KEY), NULL);
+    ct_status status = place ? ct_model_check_place(model, place, place_of(file, NULL)) : CT_OK;
+    if (status == CT_OK) status = choose_names(model, file);
+    if (status == CT_OK) status = check_names(model, file);
+    if (status == CT_OK && !place && !known)
+        status = ct_model_check_place(model, ct_model_own_place(model), place_of(file, NULL));
+    ct_value_free(metadata);
+    return ct_failed(model->context) ? ct_context_status(model->context) : status;
+}
+
 ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     if (ct_failed(context)) return NULL;
     ct_model_folder *folder = ct_model_folder_open(context, path);
@@ -357,15 +372,10 @@ ct_model *ct_model_load(ct_context *context, const char *path, ct_dtype dtype) {
     else if (adapt_config(context, folder->config, folder->path) == CT_OK)
         model = ct_model_create(context, folder->config);
     if (model) model->folder = ct_strdup(context, folder->path);
+    bool known = ct_value_get(folder->config, CT_NORM_PLACE_KEY) != NULL;
     ct_model_folder_close(context, folder);
     ct_archive *file = model ? ct_model_open_weights(context, model->folder) : NULL;
-    ct_value *metadata = file ? ct_archive_metadata(file, 0) : NULL;
-    const char *place = ct_value_as_string(ct_value_get(metadata, CT_NORM_PLACE_KEY), NULL);
-    if (place) ct_model_check_place(model, place, place_of(file, NULL));
-    ct_value_free(metadata);
-    if (file && !ct_failed(context) && choose_names(model, file) == CT_OK &&
-        check_names(model, file) == CT_OK)
-        load_weights(model, file, dtype);
+    if (file && check_weights(model, file, known) == CT_OK) load_weights(model, file, dtype);
     ct_archive_close(file);
     if (!ct_failed(context)) return model;
     ct_model_destroy(model);

@@ -22,7 +22,7 @@ struct ct_model {
 };
 
 extern const ct_architecture ct_architecture_gpt2, ct_architecture_mlp, ct_architecture_bert,
-    ct_architecture_rnn;
+    ct_architecture_rnn, ct_architecture_vit;
 extern const ct_architecture ct_architecture_llama, ct_architecture_mistral, ct_architecture_qwen2, ct_architecture_qwen3,
     ct_architecture_gemma2;
 /* Registers the module kinds of the architectures with a context. */
@@ -31,6 +31,7 @@ ct_status ct_gpt2_register(ct_context *context);
 ct_status ct_decoder_register(ct_context *context);
 ct_status ct_bert_register(ct_context *context);
 ct_status ct_rnn_register(ct_context *context);
+ct_status ct_vit_register(ct_context *context);
 
 /* The name a slot's parameter has in files. A new string. */
 char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare);
@@ -40,6 +41,8 @@ ct_status ct_model_collect(ct_model *model);
 /* Where the configuration places norms, against what `recorded` (NULL: what the configuration itself recorded) says; a
  * difference is refused. Records it in the configuration where it has the key "norm". */
 ct_status ct_model_check_place(ct_model *model, const char *recorded, const char *where);
+/* Where a family's norms stand when its configuration does not say: so do those of weights that record nothing. */
+const char *ct_model_own_place(const ct_model *model);
 /* The axis of a writer's or table's slot that is the stream's channels, and a weight less its mean along an axis. */
 int ct_stream_axis(ct_stream_role role, const ct_slot *slot);
 ct_tensor *ct_stream_project(ct_tensor *weight, int axis);

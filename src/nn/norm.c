@@ -261,14 +261,16 @@ static int64_t common_multiple(int64_t a, int64_t b) {
 static ct_status gather_needs(void *user, ct_module *module) {
     ct_norm_needs *needs = user;
     const norm_state *state = state_of(module);
-    if (module->kind == &ct_recurrent_kind && needs->rows != CT_ROWS_WHOLE) {
+    if (module->kind == &ct_recurrent_kind && needs->rows >= CT_ROWS_ANY) {
         needs->rows = CT_ROWS_WHOLE;
         needs->who = ct_module_path(module);
     }
     if (!state || !state->method->rows_together) return CT_OK;
     int64_t rows = state->method->rows_together(state->options), before = needs->rows;
     if (state->method->reads_what_it_changes) needs->recompute = false;
-    if (rows == CT_ROWS_WHOLE || before == CT_ROWS_WHOLE)
+    if (rows == CT_ROWS_STEP || before == CT_ROWS_STEP)
+        needs->rows = CT_ROWS_STEP;
+    else if (rows == CT_ROWS_WHOLE || before == CT_ROWS_WHOLE)
         needs->rows = CT_ROWS_WHOLE;
     else if (rows > 0)
         needs->rows = before > 0 ? common_multiple(before, rows) : rows;

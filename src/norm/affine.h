@@ -19,6 +19,11 @@ typedef struct ct_norm_affine {
 #define CT_NORM_AFFINE(default_)                                                                             \
     CT_OPTION_BOOL("affine", ct_norm_affine, affine, default_,                                               \
                    "multiply by a gain; without it there is no bias either")
+/* Of norms over the batch. One process has all rows, so they need not be exchanged: they are put together. */
+#define CT_NORM_SYNC(struct_)                                                                                \
+    CT_OPTION_BOOL("sync", struct_, sync, false,                                                             \
+                   "statistics over all rows of an optimizer step: its micro-batches become one; otherwise " \
+                   "over each per_device_train_batch_size rows, a forward pass each")
 #define CT_NORM_BIAS(default_, help_) CT_OPTION_BOOL("bias", ct_norm_affine, bias, default_, help_)
 
 /* {"weight", "bias", {NULL}}, and which of the first two are there. */

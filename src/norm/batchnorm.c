@@ -6,12 +6,16 @@
 typedef struct batchnorm_options {
     ct_norm_affine affine;
     double momentum;
+    bool sync;
 } batchnorm_options;
 
 static const ct_option options[] = {
-    CT_NORM_EPS(1e-5), CT_NORM_AFFINE(true), CT_NORM_BIAS(true, "add a bias"),
+    CT_NORM_EPS(1e-5),
+    CT_NORM_AFFINE(true),
+    CT_NORM_BIAS(true, "add a bias"),
     CT_OPTION_REAL("momentum", batchnorm_options, momentum, 0.1, 0, 1,
                    "share of a batch in the running statistics, as torch counts it"),
+    CT_NORM_SYNC(batchnorm_options),
     CT_OPTION_END};
 
 enum { WEIGHT, BIAS, MEAN, VARIANCE, BATCHES };
@@ -24,8 +28,7 @@ static const ct_norm_tensor tensors[] = {{"weight", CT_NORM_PER_CHANNEL, CT_FILL
                                          {NULL, CT_NORM_ONE, CT_FILL_ZEROS, false, CT_F32}};
 
 static int64_t whole(const void *given) {
-    (void)given;
-    return CT_ROWS_WHOLE;
+    return ((const batchnorm_options *)given)->sync ? CT_ROWS_STEP : CT_ROWS_WHOLE;
 }
 
 static ct_status affine(const ct_norm_call *call, ct_tensor **scale, ct_tensor **shift) {

@@ -13,6 +13,7 @@ typedef struct powernorm_options {
     double alpha_fwd, alpha_bwd;
     int64_t warmup, groups;
     int mode, backward;
+    bool sync;
 } powernorm_options;
 
 static const char *const modes[] = {"pn", "v", NULL}, *const backwards[] = {"running", "batch", NULL};
@@ -39,6 +40,7 @@ static const ct_option options[] = {
         "bwd", powernorm_options, backward, "running", backwards,
         "what divides the gradient: what divided the input (the paper), or the batch's root mean square "
         "(the authors' code)"),
+    CT_NORM_SYNC(powernorm_options),
     CT_OPTION_END};
 
 enum { WEIGHT, BIAS, PSI, ACC, PASSES };
@@ -59,8 +61,7 @@ static ct_status check(ct_context *context, const void *given, int64_t width) {
 }
 
 static int64_t whole(const void *given) {
-    (void)given;
-    return CT_ROWS_WHOLE;
+    return ((const powernorm_options *)given)->sync ? CT_ROWS_STEP : CT_ROWS_WHOLE;
 }
 
 /* ------------------------------------------------------------------------ the approximate backward pass */

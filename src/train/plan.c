@@ -67,11 +67,17 @@ static bool fits(planner *p, candidate *c) {
     return p->options.memory == 0 || needed(p, c) <= (size_t)p->options.memory;
 }
 
+/* The most rows that a micro-batch may have: those of a batch, or of the whole step where a norm asks for
+ * them. */
+static int64_t rows_at_most(const planner *p) {
+    return p->norms.rows == CT_ROWS_STEP ? p->learner->rows : p->options.per_device_train_batch_size;
+}
+
 /* Norms and regularizers that use the statistics of a batch keep so many rows in one micro-batch. */
 static int64_t rows_together(const planner *p) {
-    int64_t batch = p->options.per_device_train_batch_size, rows = p->norms.rows;
+    int64_t batch = rows_at_most(p), rows = p->norms.rows;
     if (rows == CT_ROWS_ANY) return 1;
-    return rows == CT_ROWS_WHOLE || rows > batch ? batch : rows;
+    return rows < 0 || rows > batch ? batch : rows;
 }
 
 /* Regularizers may ask for more rows than the norms; two different numbers are both suited by whole batches.
@@ -79,7 +85,7 @@ static int64_t rows_together(const planner *p) {
 static void add_regularizers(planner *p) {
     const char *who = NULL;
     int64_t rows = ct_regularizers_rows(p->learner->regularizers, &who);
-    if (rows == CT_ROWS_ANY || p->norms.rows == CT_ROWS_WHOLE) return;
+    if (rows == CT_ROWS_ANY || p->norms.rows < 0) return;
     bool suited = p->norms.rows != CT_ROWS_ANY && rows != CT_ROWS_WHOLE && p->norms.rows % rows == 0;
     if (suited) return;
     p->norms.rows = p->norms.rows == CT_ROWS_ANY ? rows : CT_ROWS_WHOLE;
@@ -88,7 +94,7 @@ static void add_regularizers(planner *p) {
 
 /* The most rows at a time that fit; the need grows with the rows. */
 static bool most_rows(planner *p, int64_t checkpoint_every, candidate *best) {
-    int64_t batch = p->options.per_device_train_batch_size, step = rows_together(p);
+    int64_t batch = rows_at_most(p), step = rows_together(p);
     int64_t low = 0, high = (batch + step - 1) / step; /* in steps */
     *best = (candidate){batch, checkpoint_every, {{0}, {0}, 0, 0, {0}, 0, 0}, 0};
     if (fits(p, best)) return true;
@@ -116,7 +122,7 @@ static bool with_recomputation(planner *p, candidate *best) {
             *best = here;
             found = true;
         }
-        if (found && best->micro_batch == p->options.per_device_train_batch_size) break;
+        if (found && best->micro_batch == rows_at_most(p)) break;
     }
     return found;
 }

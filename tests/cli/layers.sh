@@ -43,6 +43,7 @@ csv 'all(abs(x["largest"] / x["median"] / x["largest_over_median"] - 1) < 1e-4 a
 csv 'all(x["massive"] == (x["largest_over_median"] > 100) for x in rows) and rows[0]["gradient_norm"] is None'
 exits 0 evaluate growth "$model" "$text" --batch 4 --json
 json '[l["layer"] for l in r["layers"]] == [-1, 0] and r["layers"][1]["variance"] > 0 and r["layers"][1]["skipped_loss"] is None'
+json 'r["variance_slope"] is None and r["variance_r2"] is None' # one block
 json 'r["layers"][1]["gradient_norm"] == json.load(open("'"$work"'/layers.json"))["layers"][1]["gradient_norm"]'
 ok growth
 

@@ -96,6 +96,9 @@ static void test_mix(void **state) {
     assert_same_bits(logits(pre), logits(none));
     assert_true(worst_difference(logits(pre), logits(half)) > 1e-4);
     assert_int_equal(ct_model_elements(pre, false), ct_model_elements(half, false));
+    ct_model *all_post = gpt(4, "{\"place\":\"mix\",\"alpha\":1}", 5); /* with the final norm, which stays */
+    assert_same_bits(logits(post), logits(all_post));
+    ct_model_destroy(all_post);
     /* Behind a post layer every token has mean 0 and variance 1. */
     const int last = -1;
     for (int l = 0; l < 4; l++) {
@@ -275,6 +278,104 @@ static void test_saved(void **state) {
     ct_folder_remove(context, folder);
 }
 
+static void assert_block(ct_model *model, const char *path, const char *place, bool in, bool out) {
+    const ct_block_options *o = ct_module_options(ct_module_find(ct_model_root(model), path));
+    assert_string_equal(ct_norm_place_names[o->place], place);
+    if (o->place == CT_PLACE_PERI) assert_true(o->in == in && o->out == out);
+}
+
+#define DECODER(type, more)                                                                                  \
+    "{\"model_type\":\"" type "\",\"vocab_size\":17,\"hidden_size\":16,\"intermediate_size\":24,"            \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":8,"            \
+    "\"max_position_embeddings\":32" more "}"
+
+/* Files of others record no place; their norms stand where the family has them, and nowhere else may they be
+ * put. */
+static void test_not_recorded(void **state) {
+    (void)state;
+    char folder[] = "/tmp/carat-llama-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    ct_model *llama = model_from(DECODER("llama", ""), 3);
+    assert_int_equal(ct_model_save(llama, folder, CT_DTYPES), CT_OK);
+    static const char last[] = "\"max_position_embeddings\": 32";
+    static const char *const asked[] = {"post", "mix", "deepnorm"};
+    char before[200] = "", now[200];
+    for (int i = 0; i < 3; i++) {
+        snprintf(now, sizeof(now), "%s, \"norm\": {\"place\": \"%s\"}", last, asked[i]);
+        write_text(folder, "config.json", i ? before : last, now);
+        memcpy(before, now, sizeof(now));
+        assert_null(ct_model_load(context, folder, CT_F32));
+        assert_failed_with("model.safetensors: its norms stand at \"pre\", the configuration asks for");
+    }
+    write_text(folder, "config.json", "\"place\": \"deepnorm\"", "\"place\": \"deepnorm\", \"force\": true");
+    ct_model *forced = ct_model_load(context, folder, CT_F32);
+    assert_ok();
+    ct_model_destroy(forced);
+    write_text(folder, "config.json", "\"place\": \"deepnorm\", \"force\": true", "\"place\": \"pre\"");
+    ct_model *again = ct_model_load(context, folder, CT_F32);
+    assert_ok();
+    assert_same_bits(logits(llama), logits(again));
+    ct_model_destroy(again);
+    ct_model_destroy(llama);
+    ct_folder_remove(context, folder);
+}
+
+/* Gemma 2 is peri without a norm on the embeddings, gains stored less 1: the same model when it is spelled
+ * out, the names of transformers' Gemma2ForCausalLM, saved and read again under both spellings. */
+static void test_gemma(void **state) {
+    (void)state;
+    static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
+                                        "pre_feedforward_layernorm", "post_feedforward_layernorm"};
+    char folder[] = "/tmp/carat-gemma-XXXXXX", name[100];
+    assert_non_null(mkdtemp(folder));
+    ct_model *own = model_from(DECODER("gemma2", ""), 3);
+    ct_model *spelled = model_from(DECODER("gemma2", ",\"norm\":{\"place\":\"peri\"}"), 3);
+    ct_model *with =
+        model_from(DECODER("gemma2", ",\"norm\":{\"place\":\"peri\",\"peri\":{\"emb\":true}}"), 3);
+    assert_block(own, "layers.1", "peri", true, true);
+    assert_block(spelled, "layers.1", "peri", true, true);
+    assert_int_equal(ct_model_parameter_count(own), 1 + 2 * (7 + 4) + 1);
+    assert_null(ct_model_find(own, "embed_norm.weight"));
+    assert_non_null(ct_model_find(with, "embed_norm.weight"));
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "model.layers.1.%s.weight", names[i]);
+        ct_parameter *gain = ct_model_find(own, name);
+        assert_non_null(gain);
+        assert_near(item(ct_sum_all(ct_abs(gain->tensor))), 0, 0); /* a gain of 1 */
+        ct_fill(gain->tensor, 0.25 * i);
+        ct_fill(ct_model_find(spelled, name)->tensor, 0.25 * i);
+    }
+    assert_same_bits(logits(own), logits(spelled));
+    assert_int_equal(ct_model_save(own, folder, CT_DTYPES), CT_OK);
+    ct_safetensors *file = ct_safetensors_open(context, folder);
+    assert_int_equal(ct_safetensors_count(file), ct_model_parameter_count(own));
+    for (size_t i = 0; i < ct_safetensors_count(file); i++)
+        assert_non_null(ct_model_find(own, ct_safetensors_at(file, i)->name));
+    ct_safetensors_close(file);
+    static const char last[] = "\"max_position_embeddings\": 32";
+    static const char *const spellings[] = {"", ", \"norm\": {\"place\": \"peri\"}",
+                                            ", \"carat_norm_place\": \"peri\""};
+    char before[200], now[200];
+    snprintf(before, sizeof(before), "%s", last);
+    for (int i = 0; i < 3; i++) {
+        snprintf(now, sizeof(now), "%s%s", last, spellings[i]);
+        write_text(folder, "config.json", before, now);
+        memcpy(before, now, sizeof(now));
+        ct_model *again = ct_model_load(context, folder, CT_F32);
+        assert_ok();
+        assert_same_bits(logits(own), logits(again));
+        ct_model_destroy(again);
+    }
+    write_text(folder, "config.json", before,
+               "\"max_position_embeddings\": 32, \"carat_norm_place\": \"pre\"");
+    assert_null(ct_model_load(context, folder, CT_F32));
+    assert_failed_with("its norms stand at \"pre\", the configuration asks for \"peri\"");
+    ct_model_destroy(own);
+    ct_model_destroy(spelled);
+    ct_model_destroy(with);
+    ct_folder_remove(context, folder);
+}
+
 /* "gamma" and "beta" are what some files call a gain and a bias. */
 static void test_other_names(void **state) {
     (void)state;
@@ -417,10 +518,10 @@ static void test_insert_norm(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {reach_test(test_mix_rule),    reach_test(test_mix),
-                                       reach_test(test_peri),        reach_test(test_deepnorm),
-                                       reach_test(test_peri_growth), reach_test(test_saved),
-                                       reach_test(test_other_names), reach_test(test_recomputed),
-                                       reach_test(test_refusals),    reach_test(test_insert_norm)};
+    const struct CMUnitTest tests[] = {
+        reach_test(test_mix_rule),     reach_test(test_mix),         reach_test(test_peri),
+        reach_test(test_deepnorm),     reach_test(test_peri_growth), reach_test(test_saved),
+        reach_test(test_not_recorded), reach_test(test_gemma),       reach_test(test_other_names),
+        reach_test(test_recomputed),   reach_test(test_refusals),    reach_test(test_insert_norm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,8 +94,13 @@ static void test_gradients(void **state) {
     ct_model_destroy(norm);
 }
 
+static void count_warnings(void *user, ct_log_level level, const char *message) {
+    if (level == CT_LOG_WARNING && strstr(message, "powernorm: a batch of padding alone")) ++*(int *)user;
+}
+
 static void test_padding(void **state) {
     (void)state;
+    int warnings = 0;
     ct_model *plain = norm_model("powernorm", 2, "{\"warmup\":0}"),
              *padded = norm_model("powernorm", 2, "{\"warmup\":0}");
     ct_tensor *x = normal(5, CT_DIMS(2, 3, 2)), *junk = ct_full(context, CT_F32, CT_DIMS(2, 2, 2), 77);
@@ -117,8 +122,12 @@ static void test_padding(void **state) {
     /* Padding alone: the statistics stay. */
     ct_tensor *before = ct_clone(tensor_of(padded, "running_phi"));
     ct_run_set_padding(run, ct_zeros(context, CT_U8, CT_DIMS(2, 5)));
+    ct_context_set_log(context, count_warnings, &warnings, CT_LOG_WARNING);
     ct_model_forward(padded, run, longer);
+    ct_model_forward(padded, run, longer);
+    ct_context_set_log(context, NULL, NULL, CT_LOG_WARNING);
     assert_ok();
+    assert_int_equal(warnings, 1); /* once, however many batches */
     assert_same_bits(before, tensor_of(padded, "running_phi"));
     assert_values(tensor_of(padded, "iters"), 1, NUMBERS(1), 0);
     ct_run_destroy(run);
@@ -182,6 +191,9 @@ static void test_bad_input(void **state) {
     ct_norm_needs needs = ct_norm_needs_of(ct_model_root(norm));
     assert_int_equal(needs.rows, CT_ROWS_WHOLE);
     assert_false(needs.recompute);
+    ct_model_destroy(norm);
+    norm = norm_model("powernorm", 2, "{\"sync\":true}");
+    assert_int_equal(ct_norm_needs_of(ct_model_root(norm)).rows, CT_ROWS_STEP);
     ct_model_destroy(norm);
 }
 

@@ -124,11 +124,64 @@ static void bf16(void **state) {
     assert_same_run(&one, &micro);
 }
 
+/* The pass counter of the first norm in a run's weights. */
+static int64_t passes(const place *p, const char *output) {
+    ct_context *context = ct_context_create(1);
+    ct_model *model = ct_model_load(context, at(p, output), CT_F32);
+    ct_parameter *counter = model ? ct_model_find(model, "transformer.h.0.ln_1.iters") : NULL;
+    if (!counter) fail_msg("%s", ct_context_message(context));
+    double count = -1;
+    ct_item(counter->tensor, &count);
+    ct_model_destroy(model);
+    ct_context_destroy(context);
+    return (int64_t)count;
+}
+
+/* Norms over the batch: each per_device_train_batch_size rows by themselves and a pass each; with sync the
+ * rows of the whole step, whatever it is cut into, and one pass. */
+static void synchronised(void **state) {
+    const place *p = *state;
+    static const char *const norms[] = {"powernorm", "batchnorm"};
+    static const char cut[] =
+        "{max_steps: 3, per_device_train_batch_size: %d, gradient_accumulation_steps: %d, "
+        "model.norm: {name: %s, sync: %s}}";
+    for (int n = 0; n < 2; n++) {
+        char more[300];
+        outcome o[4];
+        const struct {
+            int rows, times;
+            const char *sync;
+        } arms[] = {{4, 1, "false"}, {2, 2, "true"}, {1, 4, "true"}, {2, 2, "false"}};
+        for (int i = 0; i < 4; i++) {
+            char output[16];
+            snprintf(output, sizeof(output), "sync%d%d", n, i);
+            snprintf(more, sizeof(more), cut, arms[i].rows, arms[i].times, norms[n], arms[i].sync);
+            o[i] = run_recipe(p, output, more, false, 2);
+            assert_done(&o[i]);
+        }
+        assert_same_run(&o[0], &o[1]);
+        assert_same_run(&o[0], &o[2]);
+        assert_true(o[0].report.weights_hash != o[3].report.weights_hash);
+        assert_int_equal(o[2].report.plan.micro_batch, 4);
+        assert_int_equal(o[3].report.plan.micro_batch, 2);
+    }
+    assert_int_equal(passes(p, "sync01"), 3);
+    assert_int_equal(passes(p, "sync03"), 6);
+    /* Where the step does not fit, the refusal says who keeps it together. */
+    outcome o =
+        run_recipe(p, "sync-small",
+                   "{memory: 12M, gradient_accumulation_steps: 32, model.n_embd: 128, model.norm: {name: "
+                   "powernorm, sync: true}}",
+                   false, 2);
+    assert_refused(&o, CT_ERROR_MEMORY, "micro-batch 128, which h.0.ln_1 keeps together");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(micro_batches),    cmocka_unit_test(uneven_micro_batches),
         cmocka_unit_test(recomputation),    cmocka_unit_test(threads),
         cmocka_unit_test(instruction_sets), cmocka_unit_test(bf16),
+        cmocka_unit_test(synchronised),
     };
     return cmocka_run_group_tests(tests, start_runs, end_runs);
 }
