@@ -1,10 +1,10 @@
 /* segments.c - internal: where large blocks lie.
  *
- * A segment is a long range of addresses of which only the part below `top` has ever been used. Blocks stand in it
- * side by side. A request takes the first free block of the smallest class that surely fits (two-level segregated
- * fit, Masmano et al., ECRTS 2004), in constant time, and leaves the rest free; a block that is freed is joined
- * with free neighbours. So sizes that changed (another batch shape, another layer) reuse the same pages, and the
- * system neither clears nor maps memory again in the middle of a run.
+ * A segment is a long range of addresses of which only the part below `top` has ever been used. Blocks stand
+ * in it side by side. A request takes the first free block of the smallest class that surely fits (two-level
+ * segregated fit, Masmano et al., ECRTS 2004), in constant time, and leaves the rest free; a block that is
+ * freed is joined with free neighbours. So sizes that changed (another batch shape, another layer) reuse the
+ * same pages, and the system neither clears nor maps memory again in the middle of a run.
  *
  * Trimming returns pages, not addresses. A free block is real memory or not as a whole: one whose pages were
  * returned is joined only with its like, so that the count of cached bytes is exact. */
@@ -15,10 +15,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RESERVE ((size_t)1 << 40)        /* addresses, not memory */
+#define RESERVE ((size_t)1 << 40)         /* addresses, not memory */
 #define SMALL_RESERVE ((size_t)256 << 20) /* where addresses are limited (ulimit -v) */
-#define COMMIT ((size_t)16 << 20)        /* made accessible at a time */
-#define HUGE_FROM ((size_t)32 << 20)     /* small programs stay with small pages, which waste less */
+#define COMMIT ((size_t)16 << 20)         /* made accessible at a time */
+#define HUGE_FROM ((size_t)32 << 20)      /* small programs stay with small pages, which waste less */
+
+/* Bytes between a block and the next one, so that blocks of like size do not lie 64 bytes apart modulo the
+ * page: a loop that reads one and writes the other would then wait at each load for a store whose address has
+ * the same low bits (one in eight of the time of a softmax on Zen 3). */
+#define STAGGER ((size_t)640)
 
 typedef struct ct_segment {
     struct ct_segment *next;
@@ -29,7 +34,8 @@ typedef struct ct_segment {
     ct_block *last;   /* the block that ends at top, NULL: none yet */
 } ct_segment;
 
-/* ------------------------------------------------------------------------------------- lists of free ----- */
+/* ------------------------------------------------------------------------------------- lists of free -----
+ */
 
 static size_t page_size(void) {
     return (size_t)sysconf(_SC_PAGESIZE);
@@ -83,7 +89,8 @@ ct_block *ct_segments_find(const struct ct_memory *memory, int size_class) {
     return memory->cache[CT_FIRST_LARGE_CLASS + (int)word * 64 + __builtin_ctzll(bits)];
 }
 
-/* ------------------------------------------------------------------------------------------ segments ----- */
+/* ------------------------------------------------------------------------------------------ segments -----
+ */
 
 static ct_block *block_after(const ct_block *block) {
     char *end = (char *)block + CT_BLOCK_HEADER + block->extent;
@@ -128,7 +135,7 @@ static bool commit(struct ct_memory *memory, ct_segment *segment, size_t end) {
 
 /* `rounded` bytes at the top of a segment; a free block that ends there is used up first. */
 static ct_block *extend(struct ct_memory *memory, size_t rounded, bool *zeroed) {
-    size_t bytes = CT_BLOCK_HEADER + rounded;
+    size_t extent = rounded + STAGGER, bytes = CT_BLOCK_HEADER + extent;
     ct_segment *segment = memory->segments;
     if (!segment || segment->length - segment->top < bytes) segment = new_segment(memory, bytes);
     if (!segment) return NULL;
@@ -137,7 +144,7 @@ static ct_block *extend(struct ct_memory *memory, size_t rounded, bool *zeroed) 
         size_t end = (size_t)((char *)last - segment->start) + bytes;
         if (!commit(memory, segment, end)) return NULL;
         list_remove(memory, last);
-        last->extent = rounded;
+        last->extent = extent;
         segment->top = end;
         *zeroed = false;
         return last;
@@ -146,7 +153,7 @@ static ct_block *extend(struct ct_memory *memory, size_t rounded, bool *zeroed) 
     ct_block *block = (ct_block *)(segment->start + segment->top);
     block->before = last;
     block->segment = segment;
-    block->extent = rounded;
+    block->extent = extent;
     segment->last = block;
     segment->top += bytes;
     *zeroed = true;
@@ -155,15 +162,16 @@ static ct_block *extend(struct ct_memory *memory, size_t rounded, bool *zeroed) 
 
 /* Leaves `rounded` bytes of a block that is in no list and makes the rest a free block. */
 static void split(struct ct_memory *memory, ct_block *block, size_t rounded, bool resident) {
-    if (block->extent - rounded < 2 * CT_BLOCK_HEADER) return;
+    size_t extent = rounded + STAGGER;
+    if (block->extent < extent + 2 * CT_BLOCK_HEADER) return;
     ct_block *after = block_after(block);
-    ct_block *rest = (ct_block *)((char *)block + CT_BLOCK_HEADER + rounded);
-    rest->extent = block->extent - rounded - CT_BLOCK_HEADER;
+    ct_block *rest = (ct_block *)((char *)block + CT_BLOCK_HEADER + extent);
+    rest->extent = block->extent - extent - CT_BLOCK_HEADER;
     rest->before = block;
     rest->segment = block->segment;
     rest->large = true;
     rest->resident = resident ? rest->extent : 0;
-    block->extent = rounded;
+    block->extent = extent;
     if (after)
         after->before = rest;
     else

@@ -16,16 +16,11 @@ static const ct_option common_table[] = {
                     "shared object with methods of your own (docs/plugins.md); may be given more than once"),
     CT_OPTION_BOOL("json", common_options, json, false, "results as one JSON line on standard output"),
     CT_OPTION_BOOL("quiet", common_options, quiet, false, "no progress, no words; errors and results only"),
-    CT_OPTION_BOOL("verbose", common_options, verbose, false,
-                   "more words on standard error, tables of details too"),
-    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024,
-                  "workers; 0: one a CPU. Results are the same"),
-    CT_OPTION_BOOL("help", common_options, help, false, "show this text"),
-    CT_OPTION_END};
+    CT_OPTION_BOOL("verbose", common_options, verbose, false, "more words on standard error, tables of details too"),
+    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024, "workers; 0: one a CPU. Results are the same"),
+    CT_OPTION_BOOL("help", common_options, help, false, "show this text"), CT_OPTION_END};
 
-const ct_option *ct_cli_common(const ct_verb *verb) {
-    return common_table + !verb->methods;
-}
+const ct_option *ct_cli_common(const ct_verb *verb) { return common_table + !verb->methods; }
 
 /* ------------------------------------------------------------------------------------------- output */
 
@@ -57,10 +52,8 @@ int ct_cli_flush(void) {
 
 void ct_cli_plain(char *text) {
     for (unsigned char *at = (unsigned char *)text; *at; at++) {
-        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
-            *at++ = '?', *at = '?';
-        else if ((*at < 32 && *at != '\n' && *at != '\t') || *at == 127)
-            *at = '?';
+        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) *at++ = '?', *at = '?';
+        else if ((*at < 32 && *at != '\n' && *at != '\t') || *at == 127) *at = '?';
     }
 }
 
@@ -105,8 +98,7 @@ void ct_cli_print_help(ct_context *context, const ct_verb *verb) {
         print_options(context, verb->tables[i]);
     print_options(context, common);
     if (verb->examples) printf("\nExamples:\n");
-    for (int i = 0; verb->examples && verb->examples[i]; i++)
-        printf("  %s\n", verb->examples[i]);
+    for (int i = 0; verb->examples && verb->examples[i]; i++) printf("  %s\n", verb->examples[i]);
 }
 
 /* ---------------------------------------------------------------------------------------- arguments */
@@ -136,8 +128,7 @@ static size_t collect_names(const ct_verb *verb, const char **names, size_t most
     size_t count = 0;
     for (int i = 0; i == 0 || verb->tables[i - 1]; i++) {
         const ct_option *table = verb->tables[i] ? verb->tables[i] : ct_cli_common(verb);
-        for (; table->type != CT_TYPE_END && count < most; table++)
-            names[count++] = table->name;
+        for (; table->type != CT_TYPE_END && count < most; table++) names[count++] = table->name;
     }
     return count;
 }
@@ -169,8 +160,7 @@ static int add_plugin(ct_cli *cli, const char *path) {
 static int set_option(ct_cli *cli, const char *name, const ct_option *option, const char *text) {
     ct_context *context = cli->context;
     if (option == &common_table[0]) return add_plugin(cli, text);
-    bool plain =
-        option->type == CT_TYPE_STRING || option->type == CT_TYPE_CHOICE || option->type == CT_TYPE_BYTES;
+    bool plain = option->type == CT_TYPE_STRING || option->type == CT_TYPE_CHOICE || option->type == CT_TYPE_BYTES;
     bool within = strcmp(option->name, strrchr(name, '.') ? strrchr(name, '.') + 1 : name) != 0 &&
                   !(option->alias && strcmp(option->alias, name) == 0);
     ct_value *value = plain && !within && strcmp(text, "null") != 0 ? ct_value_string(context, text)
@@ -201,6 +191,14 @@ static int take_flag(ct_cli *cli, int argc, char **argv, int *i) {
     return set_option(cli, name, option, argv[++*i]);
 }
 
+/* -o FILE is --out FILE, where a verb has that. */
+static int take_out(ct_cli *cli, int argc, char **argv, int *i) {
+    const ct_option *option = find_option(cli->verb, "out");
+    if (!option) return ct_cli_usage(cli, "unknown option \"-o\"");
+    if (*i + 1 >= argc) return ct_cli_usage(cli, "-o needs a value");
+    return set_option(cli, "out", option, argv[++*i]);
+}
+
 static bool is_assignment(const char *text) {
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.");
     return n > 0 && text[n] == '=';
@@ -219,18 +217,14 @@ static int parse(ct_cli *cli, int argc, char **argv) {
     bool only_positional = false;
     for (int i = 0; i < argc && code == 0; i++) {
         const char *text = argv[i];
-        if (!only_positional && strcmp(text, "--") == 0)
-            only_positional = true;
-        else if (!only_positional && strcmp(text, "-h") == 0)
-            code = set_option(cli, "help", find_option(cli->verb, "help"), "true");
-        else if (!only_positional && strncmp(text, "--", 2) == 0)
-            code = take_flag(cli, argc, argv, &i);
-        else if (!only_positional && is_assignment(text))
-            code = take_assignment(cli, text);
+        if (!only_positional && strcmp(text, "--") == 0) only_positional = true;
+        else if (!only_positional && strcmp(text, "-h") == 0) code = set_option(cli, "help", find_option(cli->verb, "help"), "true");
+        else if (!only_positional && strcmp(text, "-o") == 0) code = take_out(cli, argc, argv, &i);
+        else if (!only_positional && strncmp(text, "--", 2) == 0) code = take_flag(cli, argc, argv, &i);
+        else if (!only_positional && is_assignment(text)) code = take_assignment(cli, text);
         else if (cli->positional_count == (int)(sizeof(cli->positional) / sizeof(cli->positional[0])))
             code = ct_cli_usage(cli, "too many arguments");
-        else
-            cli->positional[cli->positional_count++] = text;
+        else cli->positional[cli->positional_count++] = text;
     }
     return code;
 }

@@ -6,48 +6,57 @@
  * BertModel gives its hidden states [batch, time, hidden_size], the others logits: [batch, time, vocab_size],
  * [batch, num_labels], [batch, time, num_labels]. Points: embedded, hidden, pooled [batch, hidden_size],
  * logits. */
-#include "model/bert.h"
-#include "nn/block.h"
+#include "model/parts.h"
 #include "nn/layers.h"
 #include "nn/run.h"
 #include <math.h>
 #include <string.h>
 
+typedef struct bert_options {
+    int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
+    int64_t max_position_embeddings, type_vocab_size, num_labels, pad_token_id;
+    int hidden_act, position_embedding_type;
+    double hidden_dropout_prob, attention_probs_dropout_prob, classifier_dropout, layer_norm_eps,
+        initializer_range;
+    bool add_pooling_layer, tie_word_embeddings, is_decoder, add_cross_attention;
+    const ct_value *id2label;
+} bert_options;
+
 static const char *const position_names[] = {"absolute", NULL};
 
 static const ct_option bert_table[] = {
-    CT_OPTION_INT("vocab_size", ct_bert_options, vocab_size, 30522, 1, 1e8, "tokens"),
-    CT_OPTION_INT("hidden_size", ct_bert_options, hidden_size, 768, 1, 1e6, "width"),
-    CT_OPTION_INT("num_hidden_layers", ct_bert_options, num_hidden_layers, 12, 1, 1e4, "blocks"),
-    CT_OPTION_INT("num_attention_heads", ct_bert_options, num_attention_heads, 12, 1, 1e4, "attention heads"),
-    CT_OPTION_INT("intermediate_size", ct_bert_options, intermediate_size, 3072, 1, 1e7,
+    CT_OPTION_INT("vocab_size", bert_options, vocab_size, 30522, 1, 1e8, "tokens"),
+    CT_OPTION_INT("hidden_size", bert_options, hidden_size, 768, 1, 1e6, "width"),
+    CT_OPTION_INT("num_hidden_layers", bert_options, num_hidden_layers, 12, 1, 1e4, "blocks"),
+    CT_OPTION_INT("num_attention_heads", bert_options, num_attention_heads, 12, 1, 1e4, "attention heads"),
+    CT_OPTION_INT("intermediate_size", bert_options, intermediate_size, 3072, 1, 1e7,
                   "width of the perceptron"),
-    CT_OPTION_CHOICE("hidden_act", ct_bert_options, hidden_act, "gelu", ct_bert_activation_names,
+    CT_OPTION_CHOICE("hidden_act", bert_options, hidden_act, "gelu", ct_perceptron_names,
                      "of the perceptron"),
-    CT_OPTION_REAL("hidden_dropout_prob", ct_bert_options, hidden_dropout_prob, 0.1, 0, 0.999,
+    CT_OPTION_REAL("hidden_dropout_prob", bert_options, hidden_dropout_prob, 0.1, 0, 0.999,
                    "dropout on embeddings and on what blocks add"),
-    CT_OPTION_REAL("attention_probs_dropout_prob", ct_bert_options, attention_probs_dropout_prob, 0.1, 0,
-                   0.999, "dropout on attention probabilities"),
-    CT_OPTION_REAL("classifier_dropout", ct_bert_options, classifier_dropout, -1, -1, 0.999,
+    CT_OPTION_REAL("attention_probs_dropout_prob", bert_options, attention_probs_dropout_prob, 0.1, 0, 0.999,
+                   "dropout on attention probabilities"),
+    CT_OPTION_REAL("classifier_dropout", bert_options, classifier_dropout, -1, -1, 0.999,
                    "dropout before the classifier; -1: hidden_dropout_prob"),
-    CT_OPTION_INT("max_position_embeddings", ct_bert_options, max_position_embeddings, 512, 1, 1e8,
+    CT_OPTION_INT("max_position_embeddings", bert_options, max_position_embeddings, 512, 1, 1e8,
                   "the longest sequence"),
-    CT_OPTION_CHOICE("position_embedding_type", ct_bert_options, position_embedding_type, "absolute",
+    CT_OPTION_CHOICE("position_embedding_type", bert_options, position_embedding_type, "absolute",
                      position_names, "how positions enter"),
-    CT_OPTION_INT("type_vocab_size", ct_bert_options, type_vocab_size, 2, 1, 1e6, "token types"),
-    CT_OPTION_REAL("layer_norm_eps", ct_bert_options, layer_norm_eps, 1e-12, 0, 1, "of the layer norms"),
-    CT_OPTION_REAL("initializer_range", ct_bert_options, initializer_range, 0.02, 1e-9, 10,
+    CT_OPTION_INT("type_vocab_size", bert_options, type_vocab_size, 2, 1, 1e6, "token types"),
+    CT_OPTION_REAL("layer_norm_eps", bert_options, layer_norm_eps, 1e-12, 0, 1, "of the layer norms"),
+    CT_OPTION_REAL("initializer_range", bert_options, initializer_range, 0.02, 1e-9, 10,
                    "deviation of initial weights"),
-    CT_OPTION_INT("pad_token_id", ct_bert_options, pad_token_id, 0, -1, 1e8, "fills short rows; -1: none"),
-    CT_OPTION_INT("num_labels", ct_bert_options, num_labels, 0, 0, 1e6,
+    CT_OPTION_INT("pad_token_id", bert_options, pad_token_id, 0, -1, 1e8, "fills short rows; -1: none"),
+    CT_OPTION_INT("num_labels", bert_options, num_labels, 0, 0, 1e6,
                   "classes; 0: as many as id2label names, else 2"),
-    CT_OPTION_VALUE("id2label", ct_bert_options, id2label, "the names of the classes"),
-    CT_OPTION_BOOL("tie_word_embeddings", ct_bert_options, tie_word_embeddings, true,
+    CT_OPTION_VALUE("id2label", bert_options, id2label, "the names of the classes"),
+    CT_OPTION_BOOL("tie_word_embeddings", bert_options, tie_word_embeddings, true,
                    "the masked-language head shares the word embeddings"),
-    CT_OPTION_BOOL("add_pooling_layer", ct_bert_options, add_pooling_layer, true,
+    CT_OPTION_BOOL("add_pooling_layer", bert_options, add_pooling_layer, true,
                    "BertModel: there is a pooler; a file without one says no"),
-    CT_OPTION_BOOL("is_decoder", ct_bert_options, is_decoder, false, "causal attention: not supported"),
-    CT_OPTION_BOOL("add_cross_attention", ct_bert_options, add_cross_attention, false, "not supported"),
+    CT_OPTION_BOOL("is_decoder", bert_options, is_decoder, false, "causal attention: not supported"),
+    CT_OPTION_BOOL("add_cross_attention", bert_options, add_cross_attention, false, "not supported"),
     CT_OPTION_END};
 
 /* ---------------------------------------------------------------------------------------- embeddings */
@@ -122,15 +131,6 @@ static const ct_module_kind embeddings_kind = {.name = "bert.embeddings",
 
 /* ------------------------------------------------------------------------------------------- heads */
 
-/* tanh(dense(the first token's hidden state)); its child is dense. [batch, time, width] -> [batch, width] */
-static ct_tensor *pooler_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    (void)count;
-    if (module->child_count < 1 || ct_failed(module->context)) return inputs[0];
-    return ct_tanh(ct_forward1(run, module->children[0], ct_select(inputs[0], 1, 0)));
-}
-static const ct_module_kind pooler_kind = {
-    .name = "bert.pooler", .summary = "tanh of a linear map of the first token", .forward = pooler_forward};
-
 /* Children: dense, LayerNorm, decoder; its first slot is the decoder's bias, which files name "bias",
  * "decoder.bias" or both. Where they are untied, the latter counts. */
 typedef struct predictions_options {
@@ -140,7 +140,7 @@ typedef struct predictions_options {
 } predictions_options;
 static const ct_option predictions_table[] = {
     CT_OPTION_INT("vocabulary", predictions_options, vocabulary, 30522, 1, 1e8, "tokens"),
-    CT_OPTION_CHOICE("activation", predictions_options, activation, "gelu", ct_bert_activation_names,
+    CT_OPTION_CHOICE("activation", predictions_options, activation, "gelu", ct_perceptron_names,
                      "behind dense"),
     CT_OPTION_BOOL("tied", predictions_options, tied, true, "decoder.bias is bias"), CT_OPTION_END};
 
@@ -158,7 +158,7 @@ static ct_tensor *predictions_forward(ct_run *run, ct_module *module, ct_tensor 
     (void)count;
     if (module->child_count < 3 || module->slot_count < 1) return inputs[0];
     const predictions_options *o = ct_module_options(module);
-    ct_tensor *x = ct_bert_activate(run, module->children[0], inputs[0], o->activation);
+    ct_tensor *x = ct_perceptron_activate(run, module->children[0], inputs[0], o->activation);
     x = ct_forward1(run, module->children[2], ct_forward1(run, module->children[1], x));
     return ct_add(x, ct_run_weight(run, &module->slots[0]));
 }
@@ -217,32 +217,26 @@ enum { HEAD_NONE, HEAD_MASKED, HEAD_SEQUENCE, HEAD_TOKEN };
 
 /* Which head the configuration names; BertForPreTraining's second head is kept but not run. */
 static ct_status find_head(ct_context *context, const ct_value *config, int *head) {
-    static const char *const names[] = {"BertModel", "BertForMaskedLM", "BertForPreTraining",
-                                        "BertForSequenceClassification", "BertForTokenClassification"};
+    static const char *const names[] = {"BertModel",
+                                        "BertForMaskedLM",
+                                        "BertForPreTraining",
+                                        "BertForSequenceClassification",
+                                        "BertForTokenClassification",
+                                        NULL};
     static const int heads[] = {HEAD_NONE, HEAD_MASKED, HEAD_MASKED, HEAD_SEQUENCE, HEAD_TOKEN};
-    enum { COUNT = sizeof(names) / sizeof(names[0]) };
-    const char *asked =
-        ct_value_as_string(ct_value_at(ct_value_get(config, "architectures"), 0), "BertModel");
-    for (int i = 0; i < COUNT; i++)
-        if (strcmp(asked, names[i]) == 0) {
-            *head = heads[i];
-            return CT_OK;
-        }
-    const char *near = ct_nearest_name(asked, names, COUNT);
-    return ct_fail(
-        context, CT_ERROR_UNSUPPORTED,
-        "config: architectures.0 is \"%s\", expected BertModel, BertForMaskedLM, BertForPreTraining, "
-        "BertForSequenceClassification or BertForTokenClassification%s%s%s",
-        asked, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    int index = 0;
+    ct_status status = ct_encoder_class(context, config, names, &index);
+    if (status == CT_OK) *head = heads[index];
+    return status;
 }
 
-static void add_norm(ct_module *parent, const char *name, const ct_bert_options *o) {
+static void add_norm(ct_module *parent, const char *name, const bert_options *o) {
     ct_value *map = ct_option_ints(parent->context, "width", o->hidden_size, NULL);
     if (map) ct_value_set(map, "epsilon", ct_value_real(parent->context, o->layer_norm_eps));
     ct_module_child_of_kind(parent, name, "layer_norm", map);
 }
 
-static void add_embeddings(ct_module *root, const ct_bert_options *o) {
+static void add_embeddings(ct_module *root, const bert_options *o) {
     ct_context *context = root->context;
     ct_value *map = ct_option_ints(context, "positions", o->max_position_embeddings, NULL);
     if (map) ct_value_set(map, "dropout", ct_value_real(context, o->hidden_dropout_prob));
@@ -257,48 +251,66 @@ static void add_embeddings(ct_module *root, const ct_bert_options *o) {
     if (embeddings) add_norm(embeddings, "LayerNorm", o);
 }
 
-static void add_pooler(ct_module *root, const ct_bert_options *o) {
-    ct_module *pooler = ct_module_child_of_kind(root, "pooler", "bert.pooler", NULL);
-    ct_value *dense = ct_bert_linear(root->context, o->hidden_size, o->hidden_size, o->initializer_range);
-    if (pooler)
-        ct_module_child_of_kind(pooler, "dense", "linear", dense);
-    else
-        ct_value_free(dense);
+/* A norm behind each residual sum. */
+static void add_layers(ct_module *root, const bert_options *o) {
+    ct_context *context = root->context;
+    ct_value *asked = ct_value_map(context);
+    ct_norm_choice norm;
+    if (asked) {
+        ct_value_set(asked, "name", ct_value_string(context, "layernorm"));
+        ct_value_set(asked, "place", ct_value_string(context, "post"));
+    }
+    if (asked && !ct_failed(context)) {
+        ct_norm_choice_read(context, asked, o->layer_norm_eps, &norm);
+        ct_encoder_add_layers(root, &(ct_encoder_plan){.width = o->hidden_size,
+                                                       .layers = o->num_hidden_layers,
+                                                       .heads = o->num_attention_heads,
+                                                       .inner = o->intermediate_size,
+                                                       .activation = o->hidden_act,
+                                                       .dropout = o->hidden_dropout_prob,
+                                                       .attention_dropout = o->attention_probs_dropout_prob,
+                                                       .init_scale = o->initializer_range,
+                                                       .qkv_bias = true,
+                                                       .norm = &norm,
+                                                       .attention_norm = "attention_norm",
+                                                       .mlp_norm = "mlp_norm"});
+        ct_norm_choice_free(&norm);
+    }
+    ct_value_free(asked);
 }
 
-static void add_predictions(ct_module *root, const ct_bert_options *o) {
+static void add_predictions(ct_module *root, const bert_options *o) {
     ct_context *context = root->context;
     ct_value *map = ct_option_ints(context, "vocabulary", o->vocab_size, NULL);
-    if (map)
-        ct_value_set(map, "activation", ct_value_string(context, ct_bert_activation_names[o->hidden_act]));
+    if (map) ct_value_set(map, "activation", ct_value_string(context, ct_perceptron_names[o->hidden_act]));
     if (map) ct_value_set(map, "tied", ct_value_bool(context, o->tie_word_embeddings));
     ct_module *head = ct_module_child_of_kind(root, "predictions", "bert.predictions", map);
     if (!head) return;
     ct_module_child_of_kind(head, "dense", "linear",
-                            ct_bert_linear(context, o->hidden_size, o->hidden_size, o->initializer_range));
+                            ct_linear_options(context, o->hidden_size, o->hidden_size, o->initializer_range));
     add_norm(head, "LayerNorm", o);
-    ct_value *decoder = ct_bert_linear(context, o->hidden_size, o->vocab_size, o->initializer_range);
+    ct_value *decoder = ct_linear_options(context, o->hidden_size, o->vocab_size, o->initializer_range);
     if (decoder) ct_value_set(decoder, "bias", ct_value_bool(context, false));
     if (decoder && o->tie_word_embeddings)
         ct_value_set(decoder, "tied_to", ct_value_string(context, "embeddings.word_embeddings.weight"));
     ct_module_child_of_kind(head, "decoder", "linear", decoder);
 }
 
-static ct_status check(ct_context *context, const ct_bert_options *o) {
+static ct_status check(ct_context *context, const bert_options *o) {
     if (o->is_decoder || o->add_cross_attention)
         return ct_fail(context, CT_ERROR_UNSUPPORTED, "config: %s is true, expected an encoder by itself",
                        o->is_decoder ? "is_decoder" : "add_cross_attention");
-    int64_t named = (int64_t)ct_value_count(o->id2label);
-    if (o->num_labels && named && o->num_labels != named)
-        return ct_fail(context, CT_ERROR_ARGUMENT, "config: num_labels is %lld, id2label names %lld classes",
-                       (long long)o->num_labels, (long long)named);
     return CT_OK;
 }
 
 static ct_module *bert_build(ct_context *context, const void *options, const ct_value *config) {
-    const ct_bert_options *o = options;
+    const bert_options *o = options;
     int head = HEAD_NONE;
-    if (check(context, o) != CT_OK || find_head(context, config, &head) != CT_OK) return NULL;
+    int64_t labels = 0;
+    if (check(context, o) != CT_OK ||
+        ct_encoder_labels(context, o->num_labels, o->id2label, &labels) != CT_OK ||
+        find_head(context, config, &head) != CT_OK)
+        return NULL;
     ct_value *map = ct_value_map(context);
     double dropout = o->classifier_dropout >= 0 ? o->classifier_dropout : o->hidden_dropout_prob;
     if (map) ct_value_set(map, "classifier_dropout", ct_value_real(context, dropout));
@@ -306,23 +318,21 @@ static ct_module *bert_build(ct_context *context, const void *options, const ct_
     ct_value_free(map);
     if (!root) return NULL;
     add_embeddings(root, o);
-    ct_bert_add_layers(root, o);
-    if (head == HEAD_SEQUENCE || (head == HEAD_NONE && o->add_pooling_layer)) add_pooler(root, o);
+    add_layers(root, o);
+    if (head == HEAD_SEQUENCE || (head == HEAD_NONE && o->add_pooling_layer))
+        ct_encoder_add_pooler(root, o->hidden_size, o->hidden_size, o->initializer_range);
     if (head == HEAD_MASKED) add_predictions(root, o);
-    int64_t named = (int64_t)ct_value_count(o->id2label), labels = o->num_labels ? o->num_labels
-                                                                   : named       ? named
-                                                                                 : 2;
     if (head == HEAD_SEQUENCE || head == HEAD_TOKEN)
         ct_module_child_of_kind(root, "classifier", "linear",
-                                ct_bert_linear(context, o->hidden_size, labels, o->initializer_range));
+                                ct_linear_options(context, o->hidden_size, labels, o->initializer_range));
     if (!ct_failed(context)) return root;
     ct_module_destroy(root);
     return NULL;
 }
 
 ct_status ct_bert_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&embeddings_kind, &pooler_kind, &predictions_kind, &root_kind};
-    if (ct_bert_layer_register(context) != CT_OK) return ct_context_status(context);
+    const ct_module_kind *const kinds[] = {&embeddings_kind, &predictions_kind, &root_kind};
+    if (ct_encoder_register(context) != CT_OK) return ct_context_status(context);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
     return CT_OK;
@@ -346,13 +356,7 @@ static char *file_name(ct_context *context, const char *path) {
         if (strncmp(path, transform[i], strlen(transform[i])) == 0)
             return ct_format(context, "cls.predictions.transform.%s", path + strlen("predictions."));
     if (strncmp(path, "predictions.", 12) == 0) return ct_format(context, "cls.%s", path);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        const char *at = strstr(path, parts[i][0]);
-        if (at)
-            return ct_format(context, "bert.%.*s%s%s", (int)(at - path), path, parts[i][1],
-                             at + strlen(parts[i][0]));
-    }
-    return ct_format(context, "bert.%s", path);
+    return ct_encoder_file_name(context, "bert.", path, parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 /* Position numbers that some writers store, and heads of pre-training that the architecture asked for does
@@ -366,32 +370,25 @@ static bool is_buffer(const char *name) {
     return false;
 }
 
-/* Only the file says whether a BertModel has a pooler. */
 static ct_status adapt(ct_context *context, ct_value *config, const ct_archive *file) {
-    const char *asked =
-        ct_value_as_string(ct_value_at(ct_value_get(config, "architectures"), 0), "BertModel");
-    if (strcmp(asked, "BertModel") != 0 || ct_value_get(config, "add_pooling_layer")) return CT_OK;
-    if (ct_archive_find(file, "bert.pooler.dense.weight") ||
-        ct_archive_find(file, "pooler.dense.weight"))
-        return CT_OK;
-    return ct_value_set(config, "add_pooling_layer", ct_value_bool(context, false));
+    return ct_encoder_adapt(context, config, file, "BertModel", "bert.");
 }
 
 static int64_t context_length(const void *options) {
-    return ((const ct_bert_options *)options)->max_position_embeddings;
+    return ((const bert_options *)options)->max_position_embeddings;
 }
 static int64_t vocabulary(const void *options) {
-    return ((const ct_bert_options *)options)->vocab_size;
+    return ((const bert_options *)options)->vocab_size;
 }
 static int64_t layers(const void *options) {
-    return ((const ct_bert_options *)options)->num_hidden_layers;
+    return ((const bert_options *)options)->num_hidden_layers;
 }
 
 const ct_architecture ct_architecture_bert = {.model_type = "bert",
                                               .class_name = "BertModel",
                                               .summary = "BERT-style encoder",
                                               .options = bert_table,
-                                              .options_size = sizeof(ct_bert_options),
+                                              .options_size = sizeof(bert_options),
                                               .build = bert_build,
                                               .prefix = "bert.",
                                               .file_name = file_name,

@@ -3,17 +3,12 @@
  * and options as Hugging Face's GPT2LMHeadModel has them.
  *
  * ids [batch, time] -> logits [batch, time, vocab_size]. */
-#include "model/model.h"
-#include "nn/block.h"
+#include "model/parts.h"
 #include "nn/layers.h"
 #include "nn/positions.h"
 #include "nn/run.h"
 #include <math.h>
 #include <string.h>
-
-static const char *const activation_names[] = {"gelu_new", "gelu", "relu", "silu", "gelu_pytorch_tanh", NULL};
-static const ct_activation activations[] = {CT_ACT_GELU_TANH, CT_ACT_GELU, CT_ACT_RELU, CT_ACT_SILU,
-                                            CT_ACT_GELU_TANH};
 
 typedef struct gpt2_options {
     int64_t vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, bos_token_id, eos_token_id;
@@ -30,7 +25,7 @@ static const ct_option gpt2_table[] = {
     CT_OPTION_INT("n_layer", gpt2_options, n_layer, 12, 1, 1e4, "blocks"),
     CT_OPTION_INT("n_head", gpt2_options, n_head, 12, 1, 1e4, "attention heads"),
     CT_OPTION_INT("n_inner", gpt2_options, n_inner, 0, 0, 1e7, "width of the perceptron; 0: 4 n_embd"),
-    CT_OPTION_CHOICE("activation_function", gpt2_options, activation_function, "gelu_new", activation_names,
+    CT_OPTION_CHOICE("activation_function", gpt2_options, activation_function, "gelu_new", ct_perceptron_names,
                      "of the perceptron"),
     CT_OPTION_REAL("resid_pdrop", gpt2_options, resid_pdrop, 0.1, 0, 0.999, "dropout on what blocks add"),
     CT_OPTION_REAL("embd_pdrop", gpt2_options, embd_pdrop, 0.1, 0, 0.999, "dropout on embeddings"),
@@ -73,26 +68,20 @@ static const ct_option attention_table[] = {
     CT_OPTION_BOOL("scaled", attention_options, scaled, true, "scores by 1/sqrt(channels)"),
     CT_OPTION_END};
 
-static ct_value *linear_options(ct_context *context, int64_t in, int64_t out, double scale) {
-    ct_value *map = ct_option_ints(context, "in", in, "out", out, NULL);
-    if (map) ct_value_set(map, "init_scale", ct_value_real(context, scale));
-    return map;
-}
-
 static ct_status attention_build(ct_module *module) {
     const attention_options *o = ct_module_options(module);
     if (o->width % o->heads)
         return ct_fail(module->context, CT_ERROR_ARGUMENT,
                        "gpt2: n_embd %lld is not a multiple of n_head %lld", (long long)o->width,
                        (long long)o->heads);
-    ct_value *qkv = linear_options(module->context, o->width, 3 * o->width, o->init_scale);
+    ct_value *qkv = ct_linear_options(module->context, o->width, 3 * o->width, o->init_scale);
     if (qkv && o->value_scale > 0) {
         ct_value_set(qkv, "tail", ct_value_int(module->context, o->width));
         ct_value_set(qkv, "tail_scale", ct_value_real(module->context, o->value_scale / o->init_scale));
     }
     ct_module_child_of_kind(module, "c_attn", "conv1d", qkv);
     ct_module_child_of_kind(module, "c_proj", "conv1d",
-                            linear_options(module->context, o->width, o->width, o->proj_scale));
+                            ct_linear_options(module->context, o->width, o->width, o->proj_scale));
     return ct_context_status(module->context);
 }
 
@@ -148,49 +137,6 @@ static const ct_module_kind attention_kind = {.name = "gpt2.attention",
                                               .options_size = sizeof(attention_options),
                                               .build = attention_build,
                                               .forward = attention_forward};
-
-/* -------------------------------------------------------------------------------------- perceptron */
-
-typedef struct perceptron_options {
-    int64_t width, inner;
-    int activation;
-    double resid_pdrop, init_scale, proj_scale;
-} perceptron_options;
-
-static const ct_option perceptron_table[] = {
-    CT_OPTION_INT("width", perceptron_options, width, 768, 1, 1e6, "channels of the residual stream"),
-    CT_OPTION_INT("inner", perceptron_options, inner, 3072, 1, 1e7, "channels inside"),
-    CT_OPTION_CHOICE("activation", perceptron_options, activation, "gelu_new", activation_names, "inside"),
-    CT_OPTION_REAL("resid_pdrop", perceptron_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
-    CT_OPTION_REAL("init_scale", perceptron_options, init_scale, 0.02, 0, 10, "deviation of initial weights"),
-    CT_OPTION_REAL("proj_scale", perceptron_options, proj_scale, 0.02, 0, 10,
-                   "deviation of the initial c_proj"),
-    CT_OPTION_END};
-
-static ct_status perceptron_build(ct_module *module) {
-    const perceptron_options *o = ct_module_options(module);
-    ct_module_child_of_kind(module, "c_fc", "conv1d",
-                            linear_options(module->context, o->width, o->inner, o->init_scale));
-    ct_module_child_of_kind(module, "c_proj", "conv1d",
-                            linear_options(module->context, o->inner, o->width, o->proj_scale));
-    return ct_context_status(module->context);
-}
-
-static ct_tensor *perceptron_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    (void)count;
-    if (!ct_module_expect_children(module, 2)) return inputs[0];
-    const perceptron_options *o = ct_module_options(module);
-    ct_tensor *inner = ct_forward_activated(run, module->children[0], inputs[0], activations[o->activation]);
-    inner = ct_run_point(run, module, "act", inner);
-    return ct_run_dropout(run, ct_forward1(run, module->children[1], inner), o->resid_pdrop);
-}
-
-static const ct_module_kind perceptron_kind = {.name = "gpt2.mlp",
-                                               .summary = "two linear layers with an activation between",
-                                               .options = perceptron_table,
-                                               .options_size = sizeof(perceptron_options),
-                                               .build = perceptron_build,
-                                               .forward = perceptron_forward};
 
 /* ------------------------------------------------------------------------------------------- blocks */
 
@@ -281,7 +227,7 @@ static void add_block(ct_module *list, int64_t layer, const block_plan *plan) {
         ct_value_set(attention, "value_scale", ct_value_real(context, plan->inner_scale));
     ct_value_set(attention, "proj_scale", ct_value_real(context, plan->proj_scale));
     ct_value_set(attention, "scaled", ct_value_bool(context, o->scale_attn_weights));
-    ct_value_set(mlp, "activation", ct_value_string(context, activation_names[o->activation_function]));
+    ct_value_set(mlp, "activation", ct_value_string(context, ct_perceptron_names[o->activation_function]));
     ct_value_set(mlp, "resid_pdrop", ct_value_real(context, o->resid_pdrop));
     ct_value_set(mlp, "init_scale", ct_value_real(context, plan->inner_scale));
     ct_value_set(mlp, "proj_scale", ct_value_real(context, plan->proj_scale));
@@ -298,7 +244,7 @@ static void add_embedding(ct_module *root, const char *name, int64_t rows, const
 
 static void add_head(ct_module *root, const gpt2_options *o) {
     ct_context *context = root->context;
-    ct_value *head = linear_options(context, o->n_embd, o->vocab_size, o->initializer_range);
+    ct_value *head = ct_linear_options(context, o->n_embd, o->vocab_size, o->initializer_range);
     if (head) ct_value_set(head, "bias", ct_value_bool(context, o->lm_head_bias));
     if (head && o->tie_word_embeddings) ct_value_set(head, "tied_to", ct_value_string(context, "wte.weight"));
     ct_module_child_of_kind(root, "lm_head", "linear", head);
@@ -330,11 +276,10 @@ static ct_module *gpt2_build(ct_context *context, const void *options, const ct_
 }
 
 ct_status ct_gpt2_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&attention_kind, &perceptron_kind, &block_kind, &list_kind,
-                                           &root_kind};
+    const ct_module_kind *const kinds[] = {&attention_kind, &block_kind, &list_kind, &root_kind};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
-    return CT_OK;
+    return ct_perceptron_register(context);
 }
 
 /* ------------------------------------------------------------------------------------- architecture */

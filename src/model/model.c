@@ -10,7 +10,7 @@
 static const ct_architecture *const architectures[] = {
     &ct_architecture_gpt2,  &ct_architecture_mlp,   &ct_architecture_llama,  &ct_architecture_mistral,
     &ct_architecture_qwen2, &ct_architecture_qwen3, &ct_architecture_gemma2, &ct_architecture_bert,
-    &ct_architecture_rnn};
+    &ct_architecture_rnn,   &ct_architecture_vit};
 
 size_t ct_architecture_count(void) {
     return sizeof(architectures) / sizeof(architectures[0]);
@@ -40,6 +40,7 @@ ct_status ct_model_register_kinds(ct_context *context) {
     ct_status status = ct_gpt2_register(context);
     if (status == CT_OK) status = ct_decoder_register(context);
     if (status == CT_OK) status = ct_bert_register(context);
+    if (status == CT_OK) status = ct_vit_register(context);
     return status == CT_OK ? ct_rnn_register(context) : status;
 }
 
@@ -61,10 +62,14 @@ ct_value *ct_architecture_spell_out(ct_context *context, const ct_architecture *
     return result;
 }
 
-/* Chat models name several tokens that end a text; the first of them is the option's value. */
-static bool is_list_of_ends(const char *key, const ct_value *value) {
-    bool list = ct_value_kind_of(value) == CT_VALUE_LIST && ct_value_count(value) > 0;
-    return list && strcmp(key, "eos_token_id") == 0;
+/* Chat models name several tokens that end a text, models of images may have height and width: the first is the
+ * option's value, the others `build` finds in the configuration. */
+static bool may_be_list(const char *key, const ct_value *value) {
+    static const char *const keys[] = {"eos_token_id", "image_size", "patch_size"};
+    bool found = false, list = ct_value_kind_of(value) == CT_VALUE_LIST && ct_value_count(value) > 0;
+    for (size_t i = 0; list && i < sizeof(keys) / sizeof(keys[0]); i++)
+        found |= strcmp(key, keys[i]) == 0;
+    return found;
 }
 
 /* Keys of config.json that every file has or that belong to other programs are kept without being looked at:
@@ -79,7 +84,7 @@ static ct_status read_options(ct_model *model) {
         const char *key = ct_value_key(all, i);
         const ct_value *value = ct_value_at(all, i);
         bool absent = ct_value_kind_of(value) == CT_VALUE_NULL;
-        if (is_list_of_ends(key, value)) value = ct_value_at(value, 0);
+        if (may_be_list(key, value)) value = ct_value_at(value, 0);
         if (ct_options_find(table, key) && !absent) ct_value_set(known, key, ct_value_copy(value));
     }
     ct_value_free(all);

@@ -22,7 +22,7 @@ struct ct_model {
 };
 
 extern const ct_architecture ct_architecture_gpt2, ct_architecture_mlp, ct_architecture_bert,
-    ct_architecture_rnn;
+    ct_architecture_rnn, ct_architecture_vit;
 extern const ct_architecture ct_architecture_llama, ct_architecture_mistral, ct_architecture_qwen2, ct_architecture_qwen3,
     ct_architecture_gemma2;
 /* Registers the module kinds of the architectures with a context. */
@@ -31,6 +31,7 @@ ct_status ct_gpt2_register(ct_context *context);
 ct_status ct_decoder_register(ct_context *context);
 ct_status ct_bert_register(ct_context *context);
 ct_status ct_rnn_register(ct_context *context);
+ct_status ct_vit_register(ct_context *context);
 
 /* The name a slot's parameter has in files. A new string. */
 char *ct_model_file_name(const ct_model *model, const ct_slot *slot, bool bare);

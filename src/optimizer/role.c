@@ -40,7 +40,7 @@ static ct_role role_of(const ct_parameter *parameter, int ndim) {
     const ct_slot *slot = parameter->slot;
     if (!slot || !slot->module) return ndim >= 2 ? CT_ROLE_MATRIX : CT_ROLE_OTHER;
     if (ndim < 2) return role_of_vector(slot);
-    if (is_kind(slot->module, "embedding")) return CT_ROLE_EMBEDDING;
+    if (is_kind(slot->module, "embedding") || is_kind(slot->module, "vit.embeddings")) return CT_ROLE_EMBEDDING;
     return is_linear(slot->module) && is_output(slot->module) ? CT_ROLE_OUTPUT : CT_ROLE_MATRIX;
 }
 

@@ -193,6 +193,14 @@ static ct_status parametrize(ct_learner *learner) {
     return ct_parametrization_rates(learner->parametrization, learner->optimizer);
 }
 
+static ct_status find_teacher(ct_learner *learner) {
+    const ct_train_options *o = learner->options;
+    if (!o->teacher.path) return CT_OK;
+    learner->teacher = ct_teacher_create(learner->context, &o->teacher, o->bf16);
+    if (!learner->teacher) return ct_context_status(learner->context);
+    return ct_teacher_check(learner->teacher, ct_model_vocabulary(learner->model), learner->row_length);
+}
+
 static ct_status build(ct_learner *learner, const ct_value *config) {
     ct_context *context = learner->context;
     const ct_train_options *o = learner->options;
@@ -200,7 +208,7 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
     learner->model = path ? ct_model_load(context, path, CT_F32) : ct_model_create(context, config);
     learner->objective = ct_objective_create(context, o->objective, o->label_smoothing_factor, "objective");
     learner->regularizers = ct_regularizers_create(context, o->regularizers, "regularizers");
-    if (!learner->model || check_context(learner) != CT_OK ||
+    if (!learner->model || check_context(learner) != CT_OK || find_teacher(learner) != CT_OK ||
         ct_regularizers_attach(learner->regularizers, learner->model) != CT_OK ||
         check_patterns(learner) != CT_OK)
         return ct_context_status(context);
@@ -236,6 +244,7 @@ void ct_learner_destroy(ct_learner *learner) {
     ct_objective_destroy(learner->objective);
     ct_optimizer_destroy(learner->optimizer);
     ct_parametrization_destroy(learner->parametrization);
+    ct_teacher_destroy(learner->teacher);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_drop(learner->average[i]);
     ct_free(context, learner->average);

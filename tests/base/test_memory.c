@@ -110,7 +110,7 @@ static void hot_loop_stays_off_the_system(void **state) {
     ct_memory_read(context, &last);
     assert_true(first.system_allocations >= 1 && first.system_allocations <= 5);
     assert_int_equal(last.system_allocations, first.system_allocations);
-    assert_true(last.cached >= last.peak_total && last.cached <= last.peak_total + 4 * 64); /* joined headers count */
+    assert_true(last.cached >= last.peak_total && last.cached <= last.peak_total + 4 * 704); /* headers and gaps */
     ct_memory_trim(context);
     ct_memory_read(context, &last);
     assert_int_equal(last.cached, 0);

@@ -1,50 +1,16 @@
 /* test_bert.c - BERT-style encoders against what transformers computed (tests/golden/make_encoders.py),
  * padding and batches, gradients, naming and tying in files, and what is refused. */
-#include "reach/reach.h"
-#include <carat/format.h>
+#include "model/golden.h"
 #include <carat/generate.h>
 
-static void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
-}
-
 static char *golden_path(const char *name) {
-    const char *source = getenv("CARAT_SOURCE");
-    assert_non_null(source);
-    char *path = ct_format(context, "%s/tests/golden/encoders/%s", source, name);
-    assert_non_null(path);
-    return path;
+    return golden_file("encoders", name);
 }
-
 static ct_model *golden_model(const char *name) {
-    char *path = golden_path(name);
-    ct_model *model = ct_model_load(context, path, CT_DTYPES);
-    ct_free(context, path);
-    assert_ok();
-    return model;
+    return golden_load("encoders", name);
 }
-
-/* A tensor of NAME.safetensors; NULL if it has none of that name. */
 static ct_tensor *golden(const char *name, const char *tensor) {
-    char file_name[80];
-    snprintf(file_name, sizeof(file_name), "%s.safetensors", name);
-    char *path = golden_path(file_name);
-    ct_safetensors *file = ct_safetensors_open(context, path);
-    assert_ok();
-    const ct_safetensors_tensor *entry = ct_safetensors_find(file, tensor);
-    ct_tensor *result = NULL;
-    ct_dtype dtype;
-    if (entry && ct_safetensors_loadable(file, entry, &dtype) == CT_OK) {
-        result = ct_empty(context, dtype, entry->rank, entry->shape);
-        ct_safetensors_read(file, entry, ct_data_mutable(result), 0, entry->size);
-    }
-    assert_ok();
-    ct_safetensors_close(file);
-    ct_free(context, path);
-    return result;
+    return golden_tensor("encoders", name, tensor);
 }
 
 /* |a - b| <= 1e-4 of the largest |b|, over the positions that are text. */
@@ -220,33 +186,6 @@ static void test_gradients(void **state) {
 }
 
 /* ------------------------------------------------------------------------------------------------ files */
-
-static char *temporary(void) {
-    char pattern[] = "/tmp/carat-test-bert-XXXXXX";
-    assert_non_null(mkdtemp(pattern));
-    return ct_strdup(context, pattern);
-}
-
-static void forget(char *folder) {
-    ct_folder_remove(context, folder);
-    ct_free(context, folder);
-    assert_ok();
-}
-
-static void assert_same_file(const char *a, const char *b, const char *name) {
-    char *paths[2] = {ct_path_join(context, a, name), ct_path_join(context, b, name)};
-    size_t length[2];
-    char *data[2];
-    for (int i = 0; i < 2; i++) {
-        data[i] = ct_file_read(context, paths[i], 1 << 20, &length[i]);
-        ct_free(context, paths[i]);
-    }
-    assert_ok();
-    assert_int_equal(length[0], length[1]);
-    assert_memory_equal(data[0], data[1], length[0]);
-    ct_free(context, data[0]);
-    ct_free(context, data[1]);
-}
 
 /* What was loaded is written with the same bytes, under the file's own names. */
 static void test_save(void **state) {

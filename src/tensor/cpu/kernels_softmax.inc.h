@@ -54,38 +54,59 @@ static REAL N(row_highest)(int64_t n, const REAL *x) {
     return highest;
 }
 
-/* Sum of exp(x - shift) and maximum of a block in one pass. */
-static REAL N(block_guessed)(int64_t n, const REAL *x, REAL shift, REAL *highest) {
-    const VT m = V(set)(shift);
-    VT a0 = ZERO, a1 = ZERO, top = V(set)((REAL)-INFINITY);
+/* Up to this maximum, x log2(e) - m log2(e) is as exact as x - m: its error is that of x - m, and the
+ * rounding of m log2(e) is made good in the sums. */
+#define SOFTMAX_SCALED 1024
+/* What a sum of 2^(x log2(e) - offset) is divided by to become one of e^(x - m). */
+static double N(offset_error)(REAL offset, REAL m) {
+    double value[VD_LANES];
+    vd_store(value, vd_exp2(vd_set(fma((double)m, (double)V(exp_offset)(1), -(double)offset))));
+    return value[0];
+}
+
+/* Sum of exp(x - offset / log2(e)) and maximum of a block in one pass. */
+static REAL N(block_guessed)(int64_t n, const REAL *x, REAL offset, REAL *highest) {
+    enum { AHEAD = 8192 / sizeof(REAL) }; /* the hardware fetches too little ahead */
+    const V(exp_scaled) f = V(exp_scaled_by)(offset, 1);
+    VT a0 = ZERO, a1 = ZERO, top = V(set)((REAL)-INFINITY), power;
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        __builtin_prefetch(x + i + AHEAD, 0, 3);
+        __builtin_prefetch(x + i + AHEAD + LANES, 0, 3);
         VT v0 = V(load)(x + i), v1 = V(load)(x + i + LANES);
-        __builtin_prefetch(x + i + CT_REDUCE_BLOCK / 2, 0, 3);
-        __builtin_prefetch(x + i + CT_REDUCE_BLOCK / 2 + LANES, 0, 3);
         top = V(max)(v0, V(max)(v1, top));
-        a0 = V(add)(a0, V(exp_negative)(V(sub)(v0, m)));
-        a1 = V(add)(a1, V(exp_negative)(V(sub)(v1, m)));
+        v0 = V(exp_scaled_parts)(v0, &f, &power);
+        a0 = V(fma)(v0, power, a0);
+        v1 = V(exp_scaled_parts)(v1, &f, &power);
+        a1 = V(fma)(v1, power, a1);
     }
     *highest = N(block_highest)(n - i, x + i);
-    REAL rest = N(block_exponential_sum)(n - i, x + i, shift), most = V(highest)(top);
+    for (; i < n; i += LANES) {
+        int count = n - i < LANES ? (int)(n - i) : LANES;
+        VT v = V(exp_scaled_parts)(N(load_count)(x + i, n - i), &f, &power);
+        a0 = V(add)(a0, V(keep)(M(first)(count), V(mul)(v, power)));
+    }
+    REAL most = V(highest)(top);
     *highest = most > *highest ? most : *highest;
-    return V(sum)(V(add)(a0, a1)) + rest;
+    return V(sum)(V(add)(a0, a1));
 }
 
 /* A block is read once if the maximum of its first elements is close to that of all: exp(x - guess) is then
  * as good as exp(x - max), and is brought to it afterwards. */
 static void N(softmax_part)(int64_t n, const REAL *x, ct_softmax_part *part) {
     REAL guess = N(block_highest)(n < 64 ? n : 64, x), highest;
-    REAL sum = N(block_guessed)(n, x, guess, &highest);
-    part->max = (double)highest;
-    if (highest - guess <= 8) {
-        double scale[VD_LANES];
-        vd_store(scale, vd_exp_negative(vd_set((double)guess - (double)highest)));
-        part->sum = (double)sum * scale[0];
-    } else { /* also where the guess is -inf */
-        part->sum = (double)N(block_exponential_sum)(n, x, N(safe_shift)(highest));
+    if (guess > -SOFTMAX_SCALED && guess < SOFTMAX_SCALED) {
+        REAL offset = V(exp_offset)(guess), sum = N(block_guessed)(n, x, offset, &highest);
+        part->max = (double)highest;
+        if (highest - guess <= 8) {
+            part->sum = (double)sum / N(offset_error)(offset, highest);
+            return;
+        }
+    } else {
+        highest = N(block_highest)(n, x);
+        part->max = (double)highest;
     }
+    part->sum = (double)N(block_exponential_sum)(n, x, N(safe_shift)(highest));
 }
 
 /* One group of parts, relative to their common maximum. */
@@ -195,7 +216,41 @@ WRITE_ROW(write_softmax, N(softmax_value))
 WRITE_ROW(write_log_softmax, N(log_softmax_value))
 #undef WRITE_ROW
 
+/* Whole vectors past the caches. */
+static int64_t N(softmax_stream)(int64_t i, int64_t n, const REAL *x, const V(exp_scaled) * f, REAL *y) {
+    enum { AHEAD = 8192 / sizeof(REAL) };
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        __builtin_prefetch(x + i + AHEAD, 0, 3);
+        __builtin_prefetch(x + i + AHEAD + LANES, 0, 3);
+        VT power, v = V(exp_scaled_parts)(V(load)(x + i), f, &power);
+        V(stream)(y + i, V(mul)(v, power));
+        v = V(exp_scaled_parts)(V(load)(x + i + LANES), f, &power);
+        V(stream)(y + i + LANES, V(mul)(v, power));
+    }
+    simd_fence();
+    return i;
+}
+static void N(softmax_write_scaled)(int64_t n, const REAL *x, V(exp_scaled) f, REAL *y, bool stream) {
+    VT power;
+    int64_t i = stream ? N(until_aligned)(y, n) : 0;
+    for (int64_t j = 0; j < i; j += LANES) {
+        VT v = V(exp_scaled_parts)(N(load_count)(x + j, i - j), &f, &power);
+        N(store_count)(y + j, V(mul)(v, power), i - j);
+    }
+    if (stream) i = N(softmax_stream)(i, n, x, &f, y);
+    for (; i < n; i += LANES) {
+        VT v = V(exp_scaled_parts)(N(load_count)(x + i, n - i), &f, &power);
+        N(store_count)(y + i, V(mul)(v, power), n - i);
+    }
+}
+
 static void N(softmax_write)(int64_t n, const REAL *x, const ct_softmax_part *total, REAL *y, bool stream) {
+    if (fabs(total->max) < SOFTMAX_SCALED) {
+        REAL highest = (REAL)total->max, offset = V(exp_offset)(highest);
+        double factor = 1 / (total->sum * N(offset_error)(offset, highest));
+        N(softmax_write_scaled)(n, x, V(exp_scaled_by)(offset, factor), y, stream);
+        return;
+    }
     N(write_softmax)(n, x, (REAL)total->max, (REAL)(1.0 / total->sum), y, stream);
 }
 static double N(log_of)(double x) {

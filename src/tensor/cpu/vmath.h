@@ -56,6 +56,16 @@ SIMD vf vf_exp2_split(vf x, vi *bits) {
     *bits = vf_vi(shifted);
     return vf_mul(vf_sub(x, vf_sub(shifted, vf_set(0x1.8p23f))), vf_set(0x1.62e43p-1f));
 }
+/* n = round(x), x - n and 2^n; x below -127 gives 0. */
+SIMD vf vf_exp2_parts(vf x, vf *power) {
+    const vf magic = vf_set(0x1.8p23f + 127);
+    x = vf_max(vf_set(-127.0f), x); /* x if NaN */
+    vf shifted = vf_add(x, magic);
+    *power = vi_vf(vi_shl(vf_vi(shifted), 23));
+    return vf_sub(x, vf_sub(shifted, magic));
+}
+#define VF_EXP2_TABLE exp2_f32
+#define VF_LOG2_E 0x1.715476p0f
 #define VF_EXP2_HIGHEST 0x1.fffffep6f
 #define VF_EXP2_LOWEST (-126.0f)
 
@@ -76,7 +86,6 @@ SIMD vf vf_log_join(vf f, vf k) {
     tail = vf_fma(k, vf_set(-0x1.05c61p-29f), tail);
     return vf_fma(k, vf_set(0x1.62e43p-1f), vf_add(f, tail));
 }
-#define VF_LOG2_E 0x1.715476p0f
 
 /* The sine and cosine of r in [-pi/4, pi/4] (`low` is not used in f32: the reduced argument is good to its
  * last bit). */
@@ -144,6 +153,15 @@ SIMD vd vd_exp2_split(vd x, vl *bits) {
     *bits = vd_vl(shifted);
     return vd_mul(vd_sub(x, vd_sub(shifted, vd_set(0x1.8p52))), vd_set(0x1.62e42fefa39efp-1));
 }
+SIMD vd vd_exp2_parts(vd x, vd *power) {
+    const vd magic = vd_set(0x1.8p52 + 1023);
+    x = vd_max(vd_set(-1023.0), x);
+    vd shifted = vd_add(x, magic);
+    *power = vl_vd(vl_shl(vd_vl(shifted), 52));
+    return vd_sub(x, vd_sub(shifted, magic));
+}
+#define VD_EXP2_TABLE exp2_f64
+#define VD_LOG2_E 0x1.71547652b82fep0
 #define VD_EXP2_HIGHEST 0x1.fffffffffffffp9
 #define VD_EXP2_LOWEST (-1022.0)
 
@@ -164,7 +182,6 @@ SIMD vd vd_log_join(vd f, vd k) {
     vd tail = vd_fma(s, vd_fma(z, p, half), vd_mul(k, vd_set(0x1.ef35793c76730p-45)));
     return vd_fma(k, vd_set(0x1.62e42fefa3800p-1), vd_sub(f, vd_sub(half, tail)));
 }
-#define VD_LOG2_E 0x1.71547652b82fep0
 
 SIMD void vd_sincos_small(vd r, vd low, vd *sine, vd *cosine) {
     vd z = vd_mul(r, r);

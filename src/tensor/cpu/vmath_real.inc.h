@@ -15,6 +15,31 @@ SIMD VMATH_VECTOR V(exp_negative)(VMATH_VECTOR x) {
     return V(keep)(V(not_lt)(x, C(K(EXP_LOWEST))), result);
 }
 
+/* factor 2^(x log2(e) - offset) for |offset| < 2^11: e^(x - m) in fewer steps than exp_negative has, with the
+ * factor in the coefficients. The result is 2^n times a polynomial; sums take the product in their addition.
+ */
+enum { V(EXP_TERMS) = sizeof K(EXP2_TABLE) / sizeof K(EXP2_TABLE)[0] };
+typedef struct V(exp_scaled) {
+    VMATH_REAL offset, coefficients[V(EXP_TERMS)];
+} V(exp_scaled);
+
+SIMD VMATH_REAL V(exp_offset)(VMATH_REAL m) {
+    return m * K(LOG2_E);
+}
+SIMD V(exp_scaled) V(exp_scaled_by)(VMATH_REAL offset, double factor) {
+    V(exp_scaled) f = {.offset = offset};
+    for (int i = 0; i < V(EXP_TERMS); ++i)
+        f.coefficients[i] = (VMATH_REAL)(factor * (double)K(EXP2_TABLE)[i]);
+    return f;
+}
+SIMD VMATH_VECTOR V(exp_scaled_parts)(VMATH_VECTOR x, const V(exp_scaled) * f, VMATH_VECTOR *power) {
+    VMATH_VECTOR rest = V(exp2_parts)(V(fma)(x, C(K(LOG2_E)), C(-f->offset)), power);
+    VMATH_VECTOR result = C(f->coefficients[V(EXP_TERMS) - 1]);
+    _Pragma("GCC unroll 16") for (int i = V(EXP_TERMS) - 2; i >= 0; --i) result =
+        V(fma)(result, rest, C(f->coefficients[i]));
+    return result;
+}
+
 /* Replaces a result outside of [lowest, highest]: 0 below, infinity above, NaN for NaN. */
 SIMD VMATH_VECTOR V(exp_limits)(VMATH_VECTOR x, VMATH_REAL lowest, VMATH_REAL highest, VMATH_VECTOR result) {
     result = V(keep)(V(not_lt)(x, C(lowest)), result);
