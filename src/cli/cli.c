@@ -16,9 +16,12 @@ static const ct_option common_table[] = {
                     "shared object with methods of your own (docs/plugins.md); may be given more than once"),
     CT_OPTION_BOOL("json", common_options, json, false, "results as one JSON line on standard output"),
     CT_OPTION_BOOL("quiet", common_options, quiet, false, "no progress, no words; errors and results only"),
-    CT_OPTION_BOOL("verbose", common_options, verbose, false, "more words on standard error, tables of details too"),
-    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024, "workers; 0: one a CPU. Results are the same"),
-    CT_OPTION_BOOL("help", common_options, help, false, "show this text"), CT_OPTION_END};
+    CT_OPTION_BOOL("verbose", common_options, verbose, false,
+                   "more words on standard error, tables of details too"),
+    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024,
+                  "workers; 0: one a CPU. Results are the same"),
+    CT_OPTION_BOOL("help", common_options, help, false, "show this text"),
+    CT_OPTION_END};
 
 const ct_option *ct_cli_common(const ct_verb *verb) { return common_table + !verb->methods; }
 

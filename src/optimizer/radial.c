@@ -72,7 +72,8 @@ static void set_mode(ct_measures *measured, ct_radial_mode mode, double cosine, 
 }
 
 /* Rows first, all of them below delta / sqrt(columns); then the whole, below delta / sqrt(elements). */
-static ct_radial_mode choose(const ct_optimizer_tensor *t, const ct_radial_options *o, ct_measures *measured) {
+static ct_radial_mode choose(const ct_optimizer_tensor *t, const ct_radial_options *o,
+                             ct_measures *measured) {
     double rows = o->delta / sqrt((double)t->columns), whole = o->delta / sqrt((double)t->count);
     double length = sqrt(measured->sum[1]) * sqrt(measured->sum[2]);
     double cosine = fabs(measured->sum[0]) / fmax(length, o->epsilon);

@@ -13,8 +13,7 @@ static const ct_option options[] = {
                    "share of the last update that is kept"),
     CT_OPTION_REAL("dampening", sgdp_options, dampening, 0, 0, 1,
                    "how much less of the gradient enters momentum"),
-    CT_RADIAL_OPTIONS("keeps norms from being 0", "look ahead by one momentum step"),
-    CT_OPTION_END};
+    CT_RADIAL_OPTIONS("keeps norms from being 0", "look ahead by one momentum step"), CT_OPTION_END};
 
 static const ct_state_decl state[] = {{"momentum_buffer", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};

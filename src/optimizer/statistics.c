@@ -47,7 +47,8 @@ double ct_optimizer_statistic(const ct_optimizer *optimizer, int64_t parameter, 
 static const char *const *words_of(const ct_optimizer *optimizer, int index) {
     const ct_member *method = &optimizer->members[0]; /* links tell quantities */
     int at = index - method->first_statistic;
-    bool has = method->optimizer && method->optimizer->statistic_words && at >= 0 && at < method->statistic_count;
+    bool has =
+        method->optimizer && method->optimizer->statistic_words && at >= 0 && at < method->statistic_count;
     return has ? method->optimizer->statistic_words[at] : NULL;
 }
 

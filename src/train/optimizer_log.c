@@ -1,7 +1,8 @@
 /* optimizer_log.c - optimizer.csv: what the optimizer tells of each tensor at logged steps. A row is
  *     step,tensor,norm,relative_update,... (ct_optimizer_statistic_name)
- * and the row of the tensor "*" has the means over all tensors, weighted by their elements, but none of what is a
- * word. Cells are empty where there is nothing to tell. After a resume, rows of steps that are done again are dropped first. */
+ * and the row of the tensor "*" has the means over all tensors, weighted by their elements, but none of what
+ * is a word. Cells are empty where there is nothing to tell. After a resume, rows of steps that are done
+ * again are dropped first. */
 #include "train/state.h"
 #include <errno.h>
 #include <math.h>
@@ -79,7 +80,8 @@ static void put_rows(FILE *file, int64_t step, const ct_optimizer *optimizer, do
         put_row(file, step, parameter->name, optimizer, values, columns);
     }
     for (int i = 0; i < columns; i++)
-        values[i] = weights[i] > 0 && !ct_optimizer_statistic_is_word(optimizer, i) ? sums[i] / weights[i] : NAN;
+        values[i] =
+            weights[i] > 0 && !ct_optimizer_statistic_is_word(optimizer, i) ? sums[i] / weights[i] : NAN;
     put_row(file, step, "*", optimizer, values, columns);
 }
 

@@ -149,8 +149,9 @@ static void sgdp_decoupled(void **state) {
         w[i] = (float)noise(i, 0);
     for (int side = 0; side < 2; side++) {
         fixture f;
-        open_fixture(&f, side ? "sgd" : "sgdp", side ? "{\"momentum\": 0.75}" : "{\"momentum\": 0.75, \"delta\": 0}",
-                     side ? 0 : 0.1, 60, 100, w);
+        open_fixture(&f, side ? "sgd" : "sgdp",
+                     side ? "{\"momentum\": 0.75}" : "{\"momentum\": 0.75, \"delta\": 0}", side ? 0 : 0.1, 60,
+                     100, w);
         for (int s = 1; s <= 4; s++) {
             float *values = ct_data_mutable(f.p.tensor), keep = (float)(1 - 0.01 * 0.1 / (1 - 0.75));
             for (int i = 0; side && i < COUNT; i++)
