@@ -77,15 +77,23 @@ extern const ct_regularizer_method *const ct_regularizer_methods[]; /* NULL-term
 /* For methods: whether `parameter` is a matrix of a linear layer, and whether it is stored as [in, out]. */
 bool ct_regularizer_is_matrix(const ct_parameter *parameter);
 bool ct_regularizer_is_transposed(const ct_parameter *parameter);
-/* Of every trainable weight whose name matches the pattern and that `takes` accepts, `part` of its present value, added up.
+/* The first member of the options of a method that goes over weights by their names, and the option. */
+typedef struct ct_regularizer_names {
+    const char *pattern;
+} ct_regularizer_names;
+#define CT_REGULARIZER_PATTERN                                                                                       \
+    CT_OPTION_STRING("pattern", ct_regularizer_names, pattern, "*", "of names of parameters; * is any run of characters")
+/* Whether the options' pattern matches the parameter's name. */
+bool ct_regularizer_names_it(const void *options, const ct_parameter *parameter);
+/* Of every trainable weight whose name matches the options' pattern and that `takes` accepts, `part` of its present value, added up.
  * An error that names the pattern and `what` if there is none. */
-ct_tensor *ct_regularizer_sum(const ct_regularizer_call *call, const char *pattern,
+ct_tensor *ct_regularizer_sum(const ct_regularizer_call *call,
                               bool (*takes)(const void *options, const ct_parameter *parameter),
                               ct_tensor *(*part)(const void *options, const ct_parameter *parameter, ct_tensor *weight),
                               const char *what);
 /* Penalties of single weights: their options, and `takes` for them. */
 typedef struct ct_penalty_options {
-    const char *pattern;
+    ct_regularizer_names names;
     bool all;
 } ct_penalty_options;
 extern const ct_option ct_penalty_table[];

@@ -17,6 +17,10 @@ ct_status ct_fail_errno(ct_context *context, const char *path, const char *what,
 
 /* A new string: the folder that holds `path`. */
 char *ct_path_parent(ct_context *context, const char *path);
+/* The begin of the temporary names that belong to a file called `name`: ".NAME.tmp-", then process, "-", number. */
+int ct_temporary_prefix(const char *name, char *prefix, size_t size);
+/* Removes temporary files of `path` whose process was killed before it could. */
+void ct_remove_stale(const char *path);
 /* Makes the names in a folder durable. */
 ct_status ct_folder_sync(ct_context *context, const char *path);
 /* How ct_path_replace does without the exchange call: the folder `to` goes aside, and comes back if `from`

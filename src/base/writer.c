@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,7 +38,9 @@ static ct_status hold_error(ct_writer *writer, const char *what, int number) {
 static char *temporary_name(ct_context *context, const char *path) {
     static atomic_uint counter;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    return ct_format(context, "%.*s.%.200s.tmp-%ld-%u", (int)(name - path), path, name, (long)getpid(),
+    char prefix[256];
+    ct_temporary_prefix(name, prefix, sizeof(prefix));
+    return ct_format(context, "%.*s%s%ld-%u", (int)(name - path), path, prefix, (long)getpid(),
                      atomic_fetch_add(&counter, 1));
 }
 
@@ -65,6 +68,7 @@ static bool open_output(ct_writer *writer) {
         }
         writer->descriptor = open(writer->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     } else {
+        ct_remove_stale(writer->path);
         for (int attempt = 0; attempt < 100;
              attempt++) { /* left over by a killed process of the same number */
             ct_free(context, writer->temporary);
@@ -73,6 +77,7 @@ static bool open_output(ct_writer *writer) {
             writer->descriptor = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
             if (writer->descriptor >= 0 || errno != EEXIST) break;
         }
+        if (writer->descriptor >= 0) flock(writer->descriptor, LOCK_EX | LOCK_NB); /* for ct_remove_stale */
     }
     if (writer->descriptor < 0) ct_fail_errno(context, writer->path, "cannot create", errno);
     return writer->descriptor >= 0;

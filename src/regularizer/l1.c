@@ -7,8 +7,7 @@ static ct_tensor *magnitudes(const void *options, const ct_parameter *parameter,
 }
 
 static ct_tensor *l1_term(const ct_regularizer_call *call) {
-    const ct_penalty_options *o = call->options;
-    return ct_regularizer_sum(call, o->pattern, ct_penalty_takes, magnitudes, "weight");
+    return ct_regularizer_sum(call, ct_penalty_takes, magnitudes, "weight");
 }
 
 const ct_regularizer_method ct_regularizer_l1 = {

@@ -8,8 +8,7 @@ static ct_tensor *squares(const void *options, const ct_parameter *parameter, ct
 }
 
 static ct_tensor *l2_term(const ct_regularizer_call *call) {
-    const ct_penalty_options *o = call->options;
-    ct_tensor *sum = ct_regularizer_sum(call, o->pattern, ct_penalty_takes, squares, "weight");
+    ct_tensor *sum = ct_regularizer_sum(call, ct_penalty_takes, squares, "weight");
     return sum ? ct_mul_scalar(sum, 0.5) : NULL;
 }
 

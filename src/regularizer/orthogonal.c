@@ -4,15 +4,14 @@
 #include <carat/regularizer.h>
 
 typedef struct orthogonal_options {
-    const char *pattern;
+    ct_regularizer_names names;
     int side;
 } orthogonal_options;
 
 enum { SMALLER, OUTPUTS, INPUTS };
 static const char *const sides[] = {"smaller", "outputs", "inputs", NULL};
 static const ct_option options[] = {
-    CT_OPTION_STRING("pattern", orthogonal_options, pattern, "*",
-                     "of names of parameters; * is any run of characters"),
+    CT_REGULARIZER_PATTERN,
     CT_OPTION_CHOICE(
         "side", orthogonal_options, side, "smaller", sides,
         "which vectors are to be orthonormal: one for each output, one for each input, or the fewer"),
@@ -33,8 +32,7 @@ static ct_tensor *deviation(const void *given, const ct_parameter *parameter, ct
 }
 
 static ct_tensor *orthogonal_term(const ct_regularizer_call *call) {
-    const orthogonal_options *o = call->options;
-    return ct_regularizer_sum(call, o->pattern, takes, deviation, "matrix of a linear layer");
+    return ct_regularizer_sum(call, takes, deviation, "matrix of a linear layer");
 }
 
 const ct_regularizer_method ct_regularizer_orthogonal = {

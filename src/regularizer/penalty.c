@@ -2,8 +2,7 @@
 #include <carat/regularizer.h>
 
 const ct_option ct_penalty_table[] = {
-    CT_OPTION_STRING("pattern", ct_penalty_options, pattern, "*",
-                     "of names of parameters; * is any run of characters"),
+    CT_REGULARIZER_PATTERN,
     CT_OPTION_BOOL("all", ct_penalty_options, all, false, "biases and gains of norms too"), CT_OPTION_END};
 
 bool ct_penalty_takes(const void *options, const ct_parameter *parameter) {
@@ -11,7 +10,11 @@ bool ct_penalty_takes(const void *options, const ct_parameter *parameter) {
     return !parameter->buffer && parameter->slot && (!parameter->no_decay || o->all);
 }
 
-ct_tensor *ct_regularizer_sum(const ct_regularizer_call *call, const char *pattern,
+bool ct_regularizer_names_it(const void *options, const ct_parameter *parameter) {
+    return ct_regularizer_matches(((const ct_regularizer_names *)options)->pattern, parameter->name);
+}
+
+ct_tensor *ct_regularizer_sum(const ct_regularizer_call *call,
                               bool (*takes)(const void *options, const ct_parameter *parameter),
                               ct_tensor *(*part)(const void *options, const ct_parameter *parameter,
                                                  ct_tensor *weight),
@@ -19,12 +22,12 @@ ct_tensor *ct_regularizer_sum(const ct_regularizer_call *call, const char *patte
     ct_tensor *sum = NULL;
     for (int64_t i = 0; i < ct_model_parameter_count(call->model); i++) {
         const ct_parameter *p = ct_model_parameter(call->model, i);
-        if (!p->trainable || !takes(call->options, p) || !ct_regularizer_matches(pattern, p->name)) continue;
+        if (!p->trainable || !takes(call->options, p) || !ct_regularizer_names_it(call->options, p)) continue;
         ct_tensor *one = part(call->options, p, ct_run_weight(call->run, p->slot));
         sum = sum ? ct_add(sum, one) : one;
     }
     if (!sum)
-        ct_fail(call->context, CT_ERROR_ARGUMENT, "%s.pattern: \"%s\" matches no %s", call->where, pattern,
-                what);
+        ct_fail(call->context, CT_ERROR_ARGUMENT, "%s.pattern: \"%s\" matches no %s", call->where,
+                ((const ct_regularizer_names *)call->options)->pattern, what);
     return sum;
 }

@@ -4,20 +4,18 @@
 #include <carat/regularizer.h>
 
 typedef struct weight_norm_options {
-    const char *pattern;
+    ct_regularizer_names names;
     bool whole;
 } weight_norm_options;
 
-static const ct_option options[] = {CT_OPTION_STRING("pattern", weight_norm_options, pattern, "*",
-                                                     "of names of parameters; * is any run of characters"),
+static const ct_option options[] = {CT_REGULARIZER_PATTERN,
                                     CT_OPTION_BOOL("whole", weight_norm_options, whole, false,
                                                    "one length for the matrix, not one for each output"),
                                     CT_OPTION_END};
 
 static bool derives(const void *given, const ct_parameter *parameter) {
-    const weight_norm_options *o = given;
     return parameter->trainable && ct_regularizer_is_matrix(parameter) &&
-           ct_regularizer_matches(o->pattern, parameter->name);
+           ct_regularizer_names_it(given, parameter);
 }
 
 static int gain_shape(const void *given, const ct_parameter *parameter, int64_t shape[CT_MAX_DIMS]) {

@@ -5,7 +5,12 @@
 #include "check.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static char folder[256];
 
@@ -296,6 +301,61 @@ static void writing(void **state) {
     end_context(context);
 }
 
+/* The next writer removes what a killed one of the same file left; nothing of the living, of other files,
+ * nothing that somebody holds a lock on. */
+static void left_over(void **state) {
+    (void)state;
+    char dead[64], locked[64], other[64], mine[64], living[64], odd[64];
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    assert_true(child > 0 && waitpid(child, NULL, 0) == child);
+    snprintf(dead, sizeof(dead), ".out.tmp-%ld-0", (long)child);
+    snprintf(locked, sizeof(locked), ".out.tmp-%ld-1", (long)child);
+    snprintf(other, sizeof(other), ".other.tmp-%ld-0", (long)child);
+    snprintf(mine, sizeof(mine), ".out.tmp-%ld-99", (long)getpid());
+    snprintf(living, sizeof(living), ".out.tmp-%ld-0", (long)getppid());
+    snprintf(odd, sizeof(odd), ".out.tmp-%ld-0x", (long)child);
+    const char *const all[] = {dead, locked, other, mine, living, odd};
+    for (int i = 0; i < 6; i++)
+        put(all[i], "part", 4);
+    int file = open(at(locked), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(flock(file, LOCK_EX | LOCK_NB), 0);
+    ct_context *context = start_context(1);
+    assert_int_equal(ct_file_write(context, at("out"), "new", 3), CT_OK);
+    assert_holds("out", "new", 3);
+    assert_int_equal(access(at(dead), F_OK), -1);
+    for (int i = 1; i < 6; i++)
+        assert_holds(all[i], "part", 4);
+    close(file); /* the next writer, the child, takes that one away */
+    /* A writer that is killed: its file is there while it lives, and gone when the next one has begun. */
+    int line[2];
+    assert_int_equal(pipe(line), 0);
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* should this test fail meanwhile */
+        ct_context *own = ct_context_create(1);
+        ct_writer *writer = ct_writer_open(own, at("out"));
+        ct_writer_write(writer, "half", 4);
+        ct_writer_flush(writer);
+        if (write(line[1], "x", 1) == 1) pause();
+        _exit(1);
+    }
+    char byte;
+    close(line[1]);
+    assert_int_equal(read(line[0], &byte, 1), 1);
+    size_t with = entries();
+    ct_writer *writer = ct_writer_open(context, at("out"));
+    assert_int_equal(entries(), with + 1); /* its own; that of the child, which lives, is still there */
+    ct_writer_abandon(writer);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(ct_file_write(context, at("out"), "last", 4), CT_OK);
+    assert_int_equal(entries(), with - 1);
+    assert_holds("out", "last", 4);
+    close(line[0]);
+    end_context(context);
+}
+
 static void abandoned_and_refused(void **state) {
     (void)state;
     ct_context *context = start_context(1);
@@ -519,6 +579,7 @@ int main(void) {
         WITH_FOLDER(lines),
         WITH_FOLDER(long_lines),
         WITH_FOLDER(writing),
+        WITH_FOLDER(left_over),
         WITH_FOLDER(abandoned_and_refused),
         WITH_FOLDER(devices),
         WITH_FOLDER(read_only_folder),

@@ -142,6 +142,12 @@ kill -KILL $pid 2>/dev/null || true
 wait $pid 2>/dev/null || true
 exits 0 convert "$work/large" "$work/killed"
 [ ! -e "$work/killed.partial" ] || fail "what a killed conversion left is still there"
+"$carat" convert "$work/large" "$work/fresh.safetensors" --quiet &
+pid=$!
+for _ in $(seq 200); do [ -n "$(find "$work" -name '.fresh.safetensors.tmp-*')" ] && break; sleep 0.01; done
+kill -KILL $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
 exits 0 convert "$work/large" "$work/fresh.safetensors"
+[ -z "$(find "$work" -name '.fresh.safetensors.tmp-*')" ] || fail "the temporary file of a killed conversion is still there"
 same "$work/fresh.safetensors" "$work/killed/model.safetensors"
 ok interrupted
