@@ -152,6 +152,10 @@ ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_p
  * evaluation,
  * {"step", "eval_loss", "bits_per_byte", "perplexity"}. */
 ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_train_report *report);
+/* The model with which the recipe's run would begin, its initializer carried out on the first rows of the data, into
+ * output_dir, with the tokenizer and recipe.yaml. `report`: {output_dir, layers: what the initializer did at each}, to be
+ * freed; NULL on error. */
+ct_status ct_train_init(ct_context *context, const ct_value *recipe, ct_value **report);
 
 #ifdef __cplusplus
 }

@@ -61,7 +61,7 @@ void ct_cli_interrupt(int signal_number);
  * another signal asked for the end. */
 bool ct_cli_interrupt_forget(ct_context *context);
 void ct_cli_print_help(ct_context *context, const ct_verb *verb);
-/* The options that the verb has beside those of its own tables: json, quiet, threads, help, and plugin if it uses
+/* The options that the verb has beside those of its own tables: json, quiet, verbose, threads, help, and plugin if it uses
  * methods. */
 const ct_option *ct_cli_common(const ct_verb *verb);
 /* The verb of that name, or NULL. */

@@ -15,6 +15,7 @@ typedef struct ct_learner {
     ct_regularizers *regularizers;
     ct_parametrization *parametrization; /* NULL: none */
     ct_teacher *teacher;                 /* NULL: none */
+    ct_value *initialized; /* what the recipe's initializer reported; NULL: nothing */
     ct_run *run;         /* of training, for the present arrangement */
     ct_run *evaluation;  /* sees the averaged weights if there are any */
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */
