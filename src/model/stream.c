@@ -87,6 +87,18 @@ ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user) 
     return status;
 }
 
+static ct_status find_tied(void *user, ct_module *module) {
+    for (int i = 0; i < ct_module_slot_count(module); i++)
+        if (ct_module_slot_at(module, i)->options.tied_to) *(bool *)user = true;
+    return CT_OK;
+}
+
+bool ct_model_is_tied(const ct_model *model) {
+    bool tied = false;
+    ct_module_visit(model->root, find_tied, &tied);
+    return tied;
+}
+
 /* -------------------------------------------------------------------------------------------- centring */
 
 /* Which axis of a slot are the channels of the stream: the last of tables, biases and conv1d weights [in,
@@ -135,8 +147,16 @@ static ct_status need_rms(void *user, ct_stream_role role, ct_module *module, ct
                    method ? method->method.name : ct_module_kind_of(norm)->name);
 }
 
+static ct_status check_rms(ct_model *model) {
+    if (ct_stream_visit(model, need_rms, model) != CT_OK || !ct_model_is_tied(model))
+        return ct_context_status(model->context);
+    return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                   "the head is tied to a table that has to be centred, while the head has to stay as it is: set "
+                   "tie_word_embeddings: false");
+}
+
 ct_status ct_stream_centre(ct_model *model, ct_run *run) {
-    ct_status status = ct_stream_visit(model, need_rms, model);
+    ct_status status = check_rms(model);
     return status == CT_OK ? ct_run_push_overlay(run, &(ct_overlay){centred, model}) : status;
 }
 
@@ -155,7 +175,7 @@ static ct_status centre_weights(void *user, ct_stream_role role, ct_module *modu
 
 ct_status ct_stream_centre_weights(ct_model *model) {
     bool before = ct_grad_mode_set(model->context, false);
-    if (ct_stream_visit(model, need_rms, model) == CT_OK) ct_stream_visit(model, centre_weights, model);
+    if (check_rms(model) == CT_OK) ct_stream_visit(model, centre_weights, model);
     ct_grad_mode_set(model->context, before);
     return ct_context_status(model->context);
 }

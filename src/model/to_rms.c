@@ -77,18 +77,6 @@ static bool has_rms(ct_model *model, double *eps) {
     return found;
 }
 
-static ct_status find_tied(void *user, ct_module *module) {
-    for (int i = 0; i < ct_module_slot_count(module); i++)
-        if (ct_module_slot_at(module, i)->options.tied_to) *(bool *)user = true;
-    return CT_OK;
-}
-
-static bool is_tied(const ct_model *model) {
-    bool tied = false;
-    ct_module_visit(model->root, find_tied, &tied);
-    return tied;
-}
-
 static void set_where_known(ct_model *source, ct_value *config, const char *key, bool value) {
     if (ct_options_find(source->architecture->options, key))
         ct_value_set(config, key, ct_value_bool(source->context, value));
@@ -241,7 +229,7 @@ static ct_status check(ct_model *source, const ct_rms_options *options) {
         return ct_context_status(context);
     if (has_rms(source, &eps) && ct_stream_visit(source, check_centred, source) != CT_OK)
         return ct_context_status(context);
-    if (is_tied(source) && !options->untie)
+    if (ct_model_is_tied(source) && !options->untie)
         return ct_fail(context, CT_ERROR_UNSUPPORTED,
                        "the head is tied to the token embeddings, which write to the stream and have to be "
                        "centred, while the "
