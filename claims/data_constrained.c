@@ -2,7 +2,6 @@
  * of the ensemble lower the held-out loss of a small GPT on characters. */
 #include <carat/claim.h>
 #include <carat/evaluate.h>
-#include <carat/schedule.h>
 #include <math.h>
 
 enum { DECAYS = 3, MEMBERS = 8, CONTEXT = 48, ROWS = 16, STEPS = 1000, WARMUP = 25 };
@@ -49,7 +48,8 @@ static ct_status write_texts(work *w) {
     return ct_context_status(context);
 }
 
-static ct_claim_language *network(work *w, double decay, uint64_t seed) {
+/* The recipe of all; with a manifest, of a student of it. */
+static ct_claim_language *network(work *w, double decay, uint64_t seed, const char *teacher) {
     return ct_claim_language_create(
         w->run,
         ct_claim_yaml(
@@ -58,8 +58,10 @@ static ct_claim_language *network(work *w, double decay, uint64_t seed) {
             "attn_pdrop: 0}, context: %d, data: {train: %s/train.txt, validation: %s/held_out.txt}, "
             "max_steps: %d, per_device_train_batch_size: %d, learning_rate: %g, weight_decay: %g, optimizer: "
             "{beta2: 0.95}, lr_scheduler_type: cosine, lr_scheduler_kwargs: {min_ratio: 0.1}, warmup_steps: "
-            "%d}",
-            CONTEXT, CONTEXT, w->folder, w->folder, STEPS, ROWS, highest_rate, decay, WARMUP),
+            "%d%s%s%s}",
+            CONTEXT, CONTEXT, w->folder, w->folder, STEPS, ROWS, highest_rate, decay, WARMUP,
+            teacher ? ", objective: [distill_kl], teacher: {path: " : "", teacher ? teacher : "",
+            teacher ? "}" : ""),
         seed);
 }
 
@@ -92,7 +94,8 @@ static ct_status train_members(work *w, int decay) {
     ct_ensemble_losses losses;
     for (int m = 0; m < w->members; m++) {
         ct_claim_say(w->run, "decay %g, member %d", decays[decay], m + 1);
-        ct_claim_language *one = w->member[decay][m] = network(w, decays[decay], ct_claim_seed(w->run, m));
+        ct_claim_language *one = w->member[decay][m] =
+            network(w, decays[decay], ct_claim_seed(w->run, m), NULL);
         if (!one) return ct_context_status(context);
         ct_claim_progress progress;
         ct_status status = ct_claim_language_learn(one, 0, NULL, NULL, &progress);
@@ -110,68 +113,33 @@ static ct_status train_members(work *w, int decay) {
 
 /* ---------------------------------------------------------------------------------------------- student */
 
-/* Probabilities that the ensemble of the usual decay gives, from the mean of its logits. */
-static ct_tensor *taught(work *w, ct_run *const *runs, ct_tensor *ids) {
+/* The members at the usual decay as folders, and a manifest of them: mean of logits. */
+static ct_status write_teacher(work *w, const char *manifest) {
     ct_context *context = ct_claim_context(w->run);
-    bool before = ct_grad_mode_set(context, false);
-    ct_tensor *sum = NULL;
+    char names[MEMBERS][16], path[512];
+    const char *folders[MEMBERS];
     for (int m = 0; m < w->members; m++) {
-        ct_tensor *logits = ct_model_forward(ct_claim_language_model(w->member[0][m]), runs[m], ids);
-        sum = sum ? ct_add(sum, logits) : logits;
+        snprintf(names[m], sizeof(names[m]), "member-%d", m + 1);
+        snprintf(path, sizeof(path), "%s/%s", w->folder, names[m]);
+        folders[m] = names[m];
+        if (ct_claim_language_save(w->member[0][m], path) != CT_OK) return ct_context_status(context);
     }
-    ct_tensor *probabilities = ct_softmax(ct_mul_scalar(sum, 1.0 / w->members), -1);
-    ct_grad_mode_set(context, before);
-    return probabilities;
+    return ct_ensemble_write(context, manifest, folders, w->members, CT_AVERAGE_LOGITS);
 }
 
-/* One step towards the teacher: cross-entropy with its probabilities is the divergence from it but for a
- * constant. */
-static ct_status student_step(work *w, ct_claim_language *student, ct_run *run, ct_run *const *teachers,
-                              int64_t step, double rate) {
-    ct_context *context = ct_claim_context(w->run);
-    const ct_dataset *text = ct_claim_language_text(student, false);
-    ct_optimizer *optimizer = ct_claim_language_optimizer(student);
-    ct_scope scope = ct_scope_open(context);
-    ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(ROWS, CONTEXT));
-    int32_t *in = ct_data_mutable(ids), unused[CONTEXT];
-    double norm = 0;
-    for (int64_t r = 0; in && r < ROWS; r++)
-        ct_dataset_row(context, text, CONTEXT, ct_claim_seed(w->run, 0), step * ROWS + r, in + r * CONTEXT,
-                       unused);
-    ct_tensor *wanted = taught(w, teachers, ids);
-    ct_run_reset(run);
-    ct_tensor *loss =
-        ct_cross_entropy(ct_model_forward(ct_claim_language_model(student), run, ids), wanted, NULL);
-    if (!ct_failed(context)) ct_backward(loss, NULL, CT_GRAD_DEFAULT);
-    if (ct_optimizer_gradient_norm(optimizer, &norm) == CT_OK)
-        ct_optimizer_step(optimizer, rate, norm > 1 ? 1 / norm : 1);
-    ct_optimizer_clear_gradients(optimizer);
-    ct_scope_close(context, scope);
-    return ct_context_status(context);
-}
-
+/* The recipe of the members, with the divergence from them as its loss. */
 static ct_status train_student(work *w) {
     ct_context *context = ct_claim_context(w->run);
     ct_ensemble_losses losses;
-    ct_run *teachers[MEMBERS] = {NULL};
+    char manifest[512];
     ct_claim_say(w->run, "student of the ensemble at decay 0.1");
-    ct_claim_language *student = network(w, decays[0], ct_claim_seed(w->run, 0) + 1000);
-    ct_run *run = ct_run_create(context, &(ct_run_options){.training = true});
-    ct_schedule *schedule =
-        ct_schedule_create(context, "cosine", ct_claim_yaml(w->run, "{min_ratio: 0.1}"), WARMUP, STEPS);
-    for (int m = 0; m < w->members; m++)
-        teachers[m] = ct_run_create(context, NULL);
-    for (int64_t step = 0; step < STEPS && !ct_failed(context); step++) {
-        if (ct_claim_continue(w->run) != CT_OK) break;
-        student_step(w, student, run, teachers, step, highest_rate * ct_schedule_factor(schedule, step));
-    }
-    ct_status status = ct_claim_continue(w->run);
+    snprintf(manifest, sizeof(manifest), "%s/ensemble.json", w->folder);
+    if (write_teacher(w, manifest) != CT_OK) return ct_context_status(context);
+    ct_claim_language *student = network(w, decays[0], ct_claim_seed(w->run, 0) + 1000, manifest);
+    ct_status status =
+        student ? ct_claim_language_learn(student, 0, NULL, NULL, NULL) : ct_context_status(context);
     if (status == CT_OK) status = losses_of(w, &student, 1, &losses);
     if (status == CT_OK) w->student = losses.members[0];
-    for (int m = 0; m < w->members; m++)
-        ct_run_destroy(teachers[m]);
-    ct_run_destroy(run);
-    ct_schedule_destroy(schedule);
     return status;
 }
 
@@ -255,7 +223,7 @@ static ct_status run(ct_claim_run *run) {
     return status;
 }
 
-static const char *const methods[] = {"optimizer/adamw", NULL};
+static const char *const methods[] = {"objective/distill_kl", "optimizer/adamw", NULL};
 static const char *const files[] = {CT_CLAIM_SHAKESPEARE, NULL};
 
 const ct_claim ct_claim_data_constrained = {

@@ -9,7 +9,9 @@
 #include <carat/claim.h>
 #include <carat/convert.h>
 #include <carat/data.h>
+#include <carat/distill.h>
 #include <carat/dtype.h>
+#include <carat/ensemble.h>
 #include <carat/evaluate.h>
 #include <carat/fit.h>
 #include <carat/format.h>

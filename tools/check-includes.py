@@ -36,7 +36,7 @@ for kind in KINDS:
 HEADER_ROOMS = {
     "base.h": "base", "dtype.h": "base", "tensor.h": "tensor", "ops.h": "tensor", "autograd.h": "autograd",
     "format.h": "format", "archive.h": "format", "gguf.h": "format", "npz.h": "format", "inspect.h": "format",
-    "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "chat.h": "template", "model.h": "model",
+    "tokenizer.h": "format", "safetensors.h": "format", "nn.h": "nn", "chat.h": "template", "model.h": "model", "ensemble.h": "model",
     "method.h": "method", "parallel.h": "parallel", "train.h": "train", "trainer.h": "train", "plot.h": "train",
     "data.h": "data",
 }

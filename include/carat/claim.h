@@ -285,6 +285,8 @@ ct_status ct_claim_language_learn(ct_claim_language *language, int64_t steps, ct
                                   void *user, ct_claim_progress *progress);
 /* Mean loss, nats a token, over at most `rows` rows of the held-out text spread over it (0: all of it). */
 ct_status ct_claim_language_validate(ct_claim_language *language, int64_t rows, double *loss);
+/* The model as it is now and its tokenizer as a model folder: what another one's teacher.path can name. */
+ct_status ct_claim_language_save(const ct_claim_language *language, const char *folder);
 /* The texts as tokens: training and held-out part. */
 const ct_dataset *ct_claim_language_text(const ct_claim_language *language, bool held_out);
 

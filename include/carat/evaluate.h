@@ -2,6 +2,7 @@
 #ifndef CARAT_EVALUATE_H
 #define CARAT_EVALUATE_H
 
+#include <carat/ensemble.h>
 #include <carat/model.h>
 #include <carat/tokenizer.h>
 
@@ -32,24 +33,7 @@ typedef struct ct_perplexity {
 ct_status ct_evaluate_perplexity(ct_model *model, ct_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                  const ct_perplexity_options *options, ct_perplexity *result);
 
-/* Models that predict together, by the mean of their logits or of their probabilities (Kim et al., arXiv:2509.14786). */
-typedef enum ct_ensemble_average { CT_AVERAGE_LOGITS, CT_AVERAGE_PROBABILITIES } ct_ensemble_average;
-enum { CT_ENSEMBLE_MOST = 64 };
-typedef struct ct_ensemble {
-    ct_model *members[CT_ENSEMBLE_MOST];
-    int count;
-    ct_ensemble_average average;
-    ct_tokenizer *tokenizer; /* that all have */
-} ct_ensemble;
-/* A manifest, {"carat_ensemble": 1, "average": "logits" or "probabilities", "members": [folder, ...]}, folders being
- * relative to its own; replaced atomically. Refused: fewer than one member or more than CT_ENSEMBLE_MOST, folders without
- * a model, tokenizers or vocabularies that differ. */
-ct_status ct_ensemble_write(ct_context *context, const char *path, const char *const *folders, int count,
-                            ct_ensemble_average average);
-/* Loads what a manifest names, with the same checks. Free with ct_ensemble_free, also after an error. */
-ct_status ct_ensemble_load(ct_context *context, const char *path, ct_dtype dtype, ct_ensemble *ensemble);
-void ct_ensemble_free(ct_ensemble *ensemble);
-
+/* Models that predict together: ensemble.h. */
 typedef struct ct_ensemble_losses { /* nats a token */
     double logits, probabilities;   /* of the two averages */
     double members[CT_ENSEMBLE_MOST], mean; /* of each alone; `probabilities` is never more than their mean */

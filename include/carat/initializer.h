@@ -43,8 +43,9 @@ typedef struct ct_initializer_report {
     int64_t count;
 } ct_initializer_report;
 void ct_initializer_report_free(ct_context *context, ct_initializer_report *report);
-/* The report as a table for people (free with ct_free). */
+/* The report as a table for people (free with ct_free), and as a list of maps with the names of the fields. */
 char *ct_initializer_report_text(ct_context *context, const ct_initializer_report *report);
+ct_value *ct_initializer_report_to_value(ct_context *context, const ct_initializer_report *report);
 
 /* The moment at which a data pass reaches a layer for the first time; layers that run before it are done. */
 typedef struct ct_initializer_visit {

@@ -29,6 +29,9 @@ typedef struct ct_objective_call {
     bool ids;           /* which of them */
     ct_tensor *weights; /* f32 [samples] that losses are multiplied by, or NULL */
     int64_t ignore;     /* samples with this id have the loss 0 */
+    ct_tensor *teacher; /* for methods with `teacher`: what a teacher gives for the same samples, of the shape of
+                           `outputs`, f32 (f64 for f64 outputs), without a gradient; of classes softmax makes its
+                           probabilities. Else NULL or not to be looked at */
 } ct_objective_call;
 
 typedef struct ct_objective_method {
@@ -41,6 +44,8 @@ typedef struct ct_objective_method {
     ct_tensor *(*losses)(const ct_objective_call *call);
     /* `losses` multiplies by call->weights and makes ignored samples 0 itself. */
     bool weighs;
+    /* It learns from a teacher's outputs and is refused without them. */
+    bool teacher;
 } ct_objective_method;
 
 extern const ct_objective_method *const ct_objective_methods[]; /* NULL-terminated, by name */
@@ -63,10 +68,15 @@ ct_objective *ct_objective_create(ct_context *context, const ct_value *value, do
 void ct_objective_destroy(ct_objective *objective);
 size_t ct_objective_count(const ct_objective *objective);
 const ct_method *ct_objective_method_at(const ct_objective *objective, size_t index);
+/* The first method that learns from a teacher; NULL: none does. */
+const ct_method *ct_objective_taught(const ct_objective *objective);
 /* outputs [..., classes]; targets: ids [...] (i32 or i64), or values (float) [..., classes]. Losses
  * [samples], each times weights[sample] if weights are not NULL; 0 where the target is the id `ignore`. */
 ct_tensor *ct_objective_losses(const ct_objective *objective, ct_tensor *outputs, ct_tensor *targets,
                                ct_tensor *weights, int64_t ignore);
+/* The same with what a teacher gives: float [..., classes]; NULL: there is none. */
+ct_tensor *ct_objective_losses_taught(const ct_objective *objective, ct_tensor *outputs, ct_tensor *targets,
+                                      ct_tensor *teacher, ct_tensor *weights, int64_t ignore);
 
 #ifdef __cplusplus
 }

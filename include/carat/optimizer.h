@@ -155,6 +155,9 @@ typedef struct ct_optimizer_method {
     void (*fused)(const ct_optimizer_range *range);
     /* What it tells of a parameter in each step, for logs: names (ends with NULL) and their values. */
     const char *const *statistics;
+    /* Of each statistic that numbers its values 0, 1, ...: what these are called in logs (ends with NULL); NULL for one
+     * that is a quantity. NULL: all are. */
+    const char *const *const *statistic_words;
     void (*report)(const ct_optimizer_range *whole, double *values);
 } ct_optimizer_method;
 
@@ -220,6 +223,9 @@ const char *ct_optimizer_statistic_name(const ct_optimizer *optimizer, int index
 int64_t ct_optimizer_parameter_count(const ct_optimizer *optimizer);
 const ct_parameter *ct_optimizer_parameter(const ct_optimizer *optimizer, int64_t index);
 double ct_optimizer_statistic(const ct_optimizer *optimizer, int64_t parameter, int index);
+/* Whether statistic `index` is one of named values, and the name of one of them (NULL: it has none). */
+bool ct_optimizer_statistic_is_word(const ct_optimizer *optimizer, int index);
+const char *ct_optimizer_statistic_word(const ct_optimizer *optimizer, int index, double value);
 
 #ifdef __cplusplus
 }

@@ -14,7 +14,7 @@ typedef struct ct_schedule_point {
     int64_t steps;        /* how many steps after warmup there are */
 } ct_schedule_point;
 
-/* Method names are Hugging Face's: constant, linear, cosine, and warmup_stable_decay. */
+/* Method names are Hugging Face's: constant, linear, cosine, cosine_with_restarts, and warmup_stable_decay. */
 typedef struct ct_schedule_method {
     ct_method method;
     double (*factor)(const ct_schedule_point *point);

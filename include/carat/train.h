@@ -28,6 +28,13 @@ typedef struct ct_train_tokenizer_options {
     int64_t vocab_size; /* of a BPE to be trained */
 } ct_train_tokenizer_options;
 
+/* A teacher: a model, or an ensemble (ensemble.h), whose outputs objectives such as distill_kl learn from. */
+typedef enum ct_teacher_average { CT_TEACHER_AS_IS, CT_TEACHER_LOGITS, CT_TEACHER_PROBABILITIES } ct_teacher_average;
+typedef struct ct_teacher_options {
+    const char *path; /* a model's folder, or a manifest; NULL: none */
+    int average;      /* ct_teacher_average: of an ensemble; as its manifest says, or */
+} ct_teacher_options;
+
 typedef struct ct_train_growth_options {
     double limit; /* of a variance; 0: none */
 } ct_train_growth_options;
@@ -94,6 +101,7 @@ typedef struct ct_train_options {
     int64_t gradient_checkpointing; /* 0: as the memory budget asks; n: segments of n layers */
     double ema_decay; /* of a moving average of the weights, min(ema_decay, (1 + step) / (10 + step)) at each step;
                          what is evaluated and saved is then the average. 0: none */
+    ct_teacher_options teacher;
     const char *watch;              /* "growth:N": every N steps; NULL: nothing */
     ct_train_growth_options growth; /* of watch */
     int64_t logging_steps, eval_steps, save_steps; /* 0: only at the end; save_steps -1: no checkpoints */
@@ -148,6 +156,10 @@ ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_p
  * evaluation,
  * {"step", "eval_loss", "bits_per_byte", "perplexity"}. */
 ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_train_report *report);
+/* The model with which the recipe's run would begin, its initializer carried out on the first rows of the data, into
+ * output_dir, with the tokenizer and recipe.yaml. `report`: {output_dir, layers: what the initializer did at each}, to be
+ * freed; NULL on error. */
+ct_status ct_train_init(ct_context *context, const ct_value *recipe, ct_value **report);
 
 #ifdef __cplusplus
 }

@@ -108,6 +108,11 @@ ct_model *ct_claim_language_model(const ct_claim_language *language) {
 ct_optimizer *ct_claim_language_optimizer(const ct_claim_language *language) {
     return language->learner->optimizer;
 }
+ct_status ct_claim_language_save(const ct_claim_language *language, const char *folder) {
+    if (ct_model_save(language->learner->model, folder, CT_F32) != CT_OK)
+        return ct_context_status(language->context);
+    return ct_tokenizer_save(language->corpus.tokenizer, folder);
+}
 const ct_dataset *ct_claim_language_text(const ct_claim_language *language, bool held_out) {
     return held_out ? language->corpus.validation : language->corpus.train;
 }

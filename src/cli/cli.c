@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct common_options {
-    bool json, quiet, help;
+    bool json, quiet, verbose, help;
     int64_t threads;
     const ct_value *plugin;
 } common_options;
@@ -16,8 +16,12 @@ static const ct_option common_table[] = {
                     "shared object with methods of your own (docs/plugins.md); may be given more than once"),
     CT_OPTION_BOOL("json", common_options, json, false, "results as one JSON line on standard output"),
     CT_OPTION_BOOL("quiet", common_options, quiet, false, "no progress, no words; errors and results only"),
-    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024, "workers; 0: one a CPU. Results are the same"),
-    CT_OPTION_BOOL("help", common_options, help, false, "show this text"), CT_OPTION_END};
+    CT_OPTION_BOOL("verbose", common_options, verbose, false,
+                   "more words on standard error, tables of details too"),
+    CT_OPTION_INT("threads", common_options, threads, 0, 0, 1024,
+                  "workers; 0: one a CPU. Results are the same"),
+    CT_OPTION_BOOL("help", common_options, help, false, "show this text"),
+    CT_OPTION_END};
 
 const ct_option *ct_cli_common(const ct_verb *verb) { return common_table + !verb->methods; }
 
@@ -200,6 +204,14 @@ static int take_flag(ct_cli *cli, int argc, char **argv, int *i) {
     return set_option(cli, name, option, argv[++*i]);
 }
 
+/* -o FILE is --out FILE, where a verb has that. */
+static int take_out(ct_cli *cli, int argc, char **argv, int *i) {
+    const ct_option *option = find_option(cli->verb, "out");
+    if (!option) return ct_cli_usage(cli, "unknown option \"-o\"");
+    if (*i + 1 >= argc) return ct_cli_usage(cli, "-o needs a value");
+    return set_option(cli, "out", option, argv[++*i]);
+}
+
 static bool is_assignment(const char *text) {
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.");
     return n > 0 && text[n] == '=';
@@ -220,6 +232,7 @@ static int parse(ct_cli *cli, int argc, char **argv) {
         const char *text = argv[i];
         if (!only_positional && strcmp(text, "--") == 0) only_positional = true;
         else if (!only_positional && strcmp(text, "-h") == 0) code = set_option(cli, "help", find_option(cli->verb, "help"), "true");
+        else if (!only_positional && strcmp(text, "-o") == 0) code = take_out(cli, argc, argv, &i);
         else if (!only_positional && strncmp(text, "--", 2) == 0) code = take_flag(cli, argc, argv, &i);
         else if (!only_positional && is_assignment(text)) code = take_assignment(cli, text);
         else if (cli->positional_count == (int)(sizeof(cli->positional) / sizeof(cli->positional[0])))
@@ -262,8 +275,8 @@ bool ct_cli_interrupt_forget(ct_context *context) {
     return true;
 }
 
-static void set_up_output(ct_cli *cli) {
-    ct_log_level level = cli->quiet || cli->json ? CT_LOG_WARNING : CT_LOG_INFO;
+static void set_up_output(ct_cli *cli, bool verbose) {
+    ct_log_level level = verbose ? CT_LOG_DEBUG : cli->quiet || cli->json ? CT_LOG_WARNING : CT_LOG_INFO;
     ct_context_set_log(cli->context, ct_log_to_stderr, NULL, level);
     if (cli->quiet || cli->json) return;
     cli->progress = ct_progress_line_create(stderr, 5.0);
@@ -287,13 +300,14 @@ static int run_verb(ct_cli *cli, int argc, char **argv) {
     }
     cli->json = common.json;
     cli->quiet = common.quiet;
+    if (common.quiet && common.verbose) return ct_cli_usage(cli, "quiet and verbose: expected one of them");
     if (common.threads && ct_context_set_threads(cli->context, (int)common.threads) != CT_OK)
         return ct_cli_finish(cli);
     if (cli->positional_count < cli->verb->least)
         return ct_cli_usage(cli, "expected: carat %s %s", cli->verb->name, cli->verb->arguments);
     if (cli->verb->most >= 0 && cli->positional_count > cli->verb->most)
         return ct_cli_usage(cli, "unexpected argument \"%s\"", cli->positional[cli->verb->most]);
-    set_up_output(cli);
+    set_up_output(cli, common.verbose);
     if (load_plugins(cli, common.plugin) != CT_OK) return ct_cli_finish(cli);
     return cli->verb->run(cli);
 }

@@ -37,7 +37,7 @@ struct ct_cli {
 /* The verbs, NULL-terminated, in the order of `carat --help`. */
 extern const ct_verb *const ct_verbs[];
 extern const ct_verb ct_verb_train, ct_verb_generate, ct_verb_evaluate, ct_verb_data, ct_verb_plan, ct_verb_show,
-    ct_verb_fit, ct_verb_merge, ct_verb_convert, ct_verb_inspect, ct_verb_claims;
+    ct_verb_fit, ct_verb_merge, ct_verb_distill, ct_verb_convert, ct_verb_inspect, ct_verb_claims;
 
 /* Fills `target` from `table` with the options given; keys of other tables are passed over. */
 ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target);
@@ -61,7 +61,7 @@ void ct_cli_interrupt(int signal_number);
  * another signal asked for the end. */
 bool ct_cli_interrupt_forget(ct_context *context);
 void ct_cli_print_help(ct_context *context, const ct_verb *verb);
-/* The options that the verb has beside those of its own tables: json, quiet, threads, help, and plugin if it uses
+/* The options that the verb has beside those of its own tables: json, quiet, verbose, threads, help, and plugin if it uses
  * methods. */
 const ct_option *ct_cli_common(const ct_verb *verb);
 /* The verb of that name, or NULL. */

@@ -35,8 +35,9 @@ static ct_status begin(study *s) {
     char *first = ct_checkpoint_path(context, s->folder, s->result->steps[0]);
     s->recipe = first ? document_in(context, first, "recipe.yaml") : NULL;
     s->config = s->recipe ? document_in(context, first, "config.json") : NULL;
-    if (s->config && ct_recipe_read(context, s->recipe, &s->options) == CT_OK && s->options.init)
-        ct_corpus_read(context, &s->options, first, &s->corpus);
+    if (s->config) ct_recipe_read(context, s->recipe, &s->options);
+    s->options.teacher.path = NULL; /* nothing is learnt here */
+    if (s->config && !ct_failed(context) && s->options.init) ct_corpus_read(context, &s->options, first, &s->corpus);
     ct_free(context, first);
     if (ct_failed(context)) return ct_context_status(context);
     s->learner = ct_learner_create(context, &s->options, s->config);

@@ -173,3 +173,28 @@ char *ct_initializer_report_text(ct_context *context, const ct_initializer_repor
     }
     return text;
 }
+
+static ct_value *number(ct_context *context, double value) {
+    return isfinite(value) ? ct_value_real(context, value) : ct_value_null(context);
+}
+
+ct_value *ct_initializer_report_to_value(ct_context *context, const ct_initializer_report *report) {
+    ct_value *list = ct_value_list(context);
+    for (int64_t i = 0; list && i < report->count && !ct_failed(context); i++) {
+        const ct_initializer_row *r = &report->rows[i];
+        ct_value *map = ct_value_map(context);
+        ct_value_append(list, map);
+        if (ct_failed(context)) break;
+        ct_value_set(map, "name", ct_value_string(context, r->name));
+        ct_value_set(map, "in", ct_value_int(context, r->in));
+        ct_value_set(map, "out", ct_value_int(context, r->out));
+        ct_value_set(map, "before", number(context, r->before));
+        ct_value_set(map, "attempts", ct_value_int(context, r->attempts));
+        ct_value_set(map, "factor", number(context, r->factor));
+        ct_value_set(map, "after", number(context, r->after));
+        ct_value_set(map, "note", r->note ? ct_value_string(context, r->note) : ct_value_null(context));
+    }
+    if (!ct_failed(context)) return list;
+    ct_value_free(list);
+    return NULL;
+}

@@ -75,8 +75,9 @@ static ct_status nap_accept(ct_context *context, const void *given, const ct_opt
         return ct_fail(
             context, CT_ERROR_UNSUPPORTED,
             "nap.norm_params: drop asks for norms without gain and offset, but the model has \"%s\": which "
-            "parameters there are is decided when a model is built. Build it without them, or choose project "
-            "or decay",
+            "parameters there are is decided when a model is built. Build it without them (model.norm: "
+            "{affine: "
+            "false}), or choose project or decay",
             t->name);
     return CT_OK;
 }

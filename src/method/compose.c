@@ -4,7 +4,7 @@
 
 static const ct_hook_description hooks[] = {
     {CT_HOOK_ACTIVATIONS, "activations", "reads what layers compute", NULL},
-    {CT_HOOK_TARGETS, "targets", "makes the targets with the model itself", "a batch has one set of targets"},
+    {CT_HOOK_TARGETS, "targets", "makes the targets with the model itself or a teacher", "a batch has one set of targets"},
     {CT_HOOK_LOSS_TERM, "loss term", "adds a term to the loss", NULL},
     {CT_HOOK_DERIVED_WEIGHT, "derived weight", "makes weights from other parameters", NULL},
     {CT_HOOK_BEFORE_BACKWARD, "before backward", "acts when the loss is known", NULL},

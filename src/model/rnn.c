@@ -18,7 +18,7 @@ static const ct_option rnn_table[] = {
     CT_OPTION_INT("n_hidden", rnn_options, n_hidden, 0, 0, 1e6, "channels of the states; 0: n_embd"),
     CT_OPTION_INT("n_layer", rnn_options, n_layer, 1, 1, 1e3, "layers"),
     CT_OPTION_CHOICE("cell", rnn_options, cell, "lstm", ct_cell_names,
-                     "lstm or gru; -ln: with layer normalisation inside (arXiv:1607.06450)"),
+                     "lstm, gru or rnn (tanh); -ln: with layer normalisation inside (arXiv:1607.06450)"),
     CT_OPTION_REAL("dropout", rnn_options, dropout, 0, 0, 0.999, "on the outputs of layers"),
     CT_OPTION_REAL("layer_norm_epsilon", rnn_options, layer_norm_epsilon, 1e-5, 0, 1, "of the cells' norms"),
     CT_OPTION_INT("bos_token_id", rnn_options, bos_token_id, -1, -1, 1e8, "begins a text; -1: none"),

@@ -1,12 +1,17 @@
-/* recurrent.c - a recurrent layer over a sequence: LSTM or GRU as torch has them, or with layer normalisation
- * inside (Ba, Kiros & Hinton, arXiv:1607.06450, section 3 and supplement), whose statistics are over the
- * hidden units of each step, so that any length can be run. s is the logistic function.
+/* recurrent.c - a recurrent layer over a sequence: LSTM, GRU or a plain one as torch has them, or with layer
+ * normalisation inside (Ba, Kiros & Hinton, arXiv:1607.06450, section 3 and supplement), whose statistics are
+ * over the hidden units of each step, so that any length can be run. s is the logistic function.
  *
- *   lstm     (i, f, g, o) = W_x x + b_x + W_h h + b_h          c' = s(f) c + s(i) tanh(g)    h' = s(o)
- * tanh(c') lstm-ln  (i, f, g, o) = LN(W_x x) + LN(W_h h) + b, each norm over all four parts         h' = s(o)
- * tanh(LN(c')) gru      (r, z) = W_x x + b_x + W_h h + b_h     n = tanh(W_x x + b_x + s(r) (W_h h + b_h)) h'
- * = (1 - s(z)) n + s(z) h gru-ln   (r, z) = LN(W_x x) + LN(W_h h)         n = tanh(LN(W_x x) + s(r) LN(W_h
- * h)) h' = (1 - s(z)) h + s(z) n, as the paper writes it */
+ *   lstm     (i, f, g, o) = W_x x + b_x + W_h h + b_h        c' = s(f) c + s(i) tanh(g)
+ *            h' = s(o) tanh(c')
+ *   lstm-ln  (i, f, g, o) = LN(W_x x) + LN(W_h h) + b, each norm over all four parts
+ *            h' = s(o) tanh(LN(c'))
+ *   gru      (r, z) = W_x x + b_x + W_h h + b_h              n = tanh(W_x x + b_x + s(r) (W_h h + b_h))
+ *            h' = (1 - s(z)) n + s(z) h
+ *   gru-ln   (r, z) = LN(W_x x) + LN(W_h h)                  n = tanh(LN(W_x x) + s(r) LN(W_h h))
+ *            h' = (1 - s(z)) h + s(z) n, as the paper writes it
+ *   rnn      h' = tanh(W_x x + b_x + W_h h + b_h)
+ *   rnn-ln   h' = tanh(LN(W_x x + W_h h)), equation 4 */
 #include "nn/layers.h"
 #include "nn/run.h"
 #include <carat/norm.h>
@@ -18,8 +23,8 @@ typedef struct recurrent_options {
     double eps;
 } recurrent_options;
 
-enum { LSTM, LSTM_LN, GRU, GRU_LN };
-const char *const ct_cell_names[] = {"lstm", "lstm-ln", "gru", "gru-ln", NULL};
+enum { LSTM, LSTM_LN, GRU, GRU_LN, RNN, RNN_LN };
+const char *const ct_cell_names[] = {"lstm", "lstm-ln", "gru", "gru-ln", "rnn", "rnn-ln", NULL};
 
 static const ct_option recurrent_table[] = {
     CT_OPTION_INT("in", recurrent_options, in, 1, 1, 1e9, "channels of the input"),
@@ -32,7 +37,14 @@ static bool is_lstm(const recurrent_options *o) {
     return o->cell == LSTM || o->cell == LSTM_LN;
 }
 static bool is_normed(const recurrent_options *o) {
-    return o->cell == LSTM_LN || o->cell == GRU_LN;
+    return o->cell == LSTM_LN || o->cell == GRU_LN || o->cell == RNN_LN;
+}
+static bool is_plain(const recurrent_options *o) {
+    return o->cell == RNN || o->cell == RNN_LN;
+}
+/* How many times `hidden` numbers a step has before its nonlinearities. */
+static int64_t parts_of(const recurrent_options *o) {
+    return is_lstm(o) ? 4 : is_plain(o) ? 1 : 3;
 }
 
 /* ---------------------------------------------------------------------------------------------- building */
@@ -51,10 +63,10 @@ static void add_vector(ct_module *module, const char *name, int64_t size, double
                                      .no_decay = true});
 }
 
-/* weight_ih [parts * hidden, in], weight_hh [parts * hidden, hidden]: parts i f g o, or r z n. */
+/* weight_ih [parts * hidden, in], weight_hh [parts * hidden, hidden]: parts i f g o, or r z n, or one. */
 static ct_status recurrent_build(ct_module *module) {
     const recurrent_options *o = ct_module_options(module);
-    int64_t h = o->hidden, all = (is_lstm(o) ? 4 : 3) * h, gates = is_lstm(o) ? all : 2 * h;
+    int64_t h = o->hidden, all = parts_of(o) * h, gates = is_lstm(o) ? all : 2 * h;
     double bound = 1 / sqrt((double)h);
     ct_slot_options weight = {.fill = CT_FILL_UNIFORM, .scale = bound};
     ct_module_slot(module, "weight_ih", 2, (const int64_t[]){all, o->in}, weight);
@@ -62,6 +74,10 @@ static ct_status recurrent_build(ct_module *module) {
     if (!is_normed(o)) {
         add_vector(module, "bias_ih", all, bound);
         add_vector(module, "bias_hh", all, bound);
+        return ct_context_status(module->context);
+    }
+    if (is_plain(o)) {
+        add_norm(module, "ln", h, o->eps);
         return ct_context_status(module->context);
     }
     if (is_lstm(o)) add_vector(module, "bias", all, 0);
@@ -120,11 +136,21 @@ static ct_tensor *gru_step(const cell *k, ct_tensor *a, ct_tensor *h) {
                   : ct_add(ct_mul(one_less(z), candidate), ct_mul(z, h));
 }
 
+static ct_tensor *plain_step(const cell *k, ct_tensor *a, ct_tensor *h) {
+    a = ct_add(a, ct_linear(h, k->weight_hh, k->bias_hh, false, CT_ACT_NONE));
+    return ct_tanh(is_normed(k->options) ? norm(k, 0, a) : a);
+}
+
+static ct_tensor *step(const cell *k, ct_tensor *a, ct_tensor *h, ct_tensor **c) {
+    if (is_lstm(k->options)) return lstm_step(k, a, h, c);
+    return is_plain(k->options) ? plain_step(k, a, h) : gru_step(k, a, h);
+}
+
 /* The part that x has in every step, with its norms: they see each step by itself, so all steps at once. */
 static ct_tensor *inputs_of(const cell *k, ct_tensor *x, ct_tensor *weight, ct_tensor *bias) {
     int64_t n = k->options->hidden;
     ct_tensor *a = ct_linear(x, weight, bias, false, CT_ACT_NONE);
-    if (!is_normed(k->options)) return a;
+    if (!is_normed(k->options) || is_plain(k->options)) return a;
     if (is_lstm(k->options)) return norm(k, 0, a);
     ct_tensor *both[] = {norm(k, 0, part(a, 0, 2, n)), norm(k, 2, part(a, 2, 1, n))};
     return ct_concat(both, 2, -1);
@@ -163,7 +189,7 @@ static ct_tensor *recurrent_forward(ct_run *run, ct_module *module, ct_tensor *c
     ct_tensor *h = ct_zeros(context, ct_dtype_of(x), CT_DIMS(batch, o->hidden)), *c = h;
     for (int64_t t = 0; states && t < time && !ct_failed(context); t++) {
         ct_tensor *a = ct_select(k.inputs, 1, t);
-        states[t] = h = is_lstm(o) ? lstm_step(&k, a, h, &c) : gru_step(&k, a, h);
+        states[t] = h = step(&k, a, h, &c);
     }
     ct_tensor *y = states && !ct_failed(context) ? ct_stack(states, (int)time, 1) : x;
     ct_free(context, states);

@@ -74,13 +74,29 @@ static ct_tensor *weighed(const ct_objective_call *call, ct_tensor *losses) {
     return call->weights ? ct_mul(losses, ct_reshape(call->weights, 1, (const int64_t[]){-1})) : losses;
 }
 
-static ct_tensor *one(const ct_chosen *item, ct_tensor *outputs, ct_tensor *targets, ct_tensor *weights,
-                      int64_t ignore) {
+/* The teacher's outputs beside `outputs` [samples, classes], or NULL with an error. */
+static ct_tensor *taught(const ct_objective_call *call, ct_tensor *outputs, ct_tensor *teacher) {
+    char found[160], expected[160];
+    if (!teacher) {
+        ct_fail(call->context, CT_ERROR_ARGUMENT, "%s: it learns from a teacher's outputs, and there is no teacher",
+                call->where);
+        return NULL;
+    }
+    if (ct_dtype_is_float(ct_dtype_of(teacher)) && ct_count(teacher) == ct_count(outputs) &&
+        ct_dim(teacher, -1) == ct_dim(outputs, -1))
+        return ct_cast(ct_reshape(teacher, 2, ct_shape(call->outputs)), real_type(call));
+    ct_fail(call->context, CT_ERROR_SHAPE, "%s: the teacher gives %s, expected %s", call->where,
+            ct_describe(teacher, found, sizeof(found)), ct_describe(outputs, expected, sizeof(expected)));
+    return NULL;
+}
+
+static ct_tensor *one(const ct_chosen *item, ct_tensor *outputs, ct_tensor *targets, ct_tensor *teacher,
+                      ct_tensor *weights, int64_t ignore) {
     const ct_objective_method *method = (const ct_objective_method *)(const void *)item->method;
     ct_context *context = ct_context_of(outputs);
     int64_t classes = ct_dim(outputs, -1), samples = classes ? ct_count(outputs) / classes : 0;
     bool ids = !ct_dtype_is_float(ct_dtype_of(targets));
-    ct_objective_call call = {context, item->options, item->where, outputs, targets, ids, weights, ignore};
+    ct_objective_call call = {context, item->options, item->where, outputs, targets, ids, weights, ignore, NULL};
     ct_tensor *nothing = ct_zeros(context, CT_F32, 1, &samples);
     if (check_shapes(&call, outputs, targets, samples) != CT_OK) return nothing;
     if (!(method->targets & (ids ? CT_TARGETS_IDS : CT_TARGETS_VALUES))) {
@@ -91,21 +107,27 @@ static ct_tensor *one(const ct_chosen *item, ct_tensor *outputs, ct_tensor *targ
     call.outputs = ct_reshape(outputs, CT_DIMS(samples, classes));
     call.targets = ids ? ct_reshape(targets, 1, &samples) : ct_reshape(targets, CT_DIMS(samples, classes));
     if (ids && !method->weighs && check_ids(&call) != CT_OK) return nothing;
+    if (method->teacher && !(call.teacher = taught(&call, outputs, teacher))) return nothing;
     ct_tensor *losses = method->losses(&call);
     if (!method->weighs) losses = weighed(&call, losses);
     return item->weight == 1 ? losses : ct_mul_scalar(losses, item->weight);
 }
 
-ct_tensor *ct_objective_losses(const ct_objective *objective, ct_tensor *outputs, ct_tensor *targets,
-                               ct_tensor *weights, int64_t ignore) {
+ct_tensor *ct_objective_losses_taught(const ct_objective *objective, ct_tensor *outputs, ct_tensor *targets,
+                                      ct_tensor *teacher, ct_tensor *weights, int64_t ignore) {
     ct_context *context = objective->context;
     ct_scope scope = ct_scope_open(context);
     ct_tensor *sum = NULL;
     for (size_t i = 0; i < objective->list.count; i++) {
-        ct_tensor *losses = one(&objective->list.items[i], outputs, targets, weights, ignore);
+        ct_tensor *losses = one(&objective->list.items[i], outputs, targets, teacher, weights, ignore);
         sum = sum ? ct_add(sum, losses) : losses;
     }
     return ct_scope_return(context, scope, sum);
+}
+
+ct_tensor *ct_objective_losses(const ct_objective *objective, ct_tensor *outputs, ct_tensor *targets,
+                               ct_tensor *weights, int64_t ignore) {
+    return ct_objective_losses_taught(objective, outputs, targets, NULL, weights, ignore);
 }
 
 /* ----------------------------------------------------------------------------------------------- life */
@@ -166,4 +188,12 @@ size_t ct_objective_count(const ct_objective *objective) {
 }
 const ct_method *ct_objective_method_at(const ct_objective *objective, size_t index) {
     return index < objective->list.count ? objective->list.items[index].method : NULL;
+}
+
+const ct_method *ct_objective_taught(const ct_objective *objective) {
+    for (size_t i = 0; i < objective->list.count; i++) {
+        const ct_method *method = objective->list.items[i].method;
+        if (((const ct_objective_method *)(const void *)method)->teacher) return method;
+    }
+    return NULL;
 }

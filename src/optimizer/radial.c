@@ -43,7 +43,8 @@ CT_ELEMENT_LOOPS ct_products ct_radial_products(int64_t count, const float *x, c
     return sums;
 }
 
-void ct_radial_measure(const ct_optimizer_range *r, double epsilon) {
+static void measure_angles(const ct_optimizer_range *r) {
+    double epsilon = ((const ct_radial_options *)r->options)->epsilon;
     int64_t n = r->tensor->columns;
     ct_measures *to = r->measure;
     for (int64_t row = 0; row < r->rows; row++) {
@@ -55,6 +56,15 @@ void ct_radial_measure(const ct_optimizer_range *r, double epsilon) {
     }
 }
 
+void ct_radial_measure(const ct_optimizer_range *r, void (*propose)(const ct_optimizer_range *range)) {
+    if (r->pass == 0) {
+        measure_angles(r);
+        return;
+    }
+    propose(r);
+    r->measure->sum[0] += ct_cpu_kernels()->f32.dot(r->count, r->weight, r->update);
+}
+
 static void set_mode(ct_measures *measured, ct_radial_mode mode, double cosine, double threshold) {
     measured->value[CT_RADIAL_MODE] = mode;
     measured->value[CT_RADIAL_COSINE] = cosine;
@@ -62,11 +72,11 @@ static void set_mode(ct_measures *measured, ct_radial_mode mode, double cosine, 
 }
 
 /* Rows first, all of them below delta / sqrt(columns); then the whole, below delta / sqrt(elements). */
-static ct_radial_mode choose(const ct_optimizer_tensor *t, double delta, double epsilon,
+static ct_radial_mode choose(const ct_optimizer_tensor *t, const ct_radial_options *o,
                              ct_measures *measured) {
-    double rows = delta / sqrt((double)t->columns), whole = delta / sqrt((double)t->count);
+    double rows = o->delta / sqrt((double)t->columns), whole = o->delta / sqrt((double)t->count);
     double length = sqrt(measured->sum[1]) * sqrt(measured->sum[2]);
-    double cosine = fabs(measured->sum[0]) / fmax(length, epsilon);
+    double cosine = fabs(measured->sum[0]) / fmax(length, o->epsilon);
     ct_radial_mode mode = measured->greatest[0] < rows ? CT_RADIAL_ROWS
                           : cosine < whole             ? CT_RADIAL_WHOLE
                                                        : CT_RADIAL_NONE;
@@ -76,19 +86,19 @@ static ct_radial_mode choose(const ct_optimizer_tensor *t, double delta, double 
     return mode;
 }
 
-bool ct_radial_decide(const ct_optimizer_range *whole, int pass, double delta, double decay_scale,
-                      double epsilon, ct_measures *measured) {
+bool ct_radial_decide(const ct_optimizer_range *whole, int pass, ct_measures *measured) {
+    const ct_radial_options *o = whole->options;
     if (pass == 0) { /* vectors (biases, gains of norms) are never projected */
         set_mode(measured, CT_RADIAL_NONE, NAN, NAN);
-        return whole->tensor->ndim > 1 && delta > 0;
+        return whole->tensor->ndim > 1 && o->delta > 0;
     }
     if (pass == 1) {
-        ct_radial_mode mode = choose(whole->tensor, delta, epsilon, measured);
-        if (mode != CT_RADIAL_NONE) measured->decay_scale *= decay_scale;
+        ct_radial_mode mode = choose(whole->tensor, o, measured);
+        if (mode != CT_RADIAL_NONE) measured->decay_scale *= o->wd_ratio;
         return mode == CT_RADIAL_WHOLE;
     }
     /* Mode WHOLE: what of w is taken from the update, <w, q> / (|w| + epsilon)^2. */
-    double length = measured->value[CT_RADIAL_LENGTH] + epsilon;
+    double length = measured->value[CT_RADIAL_LENGTH] + o->epsilon;
     measured->value[CT_RADIAL_LENGTH] = measured->sum[0] / (length * length);
     return false;
 }
@@ -100,7 +110,8 @@ static double share(int64_t n, const float *w, const float *q, double epsilon) {
     return p.product / (length * length);
 }
 
-void ct_radial_remove(const ct_optimizer_range *r, double epsilon) {
+void ct_radial_remove(const ct_optimizer_range *r) {
+    double epsilon = ((const ct_radial_options *)r->options)->epsilon;
     const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
     ct_radial_mode mode = (ct_radial_mode)r->measured->value[CT_RADIAL_MODE];
     int64_t n = r->tensor->columns;
@@ -114,7 +125,8 @@ void ct_radial_remove(const ct_optimizer_range *r, double epsilon) {
 }
 
 /* w (1 - decay) - rate (q - share w) in one pass. */
-void ct_radial_apply(const ct_optimizer_range *r, double epsilon) {
+void ct_radial_apply(const ct_optimizer_range *r) {
+    double epsilon = ((const ct_radial_options *)r->options)->epsilon;
     const ct_kernels_f32 *k = &ct_cpu_kernels()->f32;
     double keep = 1 - r->learning_rate * r->weight_decay * r->measured->decay_scale;
     bool rows = r->measured->value[CT_RADIAL_MODE] == CT_RADIAL_ROWS;
@@ -128,6 +140,8 @@ void ct_radial_apply(const ct_optimizer_range *r, double epsilon) {
 }
 
 const char *const ct_radial_statistics[] = {"mode", "max_cos", "threshold", NULL};
+static const char *const mode_words[] = {"none", "rows", "whole", NULL};
+const char *const *const ct_radial_words[] = {mode_words, NULL, NULL};
 
 void ct_radial_report(const ct_optimizer_range *whole, double *values) {
     for (int i = 0; i < 3; i++)

@@ -2,11 +2,10 @@
  * whose scale does not matter. See radial.c. */
 #include "optimizer/momentum.h"
 #include "optimizer/radial.h"
-#include "tensor/cpu/kernels.h"
 
 typedef struct sgdp_options {
-    double momentum, dampening, epsilon, delta, wd_ratio;
-    bool nesterov;
+    ct_radial_options radial;
+    double momentum, dampening;
 } sgdp_options;
 
 static const ct_option options[] = {
@@ -14,22 +13,19 @@ static const ct_option options[] = {
                    "share of the last update that is kept"),
     CT_OPTION_REAL("dampening", sgdp_options, dampening, 0, 0, 1,
                    "how much less of the gradient enters momentum"),
-    CT_OPTION_REAL("epsilon", sgdp_options, epsilon, 1e-8, 1e-30, 1, "keeps norms from being 0"),
-    CT_RADIAL_OPTIONS(sgdp_options),
-    CT_OPTION_BOOL("nesterov", sgdp_options, nesterov, false, "look ahead by one momentum step"),
-    CT_OPTION_END};
+    CT_RADIAL_OPTIONS("keeps norms from being 0", "look ahead by one momentum step"), CT_OPTION_END};
 
 static const ct_state_decl state[] = {{"momentum_buffer", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};
 
 static void direction(const ct_optimizer_range *r, bool advance) {
     const sgdp_options *o = r->options;
-    ct_momentum_direction(r, o->momentum, 1 - o->dampening, o->nesterov, advance);
+    ct_momentum_direction(r, o->momentum, 1 - o->dampening, o->radial.nesterov, advance);
 }
 
 static ct_status sgdp_check(ct_context *context, const void *given) {
     const sgdp_options *o = given;
-    if (!o->nesterov || o->momentum > 0) return CT_OK;
+    if (!o->radial.nesterov || o->momentum > 0) return CT_OK;
     return ct_fail(context, CT_ERROR_ARGUMENT,
                    "optimizer.nesterov: it needs momentum above 0 (momentum is %g)", o->momentum);
 }
@@ -39,25 +35,21 @@ static ct_status sgdp_check(ct_context *context, const void *given) {
 static bool sgdp_decide(const ct_optimizer_range *whole, int pass, ct_measures *measured) {
     const sgdp_options *o = whole->options;
     if (pass == 0) measured->decay_scale = 1 / (1 - o->momentum);
-    return ct_radial_decide(whole, pass, o->delta, o->wd_ratio, o->epsilon, measured);
+    return ct_radial_decide(whole, pass, measured);
 }
 
-/* Pass 1, only where the whole is projected: the momentum, and <w, q>. */
-static void sgdp_measure(const ct_optimizer_range *r) {
-    const sgdp_options *o = r->options;
-    if (r->pass == 0) {
-        ct_radial_measure(r, o->epsilon);
-        return;
-    }
+static void propose(const ct_optimizer_range *r) {
     direction(r, true);
-    r->measure->sum[0] += ct_cpu_kernels()->f32.dot(r->count, r->weight, r->update);
+}
+
+static void sgdp_measure(const ct_optimizer_range *r) {
+    ct_radial_measure(r, propose);
 }
 
 /* b = momentum b + (1 - dampening) g;  q = b, or g + momentum b;  q = q - w <w, q> / |w|^2. */
 static void sgdp_direction(const ct_optimizer_range *r) {
-    const sgdp_options *o = r->options;
     direction(r, r->measured->value[CT_RADIAL_MODE] != CT_RADIAL_WHOLE);
-    ct_radial_remove(r, o->epsilon);
+    ct_radial_remove(r);
 }
 
 const ct_optimizer_method ct_optimizer_sgdp = {
@@ -78,4 +70,5 @@ const ct_optimizer_method ct_optimizer_sgdp = {
     .measure = sgdp_measure,
     .direction = sgdp_direction,
     .statistics = ct_radial_statistics,
+    .statistic_words = ct_radial_words,
     .report = ct_radial_report};

@@ -43,3 +43,22 @@ double ct_optimizer_statistic(const ct_optimizer *optimizer, int64_t parameter, 
     const double *statistics = optimizer->entries[parameter].statistics;
     return statistics ? statistics[index] : NAN;
 }
+
+static const char *const *words_of(const ct_optimizer *optimizer, int index) {
+    const ct_member *method = &optimizer->members[0]; /* links tell quantities */
+    int at = index - method->first_statistic;
+    bool has =
+        method->optimizer && method->optimizer->statistic_words && at >= 0 && at < method->statistic_count;
+    return has ? method->optimizer->statistic_words[at] : NULL;
+}
+
+bool ct_optimizer_statistic_is_word(const ct_optimizer *optimizer, int index) {
+    return words_of(optimizer, index) != NULL;
+}
+
+const char *ct_optimizer_statistic_word(const ct_optimizer *optimizer, int index, double value) {
+    const char *const *words = words_of(optimizer, index);
+    for (int i = 0; words && words[i]; i++)
+        if (value == i) return words[i];
+    return NULL;
+}

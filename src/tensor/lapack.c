@@ -1,24 +1,64 @@
-/* lapack.c - LAPACK for f32 and f64 alike. See lapack.h. */
+/* lapack.c - LAPACK for f32 and f64 alike. See lapack.h.
+ *
+ * The library is loaded when the first matrix is factored. Linked, it would be loaded with every program, and
+ * OpenBLAS, which is what Debian has behind it, starts threads then that keep the other processors busy for a
+ * tenth of a second. */
+#define _GNU_SOURCE
 #include "tensor/lapack.h"
+#include <dlfcn.h>
 #include <lapacke.h>
 #include <pthread.h>
+#include <stdio.h>
 
 _Static_assert(sizeof(lapack_int) == sizeof(int), "LAPACK with 32-bit integers");
 
-extern void openblas_set_num_threads(int threads) __attribute__((weak));
+#define LIBRARY "liblapacke.so.3"
 
-static void prepare(void) {
-    if (openblas_set_num_threads) openblas_set_num_threads(1);
+/* The routines in use, of type s and d. */
+#define ROUTINES(USE) USE(potrf) USE(geqrf) USE(orgqr) USE(gesdd) USE(syevd) USE(getrf) USE(getrs) USE(trtrs)
+#define POINTERS(name)                                                                                       \
+    __typeof__(LAPACKE_s##name##_work) *s##name;                                                             \
+    __typeof__(LAPACKE_d##name##_work) *d##name;
+static struct {
+    ROUTINES(POINTERS)
+    char problem[256];
+} lapack;
+
+/* POSIX lets a pointer to a function be read from one to an object. */
+static bool find(void *library, const char *name, void *pointer) {
+    void *symbol = dlsym(library, name);
+    if (symbol)
+        *(void **)pointer = symbol;
+    else
+        snprintf(lapack.problem, sizeof lapack.problem, LIBRARY " has no %s", name);
+    return symbol != NULL;
 }
-void ct_lapack_prepare(void) {
+
+static void load(void) {
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        const char *reason = dlerror();
+        snprintf(lapack.problem, sizeof lapack.problem, "%s", reason ? reason : LIBRARY " cannot be loaded");
+        return;
+    }
+#define FIND(name)                                                                                           \
+    if (!find(library, "LAPACKE_s" #name "_work", &lapack.s##name) ||                                        \
+        !find(library, "LAPACKE_d" #name "_work", &lapack.d##name))                                          \
+        return;
+    ROUTINES(FIND)
+    void (*set_threads)(int) = NULL;
+    *(void **)&set_threads = dlsym(library, "openblas_set_num_threads");
+    if (set_threads) set_threads(1);
+}
+const char *ct_lapack_prepare(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, prepare);
+    pthread_once(&once, load);
+    return lapack.problem[0] ? lapack.problem : NULL;
 }
 
 /* The routine of one type or the other, on column-major arrays. */
 #define CALL(name, ...)                                                                                      \
-    (single ? LAPACKE_s##name##_work(LAPACK_COL_MAJOR, __VA_ARGS__)                                          \
-            : LAPACKE_d##name##_work(LAPACK_COL_MAJOR, __VA_ARGS__))
+    (single ? lapack.s##name(LAPACK_COL_MAJOR, __VA_ARGS__) : lapack.d##name(LAPACK_COL_MAJOR, __VA_ARGS__))
 
 static int at_least_one(int n) {
     return n > 1 ? n : 1;

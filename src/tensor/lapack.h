@@ -10,8 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* OpenBLAS, if it is that, is told once to use one thread. */
-void ct_lapack_prepare(void);
+/* Before the others: loads the library, once; OpenBLAS, if it is that, is told to use one thread. NULL, or
+ * why it is not there. */
+const char *ct_lapack_prepare(void);
 
 int ct_lapack_potrf(bool single, char uplo, int n, void *a);
 int ct_lapack_geqrf(bool single, int m, int n, void *a, void *tau, void *work, size_t elements);

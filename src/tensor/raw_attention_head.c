@@ -53,6 +53,10 @@ static head_layout layout_make(const ct_attention_work *w, int64_t queries, int6
 static void convert_tokens(ct_dtype from, const void *x, int64_t x_stride, ct_dtype to, void *y,
                            int64_t y_stride, int64_t tokens, int64_t channels) {
     const ct_kernels *kernels = ct_cpu_kernels();
+    if (x_stride == channels && y_stride == channels) { /* as in a cache of keys */
+        channels *= tokens;
+        tokens = channels > 0;
+    }
     for (int64_t i = 0; i < tokens; i++)
         kernels->convert(channels, from, ct_at(x, from, i * x_stride), to, ct_at(y, to, i * y_stride));
 }

@@ -84,7 +84,10 @@ static linear_work work_make(const char *name, ct_tensor *x) {
     work.m = (int)x->shape[x->ndim - 2];
     work.n = (int)x->shape[x->ndim - 1];
     work.k = work.m < work.n ? work.m : work.n;
-    ct_lapack_prepare();
+    const char *problem = ct_lapack_prepare();
+    if (problem)
+        ct_fail(x->context, CT_ERROR_UNSUPPORTED, "%s: no LAPACK: %s (Debian has it in liblapacke)", name,
+                problem);
     return work;
 }
 

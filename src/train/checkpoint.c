@@ -82,6 +82,8 @@ static ct_value *state_value(const ct_trainer *trainer) {
     ct_put_hash(context, map, "weights_hash", ct_learner_weights_hash(trainer->learner));
     ct_put_hash(context, map, "text_hash", trainer->corpus.text_hash);
     ct_put_hash(context, map, "tokenizer_fingerprint", ct_tokenizer_fingerprint(trainer->corpus.tokenizer));
+    if (trainer->learner->teacher)
+        ct_put_hash(context, map, "teacher_hash", ct_teacher_hash(trainer->learner->teacher));
     ct_put_int(context, map, "log_bytes", s->log_bytes);
     if (map) ct_value_set(map, "recipe", ct_value_copy(trainer->resolved));
     if (!ct_failed(context)) return map;

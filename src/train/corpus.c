@@ -1,6 +1,7 @@
 /* corpus.c - text from files, divided into training and validation, tokenized. */
 #include "train/corpus.h"
 #include "train/hash.h"
+#include "train/teacher.h"
 #include <string.h>
 
 enum { NEAR_NEWLINE = 4096 };
@@ -137,10 +138,23 @@ static void check_same_vocabulary(ct_context *context, const ct_train_options *o
     ct_tokenizer_destroy(own);
 }
 
+/* Class i must be the same token for both. */
+static ct_status check_teacher(ct_context *context, const ct_train_options *options, const ct_tokenizer *tokenizer) {
+    ct_tokenizer *own = options->teacher.path ? ct_teacher_tokenizer(context, &options->teacher) : NULL;
+    if (own && ct_tokenizer_fingerprint(own) != ct_tokenizer_fingerprint(tokenizer))
+        ct_fail(context, CT_ERROR_ARGUMENT,
+                "teacher.path: the tokenizer of %s has other tokens (%d) than the student's (%d); without tokenizer.kind "
+                "the student takes the teacher's",
+                options->teacher.path, (int)ct_tokenizer_size(own), (int)ct_tokenizer_size(tokenizer));
+    ct_tokenizer_destroy(own);
+    return ct_context_status(context);
+}
+
 static ct_tokenizer *make_tokenizer(ct_context *context, const ct_train_options *options, const texts *t) {
     const char *kind = options->tokenizer.kind;
     const char *model = ct_value_as_string(ct_value_get(options->model, "path"), NULL);
     if (!kind && model) return load_tokenizer(context, model);
+    if (!kind && options->teacher.path) return ct_teacher_tokenizer(context, &options->teacher);
     ct_tokenizer *tokenizer;
     if (!kind || strcmp(kind, "bytes") == 0)
         tokenizer = ct_tokenizer_from_kind(context, "bytes");
@@ -180,6 +194,7 @@ ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, c
         corpus->text_hash = hash_texts(&t);
         corpus->tokenizer = tokenizer_folder ? ct_tokenizer_load(context, tokenizer_folder)
                                              : make_tokenizer(context, options, &t);
+        if (corpus->tokenizer) check_teacher(context, options, corpus->tokenizer);
     }
     if (options->task == CT_TASK_SFT) {
         texts_free(context, &t);

@@ -134,12 +134,14 @@ static ct_status make_runs(ct_learner *learner) {
     if (!learner->evaluation) return CT_ERROR_MEMORY;
     if (learner->average) ct_run_push_overlay(learner->evaluation, &(ct_overlay){resolve_average, learner});
     if (learner->parametrization && ct_regularizers_adds_parameters(learner->regularizers))
-        return ct_fail(learner->context, CT_ERROR_UNSUPPORTED,
-                       "param: its multipliers and weights made by regularizers (weight_norm) cannot be combined");
+        return ct_fail(
+            learner->context, CT_ERROR_UNSUPPORTED,
+            "param: its multipliers and weights made by regularizers (weight_norm) cannot be combined");
     if (ct_regularizers_install(learner->regularizers, learner->evaluation, false,
                                 learner->average ? average_of : NULL, learner) != CT_OK)
         return ct_context_status(learner->context);
-    if (learner->parametrization && ct_parametrization_attach(learner->parametrization, learner->evaluation) != CT_OK)
+    if (learner->parametrization &&
+        ct_parametrization_attach(learner->parametrization, learner->evaluation) != CT_OK)
         return ct_context_status(learner->context);
     if (ct_learner_centre_run(learner, learner->evaluation) != CT_OK) return ct_context_status(learner->context);
     return ct_learner_arrange(learner, learner->rows, 0);
@@ -183,12 +185,21 @@ static ct_status parametrize(ct_learner *learner) {
     if (!learner->parametrization) return ct_context_status(learner->context);
     if (ct_parametrization_unties(learner->parametrization))
         return ct_fail(learner->context, CT_ERROR_UNSUPPORTED,
-                       "param: the last layer shares the embedding's weight but is multiplied by another factor, which a "
+                       "param: the last layer shares the embedding's weight but is multiplied by another "
+                       "factor, which a "
                        "model folder cannot say; set model.tie_word_embeddings: false");
     char *text = ct_parametrization_text(learner->parametrization);
     if (text) ct_log_message(learner->context, CT_LOG_DEBUG, "%s", text);
     ct_free(learner->context, text);
     return ct_parametrization_rates(learner->parametrization, learner->optimizer);
+}
+
+static ct_status find_teacher(ct_learner *learner) {
+    const ct_train_options *o = learner->options;
+    if (!o->teacher.path) return CT_OK;
+    learner->teacher = ct_teacher_create(learner->context, &o->teacher, o->bf16);
+    if (!learner->teacher) return ct_context_status(learner->context);
+    return ct_teacher_check(learner->teacher, ct_model_vocabulary(learner->model), learner->row_length);
 }
 
 static ct_status build(ct_learner *learner, const ct_value *config) {
@@ -198,7 +209,7 @@ static ct_status build(ct_learner *learner, const ct_value *config) {
     learner->model = path ? ct_model_load(context, path, CT_F32) : ct_model_create(context, config);
     learner->objective = ct_objective_create(context, o->objective, o->label_smoothing_factor, "objective");
     learner->regularizers = ct_regularizers_create(context, o->regularizers, "regularizers");
-    if (!learner->model || check_context(learner) != CT_OK ||
+    if (!learner->model || check_context(learner) != CT_OK || find_teacher(learner) != CT_OK ||
         ct_regularizers_attach(learner->regularizers, learner->model) != CT_OK ||
         check_patterns(learner) != CT_OK)
         return ct_context_status(context);
@@ -227,12 +238,14 @@ ct_learner *ct_learner_create(ct_context *context, const ct_train_options *optio
 void ct_learner_destroy(ct_learner *learner) {
     if (!learner) return;
     ct_context *context = learner->context;
+    ct_value_free(learner->initialized);
     ct_run_destroy(learner->run);
     ct_run_destroy(learner->evaluation);
     ct_regularizers_destroy(learner->regularizers);
     ct_objective_destroy(learner->objective);
     ct_optimizer_destroy(learner->optimizer);
     ct_parametrization_destroy(learner->parametrization);
+    ct_teacher_destroy(learner->teacher);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_drop(learner->average[i]);
     ct_free(context, learner->average);
@@ -247,9 +260,11 @@ static ct_tensor *first_rows(ct_learner *learner, const ct_dataset *data, int64_
     int64_t length = learner->row_length;
     ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(rows, length));
     ct_tensor *targets = ct_empty(context, CT_I32, CT_DIMS(1, length));
-    int32_t *in = ct_failed(context) ? NULL : ct_data_mutable(ids), *out = in ? ct_data_mutable(targets) : NULL;
+    int32_t *in = ct_failed(context) ? NULL : ct_data_mutable(ids),
+            *out = in ? ct_data_mutable(targets) : NULL;
     for (int64_t i = 0; out && i < rows; i++)
-        if (ct_dataset_row(context, data, length, (uint64_t)learner->options->seed, i, in + i * length, out) != CT_OK)
+        if (ct_dataset_row(context, data, length, (uint64_t)learner->options->seed, i, in + i * length,
+                           out) != CT_OK)
             break;
     return ids;
 }
@@ -271,6 +286,10 @@ static ct_status run_initializer(ct_learner *learner, const ct_dataset *data) {
         ct_log_message(context, CT_LOG_INFO, "%s", line);
     }
     ct_free(context, text);
+    if (report.count && !ct_failed(context)) {
+        ct_value_free(learner->initialized);
+        learner->initialized = ct_initializer_report_to_value(context, &report);
+    }
     ct_initializer_report_free(context, &report);
     return ct_context_status(context);
 }
@@ -281,7 +300,8 @@ ct_status ct_learner_initialize(ct_learner *learner, const ct_dataset *data) {
     ct_seed(context, seed);
     if (!ct_value_get(learner->options->model, "path")) ct_model_initialize(learner->model, seed);
     if (learner->parametrization) ct_parametrization_fill(learner->parametrization);
-    if (learner->options->init && data && run_initializer(learner, data) != CT_OK) return ct_context_status(context);
+    if (learner->options->init && data && run_initializer(learner, data) != CT_OK)
+        return ct_context_status(context);
     ct_regularizers_initialize(learner->regularizers, seed);
     if (ct_learner_centre_weights(learner) != CT_OK) return ct_context_status(context);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)

@@ -3,8 +3,8 @@
 #ifndef CARAT_SRC_TRAIN_LEARNER_H
 #define CARAT_SRC_TRAIN_LEARNER_H
 
+#include "train/teacher.h"
 #include <carat/parametrization.h>
-#include <carat/train.h>
 
 typedef struct ct_learner {
     ct_context *context;
@@ -14,6 +14,8 @@ typedef struct ct_learner {
     ct_objective *objective;
     ct_regularizers *regularizers;
     ct_parametrization *parametrization; /* NULL: none */
+    ct_teacher *teacher;                 /* NULL: none */
+    ct_value *initialized; /* what the recipe's initializer reported; NULL: nothing */
     ct_run *run;         /* of training, for the present arrangement */
     ct_run *evaluation;  /* sees the averaged weights if there are any */
     ct_tensor **average; /* one a parameter, held; NULL: no moving average */

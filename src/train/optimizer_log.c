@@ -1,7 +1,8 @@
 /* optimizer_log.c - optimizer.csv: what the optimizer tells of each tensor at logged steps. A row is
  *     step,tensor,norm,relative_update,... (ct_optimizer_statistic_name)
- * and the row of the tensor "*" has the means over all tensors, weighted by their elements. Cells are empty
- * where there is nothing to tell. After a resume, rows of steps that are done again are dropped first. */
+ * and the row of the tensor "*" has the means over all tensors, weighted by their elements, but none of what
+ * is a word. Cells are empty where there is nothing to tell. After a resume, rows of steps that are done
+ * again are dropped first. */
 #include "train/state.h"
 #include <errno.h>
 #include <math.h>
@@ -49,13 +50,18 @@ ct_status ct_optimizer_log_open(ct_trainer *trainer) {
     return ct_context_status(context);
 }
 
-static void put_row(FILE *file, int64_t step, const char *tensor, const double *values, int count) {
+static void put_row(FILE *file, int64_t step, const char *tensor, const ct_optimizer *optimizer,
+                    const double *values, int count) {
     fprintf(file, "%lld,%s", (long long)step, tensor);
-    for (int i = 0; i < count; i++)
-        if (isnan(values[i]))
+    for (int i = 0; i < count; i++) {
+        const char *word = ct_optimizer_statistic_word(optimizer, i, values[i]);
+        if (ct_optimizer_statistic_is_word(optimizer, i))
+            fprintf(file, ",%s", word ? word : "");
+        else if (isnan(values[i]))
             fputc(',', file);
         else
             fprintf(file, ",%.9g", values[i]);
+    }
     fputc('\n', file);
 }
 
@@ -71,11 +77,12 @@ static void put_rows(FILE *file, int64_t step, const ct_optimizer *optimizer, do
                 weights[i] += elements;
             }
         }
-        put_row(file, step, parameter->name, values, columns);
+        put_row(file, step, parameter->name, optimizer, values, columns);
     }
     for (int i = 0; i < columns; i++)
-        values[i] = weights[i] > 0 ? sums[i] / weights[i] : NAN;
-    put_row(file, step, "*", values, columns);
+        values[i] =
+            weights[i] > 0 && !ct_optimizer_statistic_is_word(optimizer, i) ? sums[i] / weights[i] : NAN;
+    put_row(file, step, "*", optimizer, values, columns);
 }
 
 ct_status ct_optimizer_log_step(ct_trainer *trainer) {

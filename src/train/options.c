@@ -26,6 +26,15 @@ static const ct_option growth_table[] = {
     CT_OPTION_END};
 
 static const char *const centers[] = {"none", "weights", "activations", NULL};
+static const char *const averages[] = {"as_is", "logits", "probabilities", NULL};
+static const ct_option teacher_table[] = {
+    CT_OPTION_STRING("path", ct_teacher_options, path, NULL,
+                     "model's folder or manifest of an ensemble, whose outputs the objective (distill_kl) learns from; "
+                     "its tokenizer is taken unless tokenizer.kind or model.path gives one"),
+    CT_OPTION_CHOICE("average", ct_teacher_options, average, "as_is", averages,
+                     "what of an ensemble is averaged; as_is: what its manifest says"),
+    CT_OPTION_END};
+
 static const char *const tasks[] = {"text", "sft", NULL};
 static const char *const phase_optimizers[] = {"keep", "reset", NULL};
 static const char *const normalizations[] = {"token", "sample", NULL};
@@ -114,6 +123,7 @@ const ct_option ct_train_table[] = {
         "objective", ct_train_options, objective,
         "the loss: a list [{name: focal, gamma: 2}, {name: z_loss, weight: 0.1}] (carat show "
         "objective); cross_entropy if absent. Evaluation is always by cross-entropy"),
+    CT_OPTION_GROUP("teacher", ct_train_options, teacher, teacher_table, "what a student learns from"),
     CT_OPTION_VALUE(
         "regularizers", ct_train_options, regularizers,
         "list of terms added to the loss and of derived weights: [{name: l2, weight: 0.01}, weight_norm] "

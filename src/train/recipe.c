@@ -192,12 +192,27 @@ static const char *name_of(const ct_value *value) {
                               NULL);
 }
 
+/* A teacher that nobody listens to would be a mistake, as one that is missing is. */
+static void check_teacher(ct_context *context, const ct_train_options *o, const ct_objective *objective) {
+    const ct_method *taught = ct_objective_taught(objective);
+    if (taught && !o->teacher.path)
+        ct_fail(context, CT_ERROR_ARGUMENT,
+                "teacher.path: expected a model's folder or the manifest of an ensemble, for objective \"%s\"",
+                taught->name);
+    if (!taught && o->teacher.path)
+        ct_fail(context, CT_ERROR_ARGUMENT,
+                "teacher.path: no objective of the recipe learns from a teacher; one that does is distill_kl");
+    if (!o->teacher.path && o->teacher.average != CT_TEACHER_AS_IS)
+        ct_fail(context, CT_ERROR_ARGUMENT, "teacher.average: there is no teacher.path");
+}
+
 /* Objectives and regularizers by themselves, and the rows that they need. */
 static ct_status check_loss(ct_context *context, const ct_train_options *o) {
     ct_objective *objective =
         ct_objective_create(context, o->objective, o->label_smoothing_factor, "objective");
     ct_regularizers *regularizers = ct_regularizers_create(context, o->regularizers, "regularizers");
     if (regularizers) ct_regularizers_check_rows(regularizers, o->per_device_train_batch_size);
+    if (objective) check_teacher(context, o, objective);
     ct_regularizers_destroy(regularizers);
     ct_objective_destroy(objective);
     return ct_context_status(context);
@@ -321,7 +336,7 @@ ct_value *ct_recipe_resolved(ct_context *context, const ct_train_options *option
 }
 
 /* Keys that say how long, how often, where and with what means, and nothing about the numbers. The text
- * itself is compared by its hash, the rows of a step by their number. */
+ * itself and the teacher are compared by their hashes, the rows of a step by their number. */
 static const char *const free_keys[] = {"output_dir",
                                         "overwrite_output_dir",
                                         "max_steps",
@@ -343,7 +358,8 @@ static const char *const free_keys[] = {"output_dir",
                                         "threads",
                                         "data.train",
                                         "data.validation",
-                                        "data.field"};
+                                        "data.field",
+                                        "teacher.path"};
 
 static bool is_free(const char *path) {
     for (size_t i = 0; i < sizeof(free_keys) / sizeof(free_keys[0]); i++)

@@ -125,6 +125,8 @@ ct_status ct_trainer_write_report(const ct_trainer *trainer, const ct_train_repo
     ct_put_int(context, map, "validation_tokens",
                trainer->corpus.validation ? ct_dataset_tokens(trainer->corpus.validation) : 0);
     if (trainer->options.task == CT_TASK_SFT) put(map, "samples", counts_value(trainer));
+    if (trainer->learner->teacher)
+        ct_put_hash(context, map, "teacher_hash", ct_teacher_hash(trainer->learner->teacher));
     ct_put_text(context, map, "saved_weights", trainer->learner->average ? "moving average" : "last");
     put(map, "recipe", ct_value_copy(trainer->resolved));
     char *path = ct_path_join(context, trainer->options.output_dir, "report.json");

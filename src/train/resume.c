@@ -91,7 +91,7 @@ static ct_status read_states(ct_learner *learner, const char *folder, int64_t st
 
 static ct_status read_state(ct_trainer *trainer, const char *path, const ct_value *state) {
     ct_train_state *s = &trainer->state;
-    uint64_t text_hash, weights_hash, fingerprint;
+    uint64_t text_hash, weights_hash, fingerprint, teacher;
     s->step = int_at(state, "global_step", -1);
     const ct_learner *learner = trainer->learner; /* states without the next two are of text, whose rows are whole */
     s->samples = int_at(state, "samples", s->step * learner->rows);
@@ -118,6 +118,10 @@ static ct_status read_state(ct_trainer *trainer, const char *path, const ct_valu
             trainer->context, CT_ERROR_ARGUMENT,
             "%s: it cannot be resumed with another text: data.train (%s) or data.validation has changed",
             path, trainer->options.data.train);
+    if (learner->teacher && (!hash_at(state, "teacher_hash", &teacher) || teacher != ct_teacher_hash(learner->teacher)))
+        return ct_fail(trainer->context, CT_ERROR_ARGUMENT,
+                       "%s: it cannot be resumed with another teacher: what %s (teacher.path) holds has changed", path,
+                       trainer->options.teacher.path);
     if (fingerprint != ct_tokenizer_fingerprint(trainer->corpus.tokenizer))
         return ct_fail(trainer->context, CT_ERROR_FORMAT,
                        "%s: the tokenizer there is not the one that was saved", path);

@@ -131,10 +131,15 @@ static ct_tensor *forward(ct_learner *learner, ct_run *run, const batch *b, doub
     int64_t count = ct_count(b->targets);
     ct_tensor *weights = b->weights;
     if (!weights && weight != 1) weights = ct_full(context, CT_F32, 1, &count, weight);
+    /* Before the student, so that the teacher's activations and the student's are never there together. */
+    ct_tensor *teacher = run == learner->run && learner->teacher
+                             ? ct_teacher_outputs(learner->teacher, b->ids, b->segments, b->text)
+                             : NULL;
     ct_tensor *logits = ct_model_forward(learner->model, run, b->ids);
     if (run == learner->run)
         return ct_scope_return(context, scope,
-                               ct_objective_losses(learner->objective, logits, b->targets, weights, CT_LABEL_NONE));
+                               ct_objective_losses_taught(learner->objective, logits, b->targets, teacher, weights,
+                                                          CT_LABEL_NONE));
     ct_cross_entropy_options how = CT_CROSS_ENTROPY_DEFAULT;
     how.reduction = CT_LOSS_NONE;
     how.ignore_index = CT_LABEL_NONE;

@@ -51,12 +51,12 @@ enum { FEW_UPDATES = 30 };
 static void tell_updates(const ct_trainer *trainer, int64_t total) {
     const ct_dataset *data = trainer->corpus.train;
     if (!ct_dataset_has_samples(data)) return;
-    ct_log_message(trainer->context, total < FEW_UPDATES ? CT_LOG_WARNING : CT_LOG_INFO,
-                   "%lld updates of %lld rows each, of %lld rows in an epoch%s", (long long)total,
-                   (long long)trainer->learner->rows,
-                   (long long)ct_dataset_rows(data, trainer->learner->row_length),
-                   total < FEW_UPDATES ? ": few; smaller steps (gradient_accumulation_steps) or more epochs give more"
-                                       : "");
+    ct_log_message(
+        trainer->context, total < FEW_UPDATES ? CT_LOG_WARNING : CT_LOG_INFO,
+        "%lld updates of %lld rows each, of %lld rows in an epoch%s", (long long)total,
+        (long long)trainer->learner->rows, (long long)ct_dataset_rows(data, trainer->learner->row_length),
+        total < FEW_UPDATES ? ": few; smaller steps (gradient_accumulation_steps) or more epochs give more"
+                            : "");
 }
 
 static ct_status prepare_plan(ct_trainer *trainer) {
@@ -87,11 +87,13 @@ static ct_status prepare_learner(ct_trainer *trainer, bool resumes) {
     int64_t total = ct_recipe_total_steps(o, ct_dataset_rows(trainer->corpus.train, learner->row_length));
     trainer->schedule = ct_schedule_create(context, ct_recipe_schedule(o), o->lr_scheduler_kwargs,
                                            ct_recipe_warmup_steps(o, total), total);
-    if (!trainer->schedule || ct_learner_initialize(learner, resumes ? NULL : trainer->corpus.train) != CT_OK ||
+    if (!trainer->schedule ||
+        ct_learner_initialize(learner, resumes ? NULL : trainer->corpus.train) != CT_OK ||
         ct_learner_arrange(learner, trainer->plan.micro_batch, trainer->plan.checkpoint_every) != CT_OK)
         return ct_context_status(context);
     trainer->state.total_steps = total;
-    if (ct_dataset_arrange(context, trainer->corpus.train, total, learner->rows) != CT_OK) return ct_context_status(context);
+    if (ct_dataset_arrange(context, trainer->corpus.train, total, learner->rows) != CT_OK)
+        return ct_context_status(context);
     tell_updates(trainer, total);
     return CT_OK;
 }
@@ -143,7 +145,8 @@ static ct_status begin_output(ct_trainer *trainer, const char *checkpoint, const
     char *path = ct_path_join(context, folder, "recipe.yaml");
     if (path) ct_yaml_write(context, path, trainer->resolved);
     ct_free(context, path);
-    if (ct_optimizer_log_open(trainer) != CT_OK || ct_watch_open(trainer) != CT_OK) return ct_context_status(context);
+    if (ct_optimizer_log_open(trainer) != CT_OK || ct_watch_open(trainer) != CT_OK)
+        return ct_context_status(context);
     return ct_log_go_on(&trainer->log, trainer->state.log_bytes);
 }
 
@@ -206,9 +209,8 @@ static ct_status evaluate(ct_trainer *trainer) {
     if (status != CT_OK) return status;
     sample_memory(trainer, true);
     /* Of answers the bytes are not known. */
-    double tokens_a_byte = ct_dataset_has_samples(text)
-                               ? NAN
-                               : (double)ct_dataset_tokens(text) / (double)ct_dataset_bytes(text);
+    double tokens_a_byte =
+        ct_dataset_has_samples(text) ? NAN : (double)ct_dataset_tokens(text) / (double)ct_dataset_bytes(text);
     s->bits_after = loss / log(2) * tokens_a_byte;
     s->perplexity_after = exp(loss);
     s->last_evaluation = s->step;
@@ -365,5 +367,61 @@ ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_p
         ct_plan_make(context, trainer->recipe, trainer->config, plan);
     tear_down(trainer, ct_memory_budget(context));
     ct_free(context, trainer);
+    return ct_context_status(context);
+}
+
+/* What every run begins with, up to the learner; without a plan, as nothing is kept for a backward pass. */
+static ct_status set_up_init(ct_trainer *trainer, const ct_value *recipe) {
+    ct_context *context = trainer->context;
+    const ct_train_options *o = &trainer->options;
+    trainer->recipe = ct_value_copy(recipe);
+    if (!trainer->recipe || ct_recipe_read(context, trainer->recipe, &trainer->options) != CT_OK)
+        return ct_context_status(context);
+    if (o->threads > 0) ct_context_set_threads(context, (int)o->threads);
+    if (prepare_output(trainer, false) != CT_OK || prepare_text(trainer, NULL) != CT_OK ||
+        settle_recipe(trainer) != CT_OK)
+        return ct_context_status(context);
+    if (o->memory > 0) ct_memory_set_budget(context, (size_t)o->memory);
+    ct_learner *learner = trainer->learner = ct_learner_create(context, o, trainer->config);
+    if (!learner || ct_corpus_check(context, o, &trainer->corpus, ct_model_vocabulary(learner->model),
+                                    learner->row_length) != CT_OK)
+        return ct_context_status(context);
+    int64_t total = ct_recipe_total_steps(o, ct_dataset_rows(trainer->corpus.train, learner->row_length));
+    if (ct_dataset_arrange(context, trainer->corpus.train, total, learner->rows) != CT_OK)
+        return ct_context_status(context);
+    return ct_learner_initialize(learner, trainer->corpus.train);
+}
+
+static ct_status write_init(ct_trainer *trainer, ct_value **report) {
+    ct_context *context = trainer->context;
+    const char *folder = trainer->options.output_dir;
+    if (ct_folder_make(context, folder) != CT_OK || ct_model_folder_write(trainer, folder) != CT_OK)
+        return ct_context_status(context);
+    char *path = ct_path_join(context, folder, "recipe.yaml");
+    if (path) ct_yaml_write(context, path, trainer->resolved);
+    ct_free(context, path);
+    *report = ct_value_map(context);
+    if (!*report) return ct_context_status(context);
+    ct_value *layers =
+        trainer->learner->initialized ? ct_value_copy(trainer->learner->initialized) : ct_value_list(context);
+    ct_value_set(*report, "output_dir", ct_value_string(context, folder));
+    ct_value_set(*report, "layers", layers);
+    return ct_context_status(context);
+}
+
+ct_status ct_train_init(ct_context *context, const ct_value *recipe, ct_value **report) {
+    *report = NULL;
+    if (ct_failed(context)) return ct_context_status(context);
+    size_t budget = ct_memory_budget(context);
+    ct_trainer *trainer = ct_alloc_zero(context, sizeof(*trainer), CT_MEMORY_OTHER);
+    if (!trainer) return CT_ERROR_MEMORY;
+    trainer->context = context;
+    trainer->log.file = -1;
+    if (set_up_init(trainer, recipe) == CT_OK) write_init(trainer, report);
+    tear_down(trainer, budget);
+    ct_free(context, trainer);
+    if (!ct_failed(context)) return CT_OK;
+    ct_value_free(*report);
+    *report = NULL;
     return ct_context_status(context);
 }

@@ -40,7 +40,7 @@ tiny = open(os.path.join(source, "recipes/gpt-tiny.yaml"), encoding="utf-8").rea
 for block in re.findall(r"^```yaml\n(.*?)^```$", open(documents[0], encoding="utf-8").read(), re.M | re.S):
     problems += [f"README.md: recipes/gpt-tiny.yaml has no line {line!r}" for line in block.splitlines() if line not in tiny]
 recipes = open(os.path.join(source, "docs/recipes.md"), encoding="utf-8").read()
-flags = {"resume", "insert_norm", "json", "quiet", "help", "plugin"}
+flags = {"resume", "insert_norm", "json", "quiet", "verbose", "help", "plugin"}
 keys = set(re.findall(r"^  --([a-z_.0-9]+) ", open(help_file, encoding="utf-8").read(), re.M)) - flags
 for key in sorted(keys):
     if not re.search(r"^\| `%s`" % re.escape(key), recipes, re.M):

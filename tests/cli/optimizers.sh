@@ -55,6 +55,8 @@ head -1 "$work/xi/optimizer.csv" | grep -q ',xi_mean$' || fail "no xi_mean"
 awk -F, '$2 == "*" && $1 == 2 && !($5 > 0.5 && $5 < 1) { exit 1 }' "$work/xi/optimizer.csv" || fail "mean of xi"
 exits 0 train "$work/tiny.yaml" max_steps=1 save_steps=-1 out="$work/radial" optim=adamp log_optimizer=true --json
 head -1 "$work/radial/optimizer.csv" | grep -qx 'step,tensor,norm,relative_update,mode,max_cos,threshold' || fail "log of adamp"
+awk -F, 'NR > 1 && $2 != "*" && $5 !~ /^(none|rows|whole)$/ || $2 == "*" && $5 != "" { exit 1 }' "$work/radial/optimizer.csv" ||
+    fail "words of mode"
 ok "optimizer.csv"
 
 # A plan for a budget counts what an optimizer needs, and holds.
@@ -72,6 +74,8 @@ says 'there is no link "nop"'
     cat "$work/tiny.yaml"
     echo 'optimizer_links: [{name: nap, norm_params: drop}]'
 } >"$work/drop.yaml"
+exits 0 train "$work/drop.yaml" max_steps=2 save_steps=-1 model.norm.affine=false out="$work/drop" lr_scheduler_type=cosine_with_restarts \
+    lr_scheduler_kwargs.num_cycles=2 --json
 exits 1 train "$work/drop.yaml" max_steps=1 out="$work/bad"
 says 'nap.norm_params' 'ln_1.weight'
 ok "refusals"

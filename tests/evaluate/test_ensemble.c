@@ -2,6 +2,7 @@
  * allocations. */
 #include "generate/tiny.h"
 #include <carat/evaluate.h>
+#include <carat/ops.h>
 #include <unistd.h>
 
 /* Nothing that holds numbers is left (what the engine keeps for the next run belongs to no class of tensors).
@@ -56,6 +57,38 @@ static void two_averages(void **state) {
     assert_close(found.mean, (found.members[0] + found.members[1]) / 2, 1e-12);
     for (int i = 0; i < 2; i++)
         ct_model_destroy(members[i]);
+    close_context(context, scope);
+}
+
+/* What the average predicts for one token: the card's numbers, and a probability that f32 does not hold. */
+static void outputs(void **state) {
+    (void)state;
+    ct_context *context = start_context(1);
+    ct_scope scope = ct_scope_open(context);
+    ct_ensemble e = {{constant_model(context, 2), constant_model(context, 0)}, 2, CT_AVERAGE_LOGITS, NULL};
+    ct_run *runs[] = {ct_run_create(context, NULL), ct_run_create(context, NULL)};
+    const int32_t one[] = {1, 0};
+    ct_tensor *ids = ct_from_data(context, CT_I32, CT_DIMS(1, 2), one);
+    for (int k = 0; k < 2; k++) {
+        float p[4], logits[4];
+        e.average = (ct_ensemble_average)k;
+        ct_tensor *found = ct_ensemble_outputs(&e, runs, ids);
+        assert_int_equal(ct_ndim(found), 3);
+        assert_int_equal(ct_read(found, CT_F32, logits), CT_OK);
+        assert_int_equal(ct_read(ct_softmax(found, -1), CT_F32, p), CT_OK);
+        for (int i = 0; i < 4; i += 2)
+            assert_close((double)p[i], k ? 0.690398 : 0.731059, 1e-6);
+        if (k == 0) assert_true(logits[0] == 1 && logits[1] == 0);
+    }
+    memcpy(ct_data_mutable(ct_model_find(e.members[0], "lm_head.weight")->tensor), (const float[]){900, 0, 0, 0}, 16);
+    e.count = 1;
+    float p[4];
+    assert_int_equal(ct_read(ct_ensemble_outputs(&e, runs, ids), CT_F32, p), CT_OK);
+    assert_true(p[0] == 0 && isfinite(p[1]) && p[1] < -80);
+    for (int i = 0; i < 2; i++) {
+        ct_run_destroy(runs[i]);
+        ct_model_destroy(e.members[i]);
+    }
     close_context(context, scope);
 }
 
@@ -157,6 +190,12 @@ static void manifests(void **state) {
         assert_int_equal(e.average, k);
         assert_int_equal(ct_tokenizer_size(e.tokenizer), 256);
         ct_ensemble_free(&e);
+        ct_ensemble_average average;
+        ct_value *found = ct_ensemble_folders(context, manifest, &average);
+        assert_int_equal(ct_value_count(found), 2);
+        assert_string_equal(ct_value_as_string(ct_value_at(found, 1), ""), at(folder, "b"));
+        assert_int_equal(average, k);
+        ct_value_free(found);
     }
     assert_int_equal(ct_ensemble_write(context, manifest, mixed, 2, CT_AVERAGE_LOGITS), CT_ERROR_ARGUMENT);
     ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "tokenizers of", "differ");
@@ -166,6 +205,11 @@ static void manifests(void **state) {
     ASSERT_ERROR(context, CT_ERROR_ARGUMENT, "0 members", "1 to 64");
     assert_int_equal(ct_ensemble_load(context, manifest, CT_F32, &e), CT_OK); /* what was there is whole */
     ct_ensemble_free(&e);
+    assert_int_equal(ct_ensemble_load(context, at(folder, "a"), CT_F32, &e), CT_OK); /* a model is an ensemble of one */
+    assert_int_equal(e.count, 1);
+    ct_ensemble_free(&e);
+    assert_int_not_equal(ct_ensemble_load(context, at(folder, "none.json"), CT_F32, &e), CT_OK);
+    ASSERT_ERROR(context, CT_ERROR_NOT_FOUND, "none.json", "");
     const char *bad = at(folder, "bad.json");
     refused(context, bad, "{\"members\": [\"a\"]}", CT_ERROR_FORMAT, "the manifest of an ensemble");
     refused(context, bad, "{\"carat_ensemble\": 1}", CT_ERROR_FORMAT, "a list of folders");
@@ -201,7 +245,7 @@ static void manifests(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(two_averages), cmocka_unit_test(properties),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(two_averages), cmocka_unit_test(outputs), cmocka_unit_test(properties),
                                        cmocka_unit_test(manifests)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -276,6 +276,41 @@ static void gpt2(void **state) {
     ct_model_destroy(model);
 }
 
+/* Runs its second child first, then the first, then the second again. */
+static ct_tensor *backwards(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
+    (void)count;
+    ct_tensor *x = ct_forward1(run, ct_module_child(module, 1), inputs[0]);
+    x = ct_relu(ct_forward1(run, ct_module_child(module, 0), ct_relu(x)));
+    return ct_forward1(run, ct_module_child(module, 1), x);
+}
+static const ct_module_kind backwards_kind = {.name = "backwards", .summary = "a test", .forward = backwards};
+
+/* Layers are done as they run, not as they were registered, and one that runs twice is done at its first use.
+ */
+static void order_of_execution(void **state) {
+    (void)state;
+    assert_int_equal(ct_module_kind_register(context, &backwards_kind), CT_OK);
+    ct_model *model = model_from(
+        "{\"model_type\":\"mlp\",\"sizes\":[1,1],\"carat\":{\"tree\":{\"kind\":\"backwards\",\"name\":\"\","
+        "\"children\":[{\"kind\":\"linear\",\"name\":\"shortcut\",\"options\":{\"in\":48,\"out\":48}},"
+        "{\"kind\":\"linear\",\"name\":\"main\",\"options\":{\"in\":48,\"out\":48}}]}}}",
+        1);
+    ct_tensor *x = white(128, 48, 3);
+    ct_initializer_report report;
+    assert_int_equal(initialize(model, "{name: lsuv, tol: 0.001}", x, 1, &report), CT_OK);
+    assert_int_equal(report.count, 2);
+    assert_string_equal(report.rows[0].name, "main.weight");
+    assert_string_equal(report.rows[1].name, "shortcut.weight");
+    assert_near(report.rows[0].factor, 1 / 3.0, 0.02); /* of the inputs, not of what its second use sees */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(report.rows[i].attempts, 1);
+        assert_near(report.rows[i].after, 1, 1e-3);
+    }
+    assert_true(fabs(report.rows[1].factor - sqrt(2)) < 0.15); /* orthonormal weights behind a relu */
+    ct_initializer_report_free(context, &report);
+    ct_model_destroy(model);
+}
+
 /* A layer that gets zeros only is reported and stays orthonormal. */
 static void dead_input(void **state) {
     (void)state;
@@ -336,11 +371,17 @@ static void memory_runs_out(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {reach_test(orthonormal),    reach_test(classical),
-                                       reach_test(linear_network), reach_test(nonlinear_networks),
-                                       reach_test(done_is_done),   reach_test(options),
-                                       reach_test(biases),         reach_test(gpt2),
-                                       reach_test(dead_input),     reach_test(bad_input),
+    const struct CMUnitTest tests[] = {reach_test(orthonormal),
+                                       reach_test(classical),
+                                       reach_test(linear_network),
+                                       reach_test(nonlinear_networks),
+                                       reach_test(done_is_done),
+                                       reach_test(options),
+                                       reach_test(biases),
+                                       reach_test(gpt2),
+                                       reach_test(order_of_execution),
+                                       reach_test(dead_input),
+                                       reach_test(bad_input),
                                        reach_test(memory_runs_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

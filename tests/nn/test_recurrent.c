@@ -110,11 +110,23 @@ static void gru_by_hand(ct_model *model, const double *x, double *h, bool normed
     }
 }
 
+/* Equation 4 of the paper: a = W_hh h + W_xh x, one norm over all units. */
+static void plain_by_hand(ct_model *model, const double *x, double *h) {
+    double a[MOST], b[MOST];
+    product(model, "0.weight_ih", "0.bias_ih", x, HIDDEN, IN, a);
+    product(model, "0.weight_hh", "0.bias_hh", h, HIDDEN, HIDDEN, b);
+    for (int i = 0; i < HIDDEN; i++)
+        a[i] += b[i];
+    normalise(model, "ln", a, HIDDEN);
+    for (int i = 0; i < HIDDEN; i++)
+        h[i] = tanh(a[i]);
+}
+
 static void by_hand(void **state) {
     (void)state;
-    static const char *const cells[] = {"lstm", "lstm-ln", "gru", "gru-ln"};
-    static const int64_t parameters[] = {4, 9, 4, 10};
-    for (int k = 0; k < 4; k++) {
+    static const char *const cells[] = {"lstm", "lstm-ln", "gru", "gru-ln", "rnn", "rnn-ln"};
+    static const int64_t parameters[] = {4, 9, 4, 10, 4, 4};
+    for (int k = 0; k < 6; k++) {
         ct_model *model = one(cells[k]);
         assert_int_equal(ct_model_parameter_count(model), parameters[k]);
         ct_tensor *x = input(ROWS, 3);
@@ -125,6 +137,8 @@ static void by_hand(void **state) {
                 const double *at = in + (row * TIME + t) * IN;
                 if (k < 2)
                     lstm_by_hand(model, at, h, c);
+                else if (k > 3)
+                    plain_by_hand(model, at, h);
                 else
                     gru_by_hand(model, at, h, k == 3);
                 for (int i = 0; i < HIDDEN; i++)
@@ -142,8 +156,8 @@ static void by_hand(void **state) {
 /* Weights times 3: normalised cells stay (but for eps), plain ones change. A row has the same bits alone. */
 static void invariance(void **state) {
     (void)state;
-    static const char *const cells[] = {"lstm", "lstm-ln", "gru", "gru-ln"};
-    for (int k = 0; k < 4; k++) {
+    static const char *const cells[] = {"lstm", "lstm-ln", "gru", "gru-ln", "rnn", "rnn-ln"};
+    for (int k = 0; k < 6; k++) {
         ct_model *model = one(cells[k]);
         ct_tensor *x = input(ROWS, 4), *y = output(model, x);
         assert_same_bits(ct_contiguous(ct_slice(y, 0, 1, 2, 1)),
@@ -165,8 +179,8 @@ static double loss_of(ct_model *model, ct_tensor *x) {
 
 static void gradients(void **state) {
     (void)state;
-    static const char *const cells[] = {"lstm", "lstm-ln", "gru", "gru-ln"};
-    for (int k = 0; k < 4; k++) {
+    static const char *const cells[] = {"lstm", "lstm-ln", "gru", "gru-ln", "rnn", "rnn-ln"};
+    for (int k = 0; k < 6; k++) {
         ct_model *model = one(cells[k]);
         make_leaves(model);
         ct_tensor *x = input(ROWS, 6);
@@ -201,10 +215,10 @@ static void gradients(void **state) {
 
 static void language_model(void **state) {
     (void)state;
-    static const char *const cells[] = {"lstm", "gru-ln"};
+    static const char *const cells[] = {"lstm", "gru-ln", "rnn-ln"};
     char folder[] = "/tmp/carat-rnn-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         char text[256];
         snprintf(text, sizeof(text),
                  "{\"model_type\":\"rnn\",\"vocab_size\":7,\"n_embd\":8,\"n_hidden\":12,\"n_layer\":2,"

@@ -103,16 +103,61 @@ static void test_binary(void **state) {
     ct_objective_destroy(focal);
 }
 
+/* Student 1/8, 1/4, 5/8; teacher 1/2, 1/4, 1/4. */
+static void test_teacher(void **state) {
+    (void)state;
+    ct_tensor *x = F64(CT_DIMS(2, 3), 0, log(2), log(5), 1, 2, 3), *y = ids_of(2, (const int32_t[]){0, 1});
+    ct_tensor *teacher = F64(CT_DIMS(2, 3), log(2), 0, 0, 1, 2, 3), *weights = NULL;
+    ct_tensor *narrow = ct_from_data(context, CT_F32, CT_DIMS(2, 1, 3), (const float[]){1, 0, 0, 1, 2, 3});
+    double kl = .5 * log(4) + .25 * log(.4);
+    ct_objective *plain = objective_of("{\"name\":\"distill_kl\"}", 0);
+    double *found = values(ct_objective_losses_taught(plain, x, y, teacher, weights, -1));
+    assert_true(fabs(found[0] - kl) < 1e-12);
+    assert_true(found[1] == 0); /* to the bit */
+    free(found);
+    /* At temperature 2 probabilities are as their roots; whatever the targets are, and a constant more on all logits. */
+    ct_objective *warm = objective_of("{\"name\":\"distill_kl\",\"temperature\":2,\"weight\":0.5}", 0);
+    double s = sqrt(1) + sqrt(2) + sqrt(5), t = sqrt(2) + 2;
+    double expected = 2 * (sqrt(2) / t * log(sqrt(2) / t * s) + 1 / t * log(s / t / sqrt(2)) + 1 / t * log(s / t / sqrt(5)));
+    found = values(ct_objective_losses_taught(warm, ct_add_scalar(x, 3), F64(CT_DIMS(2, 3), 0, 0, 1, 1, 0, 0), teacher,
+                                              NULL, -1));
+    if (!(fabs(found[0] - expected) < 1e-12)) fail_msg("%.12g, expected %.12g", found[0], expected);
+    free(found);
+    /* As the temperature grows, T^2 KL tends to half the mean of squared differences of centred logits. */
+    ct_objective *hot = objective_of("{\"name\":\"distill_kl\",\"temperature\":5000}", 0);
+    double d[3] = {log(2), -log(2), -log(5)}, mean = (d[0] + d[1] + d[2]) / 3, half = 0;
+    for (int i = 0; i < 3; i++)
+        half += (d[i] - mean) * (d[i] - mean) / 6;
+    found = values(ct_objective_losses_taught(hot, x, y, teacher, NULL, -1));
+    if (!(fabs(found[0] - half) < 1e-3)) fail_msg("%.12g, expected %.12g", found[0], half);
+    free(found);
+    ct_objective_losses_taught(plain, x, y, narrow, NULL, -1); /* another type and shape of the same rows */
+    assert_ok();
+    ct_objective_losses(plain, x, y, NULL, -1);
+    assert_refused("objective (distill_kl): it learns from a teacher's outputs, and there is no teacher");
+    ct_objective_losses_taught(plain, x, y, F64(CT_DIMS(3, 2), 1, 2, 3, 4, 5, 6), NULL, -1);
+    assert_refused("the teacher gives");
+    assert_null(objective_of("{\"name\":\"distill_kl\",\"temperature\":0}", 0));
+    assert_refused("temperature");
+    assert_string_equal(ct_objective_taught(plain)->name, "distill_kl");
+    ct_objective *focal = objective_of("\"focal\"", 0);
+    assert_null(ct_objective_taught(focal));
+    ct_objective_destroy(focal);
+    ct_objective_destroy(hot);
+    ct_objective_destroy(warm);
+    ct_objective_destroy(plain);
+}
+
 /* -------------------------------------------------------------------------------------------- gradients */
 
 typedef struct probe {
     ct_objective *objective;
-    ct_tensor *targets;
+    ct_tensor *targets, *teacher;
 } probe;
 
 static ct_tensor *probe_losses(void *user, ct_tensor *const *inputs) {
     probe *p = user;
-    return ct_objective_losses(p->objective, inputs[0], p->targets, NULL, -1);
+    return ct_objective_losses_taught(p->objective, inputs[0], p->targets, p->teacher, NULL, -1);
 }
 
 static const char *const smooth[] = {
@@ -123,11 +168,16 @@ static const char *const smooth[] = {
     "{\"name\":\"mse\",\"scale\":2,\"peak\":3}",
     "{\"name\":\"bce_with_logits\",\"positive_weight\":2}",
     "{\"name\":\"hinge\"}",
+    "{\"name\":\"distill_kl\"}",
+    "{\"name\":\"distill_kl\",\"temperature\":2.5}",
+    "[{\"name\":\"cross_entropy\",\"weight\":0.3},{\"name\":\"distill_kl\",\"weight\":0.7}]",
     "{\"name\":\"hinge\",\"form\":\"weston_watkins\",\"squared\":true}",
     "[{\"name\":\"mse\",\"weight\":0.3},{\"name\":\"focal\",\"gamma\":2,\"weight\":0.7}]"};
 
 static void check_order(const char *json, ct_tensor *targets, ct_tensor *x, bool second) {
-    probe p = {objective_of(json, 0), targets};
+    ct_random random = ct_random_make(13, 2);
+    ct_tensor *teacher = ct_random_normal_tensor(context, CT_F64, 2, ct_shape(x), 0, 1.5, &random);
+    probe p = {objective_of(json, 0), targets, teacher};
     double worst = NAN;
     ct_gradient_check(context, probe_losses, &p, &x, 1, second ? 1e-5 : 1e-6, second, &worst);
     assert_ok();
@@ -255,6 +305,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {reach_test(test_classes),
                                        reach_test(test_margins_and_squares),
                                        reach_test(test_binary),
+                                       reach_test(test_teacher),
                                        reach_test(test_gradients),
                                        reach_test(test_gradients_of_all),
                                        reach_test(test_gradients_of_values),

@@ -67,6 +67,16 @@ static void whole_tensor(void **state) {
     assert_all_near(&f.p, (const double[]){0.8999, -0.1, -0.1, 1.0999}, 1e-6);
     assert_true(statistic_named(f.optimizer, 0, "mode") == 2);
     assert_near(statistic_named(f.optimizer, 0, "threshold"), 0.05, 1e-12);
+    assert_near(statistic_named(f.optimizer, 0, "max_cos"), 0, 1e-7);
+    static const char *const words[] = {"none", "rows", "whole"};
+    for (int i = 0; i < ct_optimizer_statistic_count(f.optimizer); i++) {
+        bool mode = strcmp(ct_optimizer_statistic_name(f.optimizer, i), "mode") == 0;
+        assert_true(ct_optimizer_statistic_is_word(f.optimizer, i) == mode);
+        for (int v = 0; mode && v < 3; v++)
+            assert_string_equal(ct_optimizer_statistic_word(f.optimizer, i, v), words[v]);
+        assert_null(ct_optimizer_statistic_word(f.optimizer, i, 3));
+        assert_null(ct_optimizer_statistic_word(f.optimizer, i, NAN));
+    }
     close_fixture(&f);
 }
 
@@ -127,6 +137,32 @@ static void without_delta(void **state) {
         else
             assert_memory_equal(left, values_of(&f.p), sizeof(left));
         assert_memory_not_equal(w, values_of(&f.p), sizeof(w));
+        close_fixture(&f);
+    }
+}
+
+/* With decay: SGD without, on weights that were decayed before its step. */
+static void sgdp_decoupled(void **state) {
+    (void)state;
+    static float w[COUNT], mine[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        w[i] = (float)noise(i, 0);
+    for (int side = 0; side < 2; side++) {
+        fixture f;
+        open_fixture(&f, side ? "sgd" : "sgdp",
+                     side ? "{\"momentum\": 0.75}" : "{\"momentum\": 0.75, \"delta\": 0}", side ? 0 : 0.1, 60,
+                     100, w);
+        for (int s = 1; s <= 4; s++) {
+            float *values = ct_data_mutable(f.p.tensor), keep = (float)(1 - 0.01 * 0.1 / (1 - 0.75));
+            for (int i = 0; side && i < COUNT; i++)
+                values[i] *= keep;
+            set_noise(&f.p, s);
+            assert_int_equal(ct_optimizer_step(f.optimizer, 0.01, 1), CT_OK);
+        }
+        if (side == 0)
+            memcpy(mine, values_of(&f.p), sizeof(mine));
+        else
+            assert_memory_equal(mine, values_of(&f.p), sizeof(mine));
         close_fixture(&f);
     }
 }
@@ -279,6 +315,7 @@ int main(void) {
         {"adamp without delta", without_delta, NULL, NULL, (void *)(uintptr_t)adam_pair},
         {"sgdp without delta", without_delta, NULL, NULL, (void *)(uintptr_t)sgd_pair},
         cmocka_unit_test(sgdp_decay),
+        cmocka_unit_test(sgdp_decoupled),
         cmocka_unit_test(vectors),
         cmocka_unit_test(slower_growth),
         cmocka_unit_test(nesterov),

@@ -52,6 +52,15 @@ static const row rows[] = {
     {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 50, 0.55},
     {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 100, 0.1},
     {"cosine", "{\"min_ratio\": 0.1}", 0, 100, 500, 0.1},
+    /* With restarts: 1/2 (1 + cos(pi (cycles t mod 1))), as transformers computes it. */
+    {"cosine_with_restarts", NULL, 0, 100, 50, 0.5},
+    {"cosine_with_restarts", "{\"num_cycles\": 2}", 0, 100, 25, 0.5},
+    {"cosine_with_restarts", "{\"num_cycles\": 2}", 0, 100, 50, 1},
+    {"cosine_with_restarts", "{\"num_cycles\": 2}", 0, 100, 75, 0.5},
+    {"cosine_with_restarts", "{\"num_cycles\": 2}", 0, 100, 100, 0},
+    {"cosine_with_restarts", "{\"num_cycles\": 3, \"min_ratio\": 0.2}", 10, 40, 15, 0.6},
+    {"cosine_with_restarts", "{\"num_cycles\": 3, \"min_ratio\": 0.2}", 10, 40, 20, 1},
+    {"cosine_with_restarts", "{\"num_cycles\": 3, \"min_ratio\": 0.2}", 10, 40, 40, 0.2},
     /* Warmup-stable-decay: full until the last tenth. */
     {"warmup_stable_decay", NULL, 0, 100, 0, 1},
     {"warmup_stable_decay", NULL, 0, 100, 90, 1},

@@ -167,6 +167,20 @@ static void synchronised(void **state) {
     }
     assert_int_equal(passes(p, "sync01"), 3);
     assert_int_equal(passes(p, "sync03"), 6);
+    /* Ghosts of two rows are the same in micro-batches of two and four. */
+    static const char ghosts[] =
+        "{max_steps: 3, per_device_train_batch_size: %d, gradient_accumulation_steps: %d, "
+        "model.norm: {name: ghostbn, size: 2}}";
+    char whole[300], halves[300];
+    snprintf(whole, sizeof(whole), ghosts, 4, 1);
+    snprintf(halves, sizeof(halves), ghosts, 2, 2);
+    outcome first = run_recipe(p, "ghosts4", whole, false, 2),
+            second = run_recipe(p, "ghosts2", halves, false, 2);
+    assert_done(&first);
+    assert_done(&second);
+    assert_true(fabs(first.report.last_loss - second.report.last_loss) <
+                1e-6); /* gains' gradients are other sums */
+    assert_int_equal(second.report.plan.micro_batch, 2);
     /* Where the step does not fit, the refusal says who keeps it together. */
     outcome o =
         run_recipe(p, "sync-small",

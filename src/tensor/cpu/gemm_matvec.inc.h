@@ -269,7 +269,10 @@ CT_N(matvec_block)(const int rows, const int panels, const int narrow, const CT_
         for (; p < steps - 1; p += 2, b += CT_NR)
 #pragma GCC unroll 16
             for (int v = 0; v < vectors; v++) {
-                CT_N(bits) pair = (CT_N(bits))CT_N(load)(b + v / CT_NV * panel + v % CT_NV * CT_VL);
+                const CT_T *at = b + v / CT_NV * panel + v % CT_NV * CT_VL;
+                if (v % CT_NV * CT_VL * sizeof(CT_T) % 64 == 0)
+                    CT_N(prefetch)(at, panels * panel * (int64_t)sizeof(CT_T)); /* of the panels that come next */
+                CT_N(bits) pair = (CT_N(bits))CT_N(load)(at);
                 CT_N(vec) first = (CT_N(vec))(pair << 16), second = (CT_N(vec))(pair & 0xffff0000u);
 #pragma GCC unroll 4
                 for (int r = 0; r < rows; r++) {
