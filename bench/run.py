@@ -293,11 +293,21 @@ def recipe(name, *, width=384, layers=6, heads=6, context=256, batch=16, bf16=Fa
     return path
 
 
-def train(path, steps, threads):
+def train(path, steps, threads, *options):
     """The report of a run of carat train."""
     shutil.rmtree(json.load(open(path, encoding="utf-8"))["output_dir"], ignore_errors=True)
-    command = [BENCH.carat, "train", path, f"max_steps={steps}", f"threads={threads}", "--json"]
+    command = [BENCH.carat, "train", path, f"max_steps={steps}", f"threads={threads}", "--json", *options]
     return last_json(run(command, threads)[0])
+
+
+def train_speed(path, steps, threads, warm_up):
+    """Tokens a second after the steps of warm-up, as the peer counts."""
+    train(path, steps, threads, f"logging_steps={warm_up}")
+    folder = json.load(open(path, encoding="utf-8"))["output_dir"]
+    with open(os.path.join(folder, "train.jsonl"), encoding="utf-8") as file:
+        lines = [line for line in map(json.loads, file) if "tokens" in line]
+    warm, last = next(line for line in lines if line["step"] == warm_up), lines[-1]
+    return (last["tokens"] - warm["tokens"]) / (last["seconds"] - warm["seconds"])
 
 
 def model_folder():
@@ -346,9 +356,10 @@ def figure_train(name, size, bf16, threads, target, steps, options):
     path = recipe(name, bf16=bf16, **options)
     train(path, steps, threads)
     peer = fastest_torch("torch_train.py", arguments, threads)
+    warm_up = 2 if size == "gpt" else 50 # steps, as in torch_train.py
     try:
-        BENCH.compare(name, lambda: train(path, steps, threads)["tokens_per_second"], peer.measure, target,
-                      "tokens/s", peer.name)
+        BENCH.compare(name, lambda: train_speed(path, steps, threads, warm_up), peer.measure, target, "tokens/s",
+                      peer.name)
     finally:
         peer.close()
 

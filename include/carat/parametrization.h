@@ -53,6 +53,7 @@ typedef struct ct_parametrization_method {
     double multiplier[3], deviation[3], sgd[3], adam[3];
     bool knows_adam; /* else it is defined for SGD alone */
     bool shallow;    /* defined for one hidden layer alone */
+    bool by_exponents; /* exponents, and all that follows from them, are options: a, b, c */
     bool attention;  /* attention logits by 1/channels (times the root of the base's) instead of
                         1/sqrt(channels) */
 } ct_parametrization_method;
@@ -61,7 +62,7 @@ extern const ct_parametrization_method *const ct_parametrization_methods[]; /* N
 
 /* Options that all have, beside `name`: base_width, base (keys over the model's configuration, where a width
  * alone does not say it), optimizer (auto, sgd, adam), decay (independent: rate times decay stays; scaled),
- * zero_out, attention, rate_exponent. */
+ * zero_out, zero_query, attention, rate_exponent; and a, b, c for a method that goes by exponents. */
 extern const ct_option ct_parametrization_options[];
 
 typedef struct ct_parametrization_scale {

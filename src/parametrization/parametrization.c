@@ -30,11 +30,58 @@ const ct_option ct_parametrization_options[] = {
     CT_OPTION_CHOICE("attention", ct_param_options, attention, "auto", attentions,
                      "scale of attention logits in the channels d of a head; auto: as the method says"),
     CT_OPTION_BOOL("zero_out", ct_param_options, zero_out, false, "output weights begin as 0"),
+    CT_OPTION_BOOL("zero_query", ct_param_options, zero_query, false,
+                   "weights of queries begin as 0, so that attention begins as a mean"),
+    CT_OPTION_VALUE(
+        "a", ct_param_options, a,
+        "custom: exponents of the forward multipliers of the first, hidden and last matrices: [0, 0.5, 0.5]"),
+    CT_OPTION_VALUE("b", ct_param_options, b, "custom: exponents of their initial deviations, the same"),
+    CT_OPTION_REAL("c", ct_param_options, c, 0, -100, 100, "custom: exponent of SGD's rate"),
     CT_OPTION_REAL("rate_exponent", ct_param_options, rate_exponent, 0, -10, 10,
                    "all rates are also divided by this power of the width's ratio"),
     CT_OPTION_END};
 
 /* ------------------------------------------------------------------------------------------- choosing */
+
+static ct_status read_exponents(ct_context *context, const char *path, const char *key, const ct_value *list,
+                                double *to) {
+    bool good = ct_value_kind_of(list) == CT_VALUE_LIST && ct_value_count(list) == 3;
+    for (size_t i = 0; good && i < 3; i++) {
+        to[i] = ct_value_as_real(ct_value_at(list, i), NAN);
+        good = fabs(to[i]) <= 100; /* false for what is no number */
+    }
+    if (good) return CT_OK;
+    return ct_fail(
+        context, CT_ERROR_ARGUMENT,
+        "%s.%s: expected three exponents, of the first, the hidden and the last matrices: [0, 0.5, 0.5]",
+        path, key);
+}
+
+/* The method as the options' exponents make it. */
+static ct_status take_exponents(ct_context *context, const char *path, ct_parametrization *p) {
+    if (!p->method->by_exponents) {
+        static const char *const keys[] = {"a", "b", "c"};
+        for (int i = 0; i < 3; i++)
+            if (ct_value_get(p->choice, keys[i]))
+                return ct_fail(context, CT_ERROR_ARGUMENT,
+                               "%s.%s: %s has exponents of its own; those of custom can be given", path,
+                               keys[i], p->method->method.name);
+        return CT_OK;
+    }
+    p->own = *p->method;
+    ct_abc *e = &p->own.exponents;
+    if (read_exponents(context, path, "a", p->options.a, e->a) != CT_OK ||
+        read_exponents(context, path, "b", p->options.b, e->b) != CT_OK)
+        return ct_context_status(context);
+    e->c = p->options.c;
+    for (int i = 0; i < 3; i++) {
+        p->own.multiplier[i] = e->a[i];
+        p->own.deviation[i] = e->b[i];
+        p->own.sgd[i] = e->c;
+    }
+    p->method = &p->own;
+    return CT_OK;
+}
 
 static ct_status choose(ct_context *context, const ct_value *choice, const char *path,
                         ct_parametrization *p) {
@@ -55,7 +102,7 @@ static ct_status choose(ct_context *context, const ct_value *choice, const char 
     if (!p->options.base && p->options.base_width == 0)
         return ct_fail(context, CT_ERROR_ARGUMENT,
                        "%s: expected base_width, the width at which all factors are 1", path);
-    return CT_OK;
+    return take_exponents(context, path, p);
 }
 
 ct_status ct_parametrization_check(ct_context *context, const ct_value *choice, const char *path) {
@@ -147,9 +194,12 @@ static void set_factors(ct_parametrization *p, const ct_parameter *own, const ct
     classify(own, base, s);
     double power = p->options.rate_exponent;
     if (s->class != CT_WIDTH_FIXED) {
-        power += p->adam ? method->adam[s->class] : method->sgd[s->class];
-        s->deviation = pow(s->m, -method->deviation[s->class]);
-        if (ct_ndim(own->tensor) >= 2) s->multiplier = pow(s->m, -method->multiplier[s->class]);
+        bool matrix = ct_ndim(own->tensor) >= 2;
+        /* Vectors are not multiplied: their size and rate are what they would become. */
+        double multiplier = method->multiplier[s->class], moved = matrix ? 0 : multiplier;
+        power += p->adam ? method->adam[s->class] : method->sgd[s->class] + 2 * moved;
+        s->deviation = pow(s->m, -method->deviation[s->class] - moved);
+        if (matrix) s->multiplier = pow(s->m, -multiplier);
     }
     s->learning_rate = pow(s->class == CT_WIDTH_FIXED ? p->width : s->m, -power);
     if (p->options.decay == 0) s->weight_decay = 1 / s->learning_rate;
@@ -247,10 +297,24 @@ const ct_parametrization_scale *ct_parametrization_scale_of(const ct_parametriza
     return index >= 0 && index < ct_model_parameter_count(p->model) ? &p->scales[index] : NULL;
 }
 
+/* The weight of a layer that makes queries, or the part of it that does; the queries begin as 0. */
+static void zero_queries(const ct_parameter *parameter) {
+    const ct_slot *slot = parameter->slot;
+    const char *name = slot && slot->module && slot->ndim == 2 ? ct_module_name(slot->module) : "";
+    if (strcmp(name, "q_proj") == 0 || strcmp(name, "query") == 0) ct_fill(parameter->tensor, 0);
+    if (strcmp(name, "c_attn") != 0) return;
+    int axis = strcmp(ct_module_kind_of(slot->module)->name, "conv1d") == 0; /* where the outputs are */
+    ct_fill(ct_slice(parameter->tensor, axis, 0, ct_dim(parameter->tensor, axis) / 3, 1), 0);
+}
+
 ct_status ct_parametrization_fill(ct_parametrization *p) {
-    for (int64_t i = 0; i < ct_model_parameter_count(p->model); i++)
-        if (p->scales[i].initial != 1)
-            ct_scale_into(ct_model_parameter(p->model, i)->tensor, p->scales[i].initial);
+    ct_scope scope = ct_scope_open(p->context);
+    for (int64_t i = 0; i < ct_model_parameter_count(p->model); i++) {
+        const ct_parameter *parameter = ct_model_parameter(p->model, i);
+        if (p->scales[i].initial != 1) ct_scale_into(parameter->tensor, p->scales[i].initial);
+        if (p->options.zero_query) zero_queries(parameter);
+    }
+    ct_scope_close(p->context, scope);
     return ct_context_status(p->context);
 }
 

@@ -8,14 +8,17 @@ typedef struct ct_param_options {
     int64_t base_width;
     const ct_value *base;
     int optimizer, decay, attention;
-    bool zero_out;
+    bool zero_out, zero_query;
     double rate_exponent;
+    const ct_value *a, *b;
+    double c;
 } ct_param_options;
 
 struct ct_parametrization {
     ct_context *context;
     ct_model *model; /* borrowed */
     const ct_parametrization_method *method;
+    ct_parametrization_method own; /* the method with the exponents that options gave it */
     ct_value *choice; /* options borrow from it */
     ct_param_options options;
     bool adam;                        /* the rules for rates */

@@ -136,6 +136,74 @@ static void symmetry(void **state) {
     ct_model_destroy(b);
 }
 
+static void collect(void *user, ct_log_level level, const char *message) {
+    if (level == CT_LOG_WARNING) snprintf(user, 300, "%s", message);
+}
+
+/* Exponents by hand are the method that has them, to the bit; shifted by t = 1/2 as the symmetry says they
+ * give the same losses, and what is unstable is said to be so. */
+static void custom(void **state) {
+    (void)state;
+    static const char *const choices[] = {
+        "{name: ntk, base_width: 8}", "{name: custom, base_width: 8, a: [0, 0.5, 0.5], b: [0, 0, 0], c: 0}",
+        "{name: custom, base_width: 8, a: [0.5, 1, 1], b: [-0.5, -0.5, -0.5], c: -1}",
+        "{name: custom, base_width: 8, a: [0, 0.5, 0.5], b: [0, 0, 0], c: 0.5}"};
+    double losses[4][20];
+    for (int i = 0; i < 4; i++) {
+        ct_model *model = model_from(NET, 3);
+        ct_parametrization *p = parametrize(model, choices[i], "sgd");
+        assert_non_null(p);
+        assert_int_equal(ct_parametrization_fill(p), CT_OK);
+        train(model, p, NULL, "sgd", 0.1, 20, losses[i]);
+        ct_parametrization_destroy(p);
+        ct_model_destroy(model);
+    }
+    assert_memory_equal(losses[0], losses[1], sizeof(losses[0]));
+    for (int s = 0; s < 20; s++)
+        assert_near(losses[2][s], losses[0][s], 1e-5);
+    assert_true(losses[0][19] < 0.9 * losses[0][0] && fabs(losses[3][19] - losses[0][19]) > 1e-3);
+    char warning[300] = "";
+    ct_context_set_log(context, collect, warning, CT_LOG_WARNING);
+    ct_model *model = model_from(NET, 3);
+    ct_parametrization *p =
+        parametrize(model, "{name: custom, base_width: 8, a: [0, 0, 0], b: [0, 0.5, 0.5], c: 0}", "sgd");
+    ct_context_set_log(context, NULL, NULL, CT_LOG_WARNING);
+    assert_non_null(p);
+    assert_non_null(
+        strstr(warning, "custom: unstable as models become wider: r must be at least 0, but it is -1"));
+    ct_parametrization_destroy(p);
+    ct_model_destroy(model);
+}
+
+/* Queries of 0: attention is the mean of the values it sees; keys and values stay. */
+static void zero_queries(void **state) {
+    (void)state;
+    static const char *const models[] = {
+        "{\"model_type\":\"gpt2\",\"vocab_size\":31,\"n_positions\":16,\"n_layer\":1,\"n_embd\":64,\"n_"
+        "head\":2}",
+        "{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":64,\"intermediate_size\":32,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"max_position_embeddings\":8}"};
+    for (int i = 0; i < 2; i++) {
+        ct_model *model = model_from(models[i], 1), *plain = model_from(models[i], 1);
+        ct_parametrization *p = parametrize(model, "{name: mup, base_width: 64, zero_query: true}", "adamw");
+        assert_int_equal(ct_parametrization_fill(p), CT_OK);
+        for (int64_t k = 0; k < ct_model_parameter_count(model); k++) {
+            const ct_parameter *own = ct_model_parameter(model, k), *other = ct_model_parameter(plain, k);
+            bool fused = strstr(own->name, "c_attn.weight") != NULL;
+            ct_tensor *queries = fused ? ct_slice(own->tensor, 1, 0, 64, 1) : own->tensor;
+            if (fused || strstr(own->name, "q_proj")) assert_near(item(ct_sum_all(ct_abs(queries))), 0, 0);
+            if (fused)
+                assert_same_bits(ct_slice(own->tensor, 1, 64, 192, 1),
+                                 ct_slice(other->tensor, 1, 64, 192, 1));
+            else if (!strstr(own->name, "q_proj"))
+                assert_same_bits(own->tensor, other->tensor);
+        }
+        ct_parametrization_destroy(p);
+        ct_model_destroy(model);
+        ct_model_destroy(plain);
+    }
+}
+
 /* --------------------------------------------------------------------------------------- tables */
 
 static const ct_parametrization_scale *scale_of(const ct_parametrization *p, ct_model *model,
@@ -288,6 +356,11 @@ static void bad_input(void **state) {
     refused(model, "{name: mup, base_width: 15}", "adamw", "n_head");
     refused(model, "{name: mup, base_width: 16}", "muon", "is not known");
     refused(model, "{name: ntk, base_width: 16}", "adamw", "defined for SGD");
+    refused(mlp, "{name: custom, base_width: 16}", "sgd", "param.a: expected three exponents");
+    refused(mlp, "{name: custom, base_width: 16, a: [0, 0, 0], b: [0, x, 0]}", "sgd",
+            "param.b: expected three");
+    refused(mlp, "{name: custom, base_width: 16, a: [0, 0, 0], b: [0, 0, 0]}", "adamw", "defined for SGD");
+    refused(mlp, "{name: ntk, base_width: 16, c: 1}", "sgd", "param.c: ntk has exponents of its own");
     refused(mlp, "{name: mean_field, base_width: 16}", "sgd", "\"2.weight\" stands between two");
     ct_model_destroy(model);
     ct_model_destroy(mlp);
@@ -313,14 +386,10 @@ static void memory_runs_out(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {reach_test(calculator),
-                                       reach_test(base_width),
-                                       reach_test(symmetry),
-                                       reach_test(adam_table),
-                                       reach_test(fixed_shapes),
-                                       reach_test(attention),
-                                       reach_test(attention_of_decoders),
-                                       reach_test(bad_input),
-                                       reach_test(memory_runs_out)};
+    const struct CMUnitTest tests[] = {
+        reach_test(calculator),   reach_test(base_width),     reach_test(symmetry),
+        reach_test(custom),       reach_test(zero_queries),   reach_test(adam_table),
+        reach_test(fixed_shapes), reach_test(attention),      reach_test(attention_of_decoders),
+        reach_test(bad_input),    reach_test(memory_runs_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #define KEYS CT_ATTENTION_KEYS
 #define ROWS CT_ATTENTION_ROWS
 #define GROUP CT_ATTENTION_GROUP
+#define DIAGONAL_ROWS 24 /* whole tiles of a product */
 #define KEY_VECTORS (KEYS / VF_LANES)
 
 static int64_t attention_padded(int64_t n) {
@@ -108,15 +109,16 @@ SIMD vf attention_mask(vf s, int64_t low, int64_t high, int64_t j, vf other) {
     return vf_select(inside, s, other);
 }
 
-/* Masks and adjusts the scores of one row, returns their maximum. */
+/* Masks and adjusts the scores of one row, of the first `columns` keys of the block; returns their maximum.
+ */
 static float attention_row_scores(const ct_attention_head *a, bool plain, int64_t i, int64_t first,
-                                  int64_t count, float *s) {
+                                  int64_t count, int64_t columns, float *s) {
     int64_t low, high;
     attention_range(a, i, first, count, &low, &high);
     const vf none = vf_set(-INFINITY);
     if (low == high) {
-        for (int v = 0; v < KEY_VECTORS; ++v)
-            vf_store(s + v * VF_LANES, none);
+        for (int64_t j = 0; j < columns; j += VF_LANES)
+            vf_store(s + j, none);
         return -INFINITY;
     }
     vf highest = none;
@@ -125,7 +127,7 @@ static float attention_row_scores(const ct_attention_head *a, bool plain, int64_
             highest = vf_max(vf_load(s + v * VF_LANES), highest);
         return vf_highest(highest);
     }
-    for (int64_t j = 0; j < KEYS; j += VF_LANES) {
+    for (int64_t j = 0; j < columns; j += VF_LANES) {
         vf score = vf_load(s + j), slope;
         if (!plain) score = attention_adjust(a, i, first, count, j, score, &slope);
         score = attention_mask(score, low, high, j, none);
@@ -148,11 +150,11 @@ typedef struct attention_state {
 /* Scores to exponentials, of `rows` rows from row r0 of the group, which is query i: new maxima, factors for
  * what was summed before, new sums. */
 static void attention_exponentials(const ct_attention_head *a, attention_state *t, int64_t r0, int64_t i,
-                                   int64_t rows, int64_t first, int64_t count) {
+                                   int64_t rows, int64_t first, int64_t count, int64_t columns) {
     const bool plain = attention_is_plain(a);
     float *highest = t->highest + r0, *total = t->total + r0;
     for (int64_t r = 0; r < rows; ++r) {
-        float here = attention_row_scores(a, plain, i + r, first, count, t->scores + r * KEYS);
+        float here = attention_row_scores(a, plain, i + r, first, count, columns, t->scores + r * KEYS);
         float before = highest[r], now = here > before ? here : before;
         highest[r] = now;
         t->shift[r] = now == -INFINITY ? 0 : now;
@@ -164,7 +166,9 @@ static void attention_exponentials(const ct_attention_head *a, attention_state *
         float *s = t->scores + r * KEYS;
         const vf shift = vf_set(t->shift[r]);
         vf sums[KEY_VECTORS];
-        for (int v = 0; v < KEY_VECTORS; ++v) {
+        _Pragma("GCC unroll 4") for (int v = 0; v < KEY_VECTORS; ++v) {
+            sums[v] = vf_zero();
+            if (v * VF_LANES >= columns) continue;
             sums[v] = vf_exp_negative(vf_sub(vf_load(s + v * VF_LANES), shift));
             vf_store(s + v * VF_LANES, sums[v]);
         }
@@ -173,15 +177,29 @@ static void attention_exponentials(const ct_attention_head *a, attention_state *
     }
 }
 
+/* The keys of a block that some of the queries i .. i + rows - 1 may see are the first so many. */
+static int64_t attention_seen(const ct_attention_head *a, int64_t i, int64_t rows, int64_t first,
+                              int64_t count) {
+    int64_t low, high;
+    if (!a->causal || a->window > 0) return count;
+    attention_range(a, i + rows - 1, first, count, &low, &high);
+    return high;
+}
+
+/* Queries from i, at most `left`, that go through a key block together: fewer where they do not all see the
+ * same keys, so that less is worked out in vain. */
+static int64_t attention_together(const ct_attention_head *a, int64_t i, int64_t left, int64_t first,
+                                  int64_t count) {
+    bool diagonal = a->causal && a->window == 0 && a->query_offset + i + 1 < first + count;
+    int64_t most = diagonal ? DIAGONAL_ROWS : ROWS;
+    return left < most ? left : most;
+}
+
 /* Rows r0 .. of the group, queries i .., against the packed key block. Keys that none of them sees are left
  * out. */
 static void attention_rows(const ct_attention_head *a, attention_state *t, int64_t r0, int64_t i,
                            int64_t rows, int64_t first, int64_t count) {
-    int64_t low, high, seen = count;
-    if (a->causal) {
-        attention_range(a, i + rows - 1, first, count, &low, &high);
-        seen = a->window > 0 ? count : high;
-    }
+    int64_t seen = attention_seen(a, i, rows, first, count);
     float *sums = t->sums + r0 * t->value_padded;
     product scores = {.m = rows,
                       .n = attention_padded(seen),
@@ -194,7 +212,7 @@ static void attention_rows(const ct_attention_head *a, attention_state *t, int64
                       .c = t->scores,
                       .c_row = KEYS};
     product_set(&scores);
-    attention_exponentials(a, t, r0, i, rows, first, count);
+    attention_exponentials(a, t, r0, i, rows, first, count, scores.n);
     product output = {.m = rows,
                       .n = t->value_padded,
                       .k = seen,
@@ -228,8 +246,9 @@ static void attention_block(const ct_attention_head *a, attention_state *t, int6
     int64_t following = a->keys - first - count < KEYS ? a->keys - first - count : KEYS;
     attention_prefetch(k + KEYS * a->k_stride, a->k_stride, following, a->head_dim);
     attention_prefetch(v + KEYS * a->v_stride, a->v_stride, following, a->value_dim);
-    for (int64_t r = 0; r < group; r += ROWS) {
-        int64_t rows = group - r < ROWS ? group - r : ROWS, begin, end;
+    for (int64_t r = 0, rows; r < group; r += rows) {
+        int64_t begin, end;
+        rows = attention_together(a, i + r, group - r, first, count);
         attention_blocks(a, i + r, rows, &begin, &end);
         if (first >= begin && first < end) attention_rows(a, t, r, i + r, rows, first, count);
     }

@@ -30,14 +30,14 @@ static void gradient_state_place(gradient_state *t, const ct_attention_head *a,
     t->delta = t->dscores + KEYS * ROWS;
 }
 
-/* Scores to probabilities P, and dP to dS, of one row. */
+/* Scores to probabilities P, and dP to dS, of one row, for the first `columns` keys of the block. */
 static void gradient_row(const ct_attention_head *a, const gradient_state *t, int64_t i, int64_t first,
-                         int64_t count, float *s, float *ds) {
+                         int64_t count, int64_t columns, float *s, float *ds) {
     int64_t low, high;
     attention_range(a, i, first, count, &low, &high);
     const bool plain = attention_is_plain(a);
     const vf lse = vf_set(a->lse[i]), delta = vf_set(t->delta[i]), zero = vf_zero();
-    for (int64_t j = 0; j < KEYS; j += VF_LANES) {
+    for (int64_t j = 0; j < columns; j += VF_LANES) {
         vf score = vf_load(s + j), slope = zero;
         if (!plain) score = attention_adjust(a, i, first, count, j, score, &slope);
         vf p = attention_mask(vf_exp(vf_sub(score, lse)), low, high, j, zero);
@@ -49,15 +49,15 @@ static void gradient_row(const ct_attention_head *a, const gradient_state *t, in
     }
 }
 
-/* One block of queries against one block of keys. */
+/* One block of queries against one block of keys; keys that no query sees are left out. */
 static void gradient_block(const ct_attention_head *a, const ct_attention_gradient *g, gradient_state *t,
                            int64_t i, int64_t rows, int64_t first, int64_t count) {
-    int64_t hp = t->head_padded, vp = t->value_padded;
+    int64_t hp = t->head_padded, vp = t->value_padded, seen = attention_seen(a, i, rows, first, count);
     attention_pack(rows, a->head_dim, a->q + i * a->q_stride, a->q_stride, a->scale, t->q, hp);
     attention_pack(rows, a->value_dim, g->dout + i * g->dout_stride, g->dout_stride, 1, t->dout, vp);
     attention_pack(rows, a->head_dim, g->dq + i * g->dq_stride, g->dq_stride, 1, t->dq, hp);
     product scores = {.m = rows,
-                      .n = KEYS,
+                      .n = attention_padded(seen),
                       .k = a->head_dim,
                       .a = t->q,
                       .a_row = hp,
@@ -68,7 +68,7 @@ static void gradient_block(const ct_attention_head *a, const ct_attention_gradie
                       .c_row = KEYS};
     product_set(&scores);
     product dscores = {.m = rows,
-                       .n = KEYS,
+                       .n = attention_padded(seen),
                        .k = a->value_dim,
                        .a = t->dout,
                        .a_row = vp,
@@ -79,8 +79,9 @@ static void gradient_block(const ct_attention_head *a, const ct_attention_gradie
                        .c_row = KEYS};
     product_set(&dscores);
     for (int64_t r = 0; r < rows; ++r)
-        gradient_row(a, t, i + r, first, count, t->scores + r * KEYS, t->dscores + r * KEYS);
-    product dv = {.m = count,
+        gradient_row(a, t, i + r, first, count, attention_padded(seen), t->scores + r * KEYS,
+                     t->dscores + r * KEYS);
+    product dv = {.m = seen,
                   .n = vp,
                   .k = rows,
                   .a = t->scores,
@@ -91,7 +92,7 @@ static void gradient_block(const ct_attention_head *a, const ct_attention_gradie
                   .c = t->dv,
                   .c_row = vp};
     product_add(&dv);
-    product dk = {.m = count,
+    product dk = {.m = seen,
                   .n = hp,
                   .k = rows,
                   .a = t->dscores,
@@ -104,7 +105,7 @@ static void gradient_block(const ct_attention_head *a, const ct_attention_gradie
     product_add(&dk);
     product dq = {.m = rows,
                   .n = hp,
-                  .k = count,
+                  .k = seen,
                   .a = t->dscores,
                   .a_row = KEYS,
                   .a_column = 1,
@@ -144,8 +145,9 @@ static void attention_backward(const ct_attention_head *a, const ct_attention_gr
         attention_pack(count, a->head_dim, k, a->k_stride, a->scale, t.k, t.head_padded);
         memset(t.dk, 0, (size_t)(t.head_padded * KEYS) * sizeof(float));
         memset(t.dv, 0, (size_t)(t.value_padded * KEYS) * sizeof(float));
-        for (int64_t i = 0; i < a->queries; i += ROWS) {
-            int64_t rows = a->queries - i < ROWS ? a->queries - i : ROWS, begin, end;
+        for (int64_t i = 0, rows; i < a->queries; i += rows) {
+            int64_t begin, end;
+            rows = attention_together(a, i, a->queries - i, first, count);
             attention_blocks(a, i, rows, &begin, &end);
             if (first < begin || first >= end) continue;
             gradient_block(a, g, &t, i, rows, first, count);
@@ -159,4 +161,5 @@ static void attention_backward(const ct_attention_head *a, const ct_attention_gr
 #undef KEYS
 #undef ROWS
 #undef GROUP
+#undef DIAGONAL_ROWS
 #undef KEY_VECTORS
