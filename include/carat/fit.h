@@ -19,7 +19,8 @@ typedef struct ct_asymptote {
     double alpha_low, alpha_high;
     int sizes, runs; /* different x, and all of them */
     double gain;     /* lowest mean loss of an x, less e */
-    bool uncertain;  /* high - low is more than the gain: e is not settled */
+    bool uncertain;  /* e is not settled: high - low is more than the gain, or e is below a hundredth of the
+                        lowest mean loss, so that the losses have not begun to level off */
 } ct_asymptote;
 
 typedef struct ct_fit_options {
@@ -40,8 +41,12 @@ double ct_asymptote_at(const ct_asymptote *fit, double x);
 /* The x at which the fit has that loss: INFINITY at or below the asymptote. */
 double ct_asymptote_inverse(const ct_asymptote *fit, double loss);
 
-/* Runs from a CSV file with a line of column names: *x and *loss of `count` lines, by the names of two
- * columns. Numbers only; free with ct_free. */
+/* Runs from a CSV file with a line of column names: values[i] of *count lines for each column that is named, at
+ * most CT_FIT_COLUMNS. Numbers only; free each with ct_free. */
+enum { CT_FIT_COLUMNS = 8 };
+ct_status ct_fit_read_columns(ct_context *context, const char *path, const char *const *columns, int column_count,
+                              double **values, int64_t *count);
+/* Two of them. */
 ct_status ct_fit_read(ct_context *context, const char *path, const char *x_column, const char *loss_column,
                       double **x, double **loss, int64_t *count);
 

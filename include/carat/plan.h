@@ -2,7 +2,7 @@
 #ifndef CARAT_PLAN_H
 #define CARAT_PLAN_H
 
-#include <carat/base.h>
+#include <carat/fit.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -111,6 +111,51 @@ ct_status ct_plan_transfer(ct_context *context, const ct_value *recipe, const ct
                            ct_transfer *result);
 /* One line a width: loss against rate. */
 ct_status ct_transfer_plot(ct_context *context, const ct_transfer *result, const char *path);
+
+/* ------------------------------------------------------------------------ members against size ----- */
+
+/* How to spend a number of parameters: members x the size of one, of models trained on the same data (Kim et al.,
+ * arXiv:2509.14786). For each size the losses of ensembles fall as A / K^beta + E with the members K; where K was run at
+ * several sizes they fall as A / N^alpha + E with the size N. Limits as there: first of the members, then of the size. */
+typedef enum ct_ensemble_source {
+    CT_LOSS_UNKNOWN,
+    CT_LOSS_OF_RUNS,      /* mean of the runs with this size and these members */
+    CT_LOSS_OVER_MEMBERS, /* by the curve of this size */
+    CT_LOSS_OVER_SIZES    /* by the curve of these members */
+} ct_ensemble_source;
+
+typedef struct ct_ensemble_choice {
+    double size, members; /* whole numbers; size * members is at most the budget */
+    double loss;          /* NAN: not known */
+    ct_ensemble_source source;
+    bool extrapolated; /* beyond the runs that the curve goes through */
+} ct_ensemble_choice;
+
+typedef struct ct_ensemble_size {
+    double size;
+    bool fitted;
+    ct_asymptote fit; /* over members, if fitted */
+    char why[160];    /* why not, else "" */
+} ct_ensemble_size;
+
+typedef struct ct_ensemble_plan {
+    int size_count, choice_count, best; /* best: index of the choice with the least loss; -1: none is known */
+    ct_ensemble_size *sizes;            /* ascending */
+    ct_ensemble_choice *choices;        /* by size, ascending */
+    /* The limits of the sizes that are fitted and not uncertain, over the size: `joint.e` is the loss at best, infinitely many members of
+     * infinite size. Its interval is of runs drawn anew at each size and number of members. */
+    bool joint_fitted;
+    ct_asymptote joint;
+    char why[160]; /* why not */
+} ct_ensemble_plan;
+enum { CT_ENSEMBLE_SIZES = 256 }; /* different sizes, and different numbers of members, at most */
+
+/* `count` runs (size, members, loss) and the budget in parameters. A curve takes CT_FIT_SIZES different points at least;
+ * without, a size has only the choices that were run. Refused: no runs, numbers that are not positive and finite, members
+ * and sizes that are not whole, a budget below the least size. Free with ct_ensemble_plan_free. */
+ct_status ct_plan_ensemble(ct_context *context, const double *sizes, const double *members, const double *losses,
+                           int64_t count, double budget, const ct_fit_options *options, ct_ensemble_plan *plan);
+void ct_ensemble_plan_free(ct_context *context, ct_ensemble_plan *plan);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@
 #include <carat.h>
 
 /* Option tables of a verb, with the NULL behind them. */
-enum { CT_VERB_TABLES = 8 };
+enum { CT_VERB_TABLES = 12 };
 
 enum { CT_EXIT_DONE = 0, CT_EXIT_FAILED = 1, CT_EXIT_USAGE = 2 };
 

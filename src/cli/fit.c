@@ -51,8 +51,11 @@ static void say_fit(const ct_asymptote *fit) {
     else
         printf("asymptote %.5f, 95 %% of resampled fits %.5f to %.5f; exponent %.4f to %.4f\n", fit->e,
                fit->low, fit->high, fit->alpha_low, fit->alpha_high);
+    bool wide = fit->high - fit->low > fit->gain;
     printf("%.5f below the best mean loss%s\n", fit->gain,
-           fit->uncertain ? "; the interval is wider than that, so the asymptote is not settled" : "");
+           !fit->uncertain ? ""
+           : wide          ? "; the interval is wider than that, so the asymptote is not settled"
+                  : "; that is nearly all of it: the losses do not level off yet, and it is not settled");
 }
 
 static int run(ct_cli *cli) {
@@ -80,31 +83,36 @@ static int run(ct_cli *cli) {
 
 typedef struct efficiency_flags {
     double tokens, reached;
-    const char *x, *loss;
+    const char *x;
 } efficiency_flags;
+const ct_option ct_cli_loss_table[] = {
+    CT_OPTION_STRING("loss", ct_cli_column, loss, "loss", "data-efficiency, ensemble: the column of losses"),
+    CT_OPTION_END};
+
 const ct_option ct_cli_efficiency_table[] = {
     CT_OPTION_REAL("tokens", efficiency_flags, tokens, 0, 0, 1e18,
                    "data-efficiency: that the recipe was given"),
     CT_OPTION_REAL("reached", efficiency_flags, reached, 0, 0, 1e6, "data-efficiency: the recipe's loss"),
     CT_OPTION_STRING("x", efficiency_flags, x, "tokens", "data-efficiency: the baseline's column of tokens"),
-    CT_OPTION_STRING("loss", efficiency_flags, loss, "loss",
-                     "data-efficiency: the baseline's column of losses"),
     CT_OPTION_END};
 
 int ct_cli_data_efficiency(ct_cli *cli) {
     ct_context *context = cli->context;
     efficiency_flags flags;
+    ct_cli_column column;
     ct_fit_options options;
     ct_asymptote fit;
     double largest;
     if (cli->positional_count != 2)
         return ct_cli_usage(cli, "plan data-efficiency: expected one file of the baseline's runs");
     ct_options_default(ct_fit_table, &options);
-    if (ct_cli_options(cli, ct_cli_efficiency_table, &flags) != CT_OK) return ct_cli_finish(cli);
+    if (ct_cli_options(cli, ct_cli_efficiency_table, &flags) != CT_OK ||
+        ct_cli_options(cli, ct_cli_loss_table, &column) != CT_OK)
+        return ct_cli_finish(cli);
     if (!(flags.tokens > 0 && flags.reached > 0))
         return ct_cli_usage(cli,
                             "plan data-efficiency: --tokens D and --reached LOSS are needed, of the recipe");
-    if (!fit_file(cli, cli->positional[1], flags.x, flags.loss, &options, &fit, &largest))
+    if (!fit_file(cli, cli->positional[1], flags.x, column.loss, &options, &fit, &largest))
         return ct_cli_finish(cli);
     double needed = ct_asymptote_inverse(&fit, flags.reached), efficiency = needed / flags.tokens;
     if (cli->json) {

@@ -165,7 +165,8 @@ static const struct {
              {"coordcheck", ct_cli_coordcheck, {ct_train_table, ct_width_table, ct_cli_width_table}},
              {"transfer", ct_cli_transfer, {ct_train_table, ct_width_table, ct_cli_width_table}},
              {"runs-judge", run_judge, {ct_judge_table}},
-             {"data-efficiency", ct_cli_data_efficiency, {ct_cli_efficiency_table}},
+             {"data-efficiency", ct_cli_data_efficiency, {ct_cli_efficiency_table, ct_cli_loss_table}},
+             {"ensemble", ct_cli_plan_ensemble, {ct_cli_ensemble_table, ct_cli_loss_table}},
              {"abc", run_abc, {abc_table}}};
 
 static bool belongs(const ct_option *const *tables, const char *name) {
@@ -194,7 +195,7 @@ static int run(ct_cli *cli) {
             return code == CT_EXIT_DONE ? plans[i].run(cli) : code;
         }
     return ct_cli_usage(cli,
-                        "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge, data-efficiency or abc",
+                        "there is no plan \"%s\", expected: memory, coordcheck, transfer, runs-judge, data-efficiency, ensemble or abc",
                         cli->positional[0]);
 }
 
@@ -207,6 +208,7 @@ static const char *const examples[] = {
     "1e-3,4e-3",
     "carat plan runs-judge out/runs",
     "carat plan data-efficiency recipes/runs.csv --tokens 200000 --reached 3.45",
+    "carat plan ensemble recipes/ensembles.csv --budget 60000",
     "carat plan abc a=-0.5/0/0.5 b=0.5/0.5/0.5 c=0",
     NULL};
 
@@ -214,7 +216,7 @@ const ct_verb ct_verb_plan = {
     .name = "plan",
     .arguments = "memory RECIPE.yaml [key=value ...] | coordcheck RECIPE.yaml widths=... | transfer "
                  "RECIPE.yaml widths=... "
-                 "rates=... | runs-judge FOLDER | data-efficiency RUNS.csv | abc a=... b=... c=...",
+                 "rates=... | runs-judge FOLDER | data-efficiency RUNS.csv | ensemble RUNS.csv --budget P | abc a=... b=... c=...",
     .summary = "Predict the memory a recipe needs, by class; check how it behaves as the model becomes "
                "wider; say which "
                "runs to stop early; judge width exponents",
@@ -227,8 +229,10 @@ const ct_verb ct_verb_plan = {
         "stays.\n"
         "runs-judge: compares the early gradient norms and losses of fine-tuning runs on the same data.\n"
         "data-efficiency: how many times the data the baseline of RUNS.csv would need for the loss of a recipe.\n"
+        "ensemble: of runs with sizes and numbers of members, what each way to spend a number of parameters gives.\n"
         "abc: classifies a parametrization of networks by their width (Yang & Hu, arXiv:2011.14522).",
-    .tables = {ct_train_table, ct_width_table, ct_cli_width_table, ct_judge_table, ct_cli_efficiency_table, abc_table},
+    .tables = {ct_train_table, ct_width_table, ct_cli_width_table, ct_judge_table, ct_cli_efficiency_table,
+               ct_cli_loss_table, ct_cli_ensemble_table, abc_table},
     .least = 1,
     .most = 2,
     .methods = true,

@@ -7,9 +7,10 @@ typedef struct tune_flags {
     const char *params;
 } tune_flags;
 const ct_option ct_cli_tune_table[] = {
-    CT_OPTION_STRING(
-        "params", tune_flags, params, NULL,
-        "tune: keys of the recipe, learning_rate,num_train_epochs,weight_decay; its values are the start"),
+    CT_OPTION_STRING("params", tune_flags, params, NULL,
+                     "tune: keys of the recipe, learning_rate,num_train_epochs,weight_decay (or "
+                     "lr,epochs,wd); its values are "
+                     "the start"),
     CT_OPTION_END};
 
 static void print_result(ct_cli *cli, const char *const *keys, int count, const ct_descent_result *result,
@@ -47,6 +48,15 @@ static ct_value *recipe_of(ct_cli *cli) {
     return recipe;
 }
 
+/* What papers and people call these keys. */
+static const char *whole_name(const char *key) {
+    static const char *const names[][2] = {
+        {"lr", "learning_rate"}, {"epochs", "num_train_epochs"}, {"wd", "weight_decay"}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(key, names[i][0]) == 0) return names[i][1];
+    return key;
+}
+
 int ct_cli_tune(ct_cli *cli) {
     ct_context *context = cli->context;
     tune_flags flags;
@@ -65,7 +75,7 @@ int ct_cli_tune(ct_cli *cli) {
             ct_free(context, names);
             return ct_cli_usage(cli, "train tune: more than %d keys", CT_DESCENT_COORDINATES);
         }
-        keys[count++] = key;
+        keys[count++] = whole_name(key);
     }
     ct_value *recipe = names ? recipe_of(cli) : NULL;
     ct_status status =

@@ -19,6 +19,9 @@ const ct_option ct_fit_table[] = {
                   "fits to runs drawn anew at each x, for the interval of the asymptote; 0: none"),
     CT_OPTION_INT("seed", ct_fit_options, seed, 1, 0, 9e15, "of the resampling"), CT_OPTION_END};
 
+#define FLOOR                                                                                                \
+    0.01 /* share of the least loss: losses with an asymptote below it have not begun to level off */
+
 typedef struct points {
     const double *log_x, *log_loss; /* log x less its mean */
     int64_t count;
@@ -234,7 +237,7 @@ static void resample(work *w, const ct_fit_options *options, ct_asymptote *resul
     result->high = percentile(w->ends, count, 0.975);
     result->alpha_low = percentile(w->ends + count, count, 0.025);
     result->alpha_high = percentile(w->ends + count, count, 0.975);
-    result->uncertain = result->high - result->low > result->gain;
+    result->uncertain = result->uncertain || result->high - result->low > result->gain;
 }
 
 static bool make_work(work *w, int64_t resamples) {
@@ -271,6 +274,7 @@ static void fit_all(work *w, const ct_fit_options *options, ct_asymptote *result
     for (int64_t s = 0; s < w->sizes; s++)
         lowest = fmin(lowest, mean_of_size(w, s));
     result->gain = lowest - result->e;
+    result->uncertain = result->e < FLOOR * lowest;
     if (w->count > w->sizes && options->resamples > 1) resample(w, options, result);
 }
 

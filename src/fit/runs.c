@@ -1,4 +1,4 @@
-/* runs.c - runs of a CSV file: two of its columns as numbers. */
+/* runs.c - runs of a CSV file: some of its columns as numbers. */
 #include "format/number.h"
 #include <carat/fit.h>
 #include <math.h>
@@ -9,9 +9,9 @@ enum { LINE_LIMIT = 1 << 16, MOST_RUNS = 1000000, MOST_COLUMNS = 1024 };
 typedef struct reading {
     ct_context *context;
     ct_lines *lines;
-    const char *path, *names[2];
-    int columns[2], column_count;
-    double *values[2];
+    const char *path, *const *names; /* [wanted] */
+    int wanted, columns[CT_FIT_COLUMNS], column_count;
+    double *values[CT_FIT_COLUMNS];
     int64_t count, capacity;
 } reading;
 
@@ -35,13 +35,14 @@ static ct_status read_header(reading *r) {
     if (!line && !ct_failed(r->context))
         return ct_fail(r->context, CT_ERROR_FORMAT, "%s: empty, expected a line of column names", r->path);
     if (!line) return ct_context_status(r->context);
-    r->columns[0] = r->columns[1] = -1;
+    for (int k = 0; k < r->wanted; k++)
+        r->columns[k] = -1;
     for (; (field = next_field(&rest)) && r->column_count < MOST_COLUMNS; r->column_count++) {
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < r->wanted; k++)
             if (strcmp(field, r->names[k]) == 0) r->columns[k] = r->column_count;
         if (kept < 64) seen[kept++] = field;
     }
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < r->wanted; k++)
         if (r->columns[k] < 0) {
             const char *near = ct_nearest_name(r->names[k], seen, kept);
             return ct_fail(r->context, CT_ERROR_FORMAT, "%s: there is no column \"%s\"%s%s%s", r->path,
@@ -57,7 +58,7 @@ static bool is_number(const char *text) {
 static ct_status grow(reading *r) {
     if (r->count < r->capacity) return CT_OK;
     int64_t capacity = r->capacity ? 2 * r->capacity : 64;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < r->wanted; k++) {
         void *more = ct_realloc(r->context, r->values[k], (size_t)capacity * sizeof(double), CT_MEMORY_OTHER);
         if (!more) return CT_ERROR_MEMORY;
         r->values[k] = more;
@@ -71,7 +72,7 @@ static ct_status read_line(reading *r, char *line) {
     int found = 0;
     if (grow(r) != CT_OK) return CT_ERROR_MEMORY;
     for (int c = 0; (field = next_field(&rest)); c++)
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < r->wanted; k++) {
             if (c != r->columns[k]) continue;
             if (!is_number(field))
                 return ct_fail(r->context, CT_ERROR_FORMAT, "%s:%lld: %s is \"%.40s\", expected a number",
@@ -79,19 +80,24 @@ static ct_status read_line(reading *r, char *line) {
             r->values[k][r->count] = ct_number_parse(field);
             found++;
         }
-    if (found < (r->columns[0] == r->columns[1] ? 1 : 2))
+    if (found < r->wanted)
         return ct_fail(r->context, CT_ERROR_FORMAT, "%s:%lld: fewer fields than the %d columns", r->path,
                        (long long)ct_lines_number(r->lines), r->column_count);
     r->count++;
     return CT_OK;
 }
 
-ct_status ct_fit_read(ct_context *context, const char *path, const char *x_column, const char *loss_column,
-                      double **x, double **loss, int64_t *count) {
-    reading r = {.context = context, .path = path, .names = {x_column, loss_column}};
-    *x = *loss = NULL;
+ct_status ct_fit_read_columns(ct_context *context, const char *path, const char *const *columns,
+                              int column_count, double **values, int64_t *count) {
+    reading r = {.context = context, .path = path, .names = columns, .wanted = column_count};
     *count = 0;
-    r.lines = ct_failed(context) ? NULL : ct_lines_open(context, path, LINE_LIMIT);
+    for (int k = 0; k < column_count; k++)
+        values[k] = NULL;
+    if (ct_failed(context)) return ct_context_status(context);
+    if (column_count < 1 || column_count > CT_FIT_COLUMNS)
+        return ct_fail(context, CT_ERROR_ARGUMENT, "fit: %d columns, expected 1 to %d", column_count,
+                       CT_FIT_COLUMNS);
+    r.lines = ct_lines_open(context, path, LINE_LIMIT);
     if (r.lines && read_header(&r) == CT_OK)
         for (char *line; !ct_failed(context) && (line = ct_lines_next(r.lines, NULL));) {
             if (r.count == MOST_RUNS)
@@ -100,13 +106,22 @@ ct_status ct_fit_read(ct_context *context, const char *path, const char *x_colum
                 read_line(&r, line);
         }
     ct_lines_close(r.lines);
-    if (ct_failed(context)) {
-        ct_free(context, r.values[0]);
-        ct_free(context, r.values[1]);
-        return ct_context_status(context);
+    for (int k = 0; k < column_count; k++) {
+        if (ct_failed(context))
+            ct_free(context, r.values[k]);
+        else
+            values[k] = r.values[k];
     }
-    *x = r.values[0];
-    *loss = r.values[1];
-    *count = r.count;
-    return CT_OK;
+    if (!ct_failed(context)) *count = r.count;
+    return ct_context_status(context);
+}
+
+ct_status ct_fit_read(ct_context *context, const char *path, const char *x_column, const char *loss_column,
+                      double **x, double **loss, int64_t *count) {
+    const char *const columns[] = {x_column, loss_column};
+    double *values[2] = {NULL, NULL};
+    ct_fit_read_columns(context, path, columns, 2, values, count);
+    *x = values[0];
+    *loss = values[1];
+    return ct_context_status(context);
 }

@@ -56,6 +56,28 @@ exits 2 plan data-efficiency "$runs" --tokens 200000
 says "--reached LOSS are needed"
 ok fits
 
+table=$source_root/recipes/ensembles.csv
+exits 0 plan ensemble "$table" --budget 60000 --json
+json 'all(c["size"] * c["members"] <= 60000 for c in r["choices"]) and sum(c["best"] for c in r["choices"]) == 1'
+json 'min(c["loss"] for c in r["choices"] if c["loss"] is not None) == [c["loss"] for c in r["choices"] if c["best"]][0]'
+json 'all(s["limit"] > 2 and 0.5 < s["exponent"] < 2 for s in r["sizes"]) and len(r["sizes"]) == 5'
+json 'r["joint"]["limit"] < min(s["limit"] for s in r["sizes"]) and r["joint"]["uncertain"]'
+exits 0 plan ensemble "$table" --budget 60000
+prints "fit over members" "fit over sizes" "<- least" "extrapolated"
+awk -F, 'NR == 1 || $2 < 4' "$table" >"$work/few.csv"
+exits 0 plan ensemble "$work/few.csv" --budget 60000
+prints "3 runs, expected 4 different x at least" "No limit of the sizes: 0 sizes with a settled limit"
+exits 2 plan ensemble "$table"
+says "--budget PARAMETERS is needed"
+exits 2 plan ensemble "$table" --budget 10
+says "the smallest model of the runs has"
+exits 1 plan ensemble "$table" --budget 60000 --members k
+says 'there is no column "k"'
+exits 2 plan ensemble "$table" --budget 60000 --tokens 3
+says "tokens belongs to plan data-efficiency"
+exits 0 plan ensemble "$table" --budget 60000 --size parameters --loss loss --quiet
+ok plan
+
 exits 0 train tune "$work/recipe.yaml" learning_rate=1e-4 out="$work/tune" --params learning_rate,max_steps --evaluations 5 --json
 json 'r["runs"] == 5 and not r["settled"] and set(r["values"]) == {"learning_rate", "max_steps"}'
 [ "$(wc -l <"$work/tune/tune.csv")" = 6 ] || fail "tune.csv has not a line for each run"
@@ -63,6 +85,8 @@ json 'r["runs"] == 5 and not r["settled"] and set(r["values"]) == {"learning_rat
 cp "$work/out" "$work/tune.out"
 exits 0 train tune "$work/recipe.yaml" learning_rate=1e-4 out="$work/tune" --params learning_rate,max_steps --evaluations 5 --json
 same "$work/out" "$work/tune.out"
+exits 0 train tune "$work/recipe.yaml" learning_rate=1e-4 weight_decay=0.1 out="$work/short" --params lr,wd --evaluations 2 --json
+json 'set(r["values"]) == {"learning_rate", "weight_decay"}'
 exits 2 train tune "$work/recipe.yaml" out="$work/tune"
 says "--params KEY,KEY"
 exits 2 train tune "$work/recipe.yaml" out="$work/tune" --params weight_decay

@@ -53,6 +53,21 @@ static void many(void **state) {
     end_context(context);
 }
 
+/* A pure power law: its asymptote is nearly 0, and not settled although nothing was drawn anew. */
+static void no_floor(void **state) {
+    (void)state;
+    ct_context *context = start_context(1);
+    const double x[] = {1, 2, 4, 8, 16};
+    double loss[5];
+    ct_fit_options o = options();
+    ct_asymptote fit;
+    for (int i = 0; i < 5; i++)
+        loss[i] = 3 * pow(x[i], -0.1);
+    assert_int_equal(ct_fit_asymptote(context, x, loss, 5, &o, &fit), CT_OK);
+    assert_true(fit.uncertain && isnan(fit.low) && fit.e < 0.03);
+    end_context(context);
+}
+
 /* A tenth of the runs are wrong: least squares would be led astray, Huber's loss is not. And what an interval
  * says. */
 static void noise(void **state) {
@@ -152,7 +167,7 @@ static void files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(four_sizes), cmocka_unit_test(many),
-                                       cmocka_unit_test(noise), cmocka_unit_test(refused),
-                                       cmocka_unit_test(files)};
+                                       cmocka_unit_test(no_floor),   cmocka_unit_test(noise),
+                                       cmocka_unit_test(refused),    cmocka_unit_test(files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,7 @@ SIMD vf vf_exp2_parts(vf x, vf *power) {
     return vf_sub(x, vf_sub(shifted, magic));
 }
 #define VF_EXP2_TABLE exp2_f32
+#define VF_EXP2_INFINITE 128.0f /* 2^x is infinite from here */
 #define VF_LOG2_E 0x1.715476p0f
 #define VF_EXP2_HIGHEST 0x1.fffffep6f
 #define VF_EXP2_LOWEST (-126.0f)
@@ -161,6 +162,7 @@ SIMD vd vd_exp2_parts(vd x, vd *power) {
     return vd_sub(x, vd_sub(shifted, magic));
 }
 #define VD_EXP2_TABLE exp2_f64
+#define VD_EXP2_INFINITE 1024.0
 #define VD_LOG2_E 0x1.71547652b82fep0
 #define VD_EXP2_HIGHEST 0x1.fffffffffffffp9
 #define VD_EXP2_LOWEST (-1022.0)

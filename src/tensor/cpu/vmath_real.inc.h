@@ -15,10 +15,18 @@ SIMD VMATH_VECTOR V(exp_negative)(VMATH_VECTOR x) {
     return V(keep)(V(not_lt)(x, C(K(EXP_LOWEST))), result);
 }
 
+/* 2^x for |x| <= 1/2, from the coefficients of EXP2_TABLE or multiples of them. */
+enum { V(EXP_TERMS) = sizeof K(EXP2_TABLE) / sizeof K(EXP2_TABLE)[0] };
+SIMD VMATH_VECTOR V(exp2_rest)(VMATH_VECTOR x, const VMATH_REAL *coefficients) {
+    VMATH_VECTOR result = C(coefficients[V(EXP_TERMS) - 1]);
+    _Pragma("GCC unroll 16") for (int i = V(EXP_TERMS) - 2; i >= 0; --i) result =
+        V(fma)(result, x, C(coefficients[i]));
+    return result;
+}
+
 /* factor 2^(x log2(e) - offset) for |offset| < 2^11: e^(x - m) in fewer steps than exp_negative has, with the
  * factor in the coefficients. The result is 2^n times a polynomial; sums take the product in their addition.
  */
-enum { V(EXP_TERMS) = sizeof K(EXP2_TABLE) / sizeof K(EXP2_TABLE)[0] };
 typedef struct V(exp_scaled) {
     VMATH_REAL offset, coefficients[V(EXP_TERMS)];
 } V(exp_scaled);
@@ -34,10 +42,7 @@ SIMD V(exp_scaled) V(exp_scaled_by)(VMATH_REAL offset, double factor) {
 }
 SIMD VMATH_VECTOR V(exp_scaled_parts)(VMATH_VECTOR x, const V(exp_scaled) * f, VMATH_VECTOR *power) {
     VMATH_VECTOR rest = V(exp2_parts)(V(fma)(x, C(K(LOG2_E)), C(-f->offset)), power);
-    VMATH_VECTOR result = C(f->coefficients[V(EXP_TERMS) - 1]);
-    _Pragma("GCC unroll 16") for (int i = V(EXP_TERMS) - 2; i >= 0; --i) result =
-        V(fma)(result, rest, C(f->coefficients[i]));
-    return result;
+    return V(exp2_rest)(rest, f->coefficients);
 }
 
 /* Replaces a result outside of [lowest, highest]: 0 below, infinity above, NaN for NaN. */
@@ -187,12 +192,13 @@ SIMD VMATH_VECTOR V(gelu_erf_slope)(VMATH_VECTOR x) {
     VMATH_VECTOR gauss, distribution = V(normal_distribution)(x, &gauss);
     return V(fma)(V(mul)(x, C(0.39894228040143267794)), gauss, distribution);
 }
-/* (1 + tanh u)/2 = sigmoid(2u), 2u = 2 sqrt(2/pi) (x + 0.044715 x^3) */
+/* (1 + tanh u)/2 = 1/(1 + 2^t), t = -2u log2(e), 2u = 2 sqrt(2/pi) (x + 0.044715 x^3) */
 SIMD VMATH_VECTOR V(gelu_tanh_gate)(VMATH_VECTOR x, VMATH_VECTOR *slope) {
-    VMATH_VECTOR z = V(mul)(x, x);
-    VMATH_VECTOR u = V(mul)(x, V(fma)(z, C(0.071354816272600248776), C(1.5957691216057307118)));
+    VMATH_VECTOR z = V(mul)(x, x), power;
+    VMATH_VECTOR t = V(mul)(x, V(fma)(z, C(-0.10294323958002348742), C(-2.3022081981443248891)));
     *slope = V(fma)(z, C(0.21406444881780074633), C(1.5957691216057307118));
-    return V(sigmoid)(u);
+    VMATH_VECTOR rest = V(exp2_parts)(V(min)(C(K(EXP2_INFINITE)), t), &power);
+    return V(div)(C(1), V(fma)(V(exp2_rest)(rest, K(EXP2_TABLE)), power, C(1)));
 }
 SIMD VMATH_VECTOR V(gelu_tanh)(VMATH_VECTOR x) {
     VMATH_VECTOR slope;
