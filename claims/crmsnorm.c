@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { STEPS = 300, ROWS = 8, LENGTH = 48, CONTINUED = 200, MORE = 20, FORMS = 4 };
-enum { IMAGES = 4000, TEST = 500, SIDE = 28, VIT_BATCH = 50 };
+enum { IMAGES = 4000, TEST = 200, SIDE = 28, VIT_BATCH = 50 };
 
 static const ct_rms_options forms[FORMS] = {{false, false, true, false},
                                             {false, true, true, false},
@@ -472,7 +472,7 @@ const ct_claim ct_claim_crmsnorm = {
                 "the same, without "
                 "training, learns the same from there, and with RMSNorm is no slower.",
     .reported = "the same function; inference and training 1 to 10 % faster (abstract)",
-    .minutes = 2,
+    .minutes = 4,
     .seeds = 2,
     .data = files,
     .run = run};

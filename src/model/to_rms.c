@@ -66,13 +66,22 @@ static ct_status find_rms(void *user, ct_stream_role role, ct_module *module, ct
     return CT_OK;
 }
 
+/* Of configurations that leave it out. */
+static double family_epsilon(const ct_architecture *architecture) {
+    static const char *const keys[] = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const ct_option *own = ct_options_find(architecture->options, keys[i]);
+        if (own) return own->real_default;
+    }
+    return 1e-5;
+}
+
 static bool has_rms(ct_model *model, double *eps) {
     bool found = false;
     const ct_value *norm = ct_value_get(model->known, "norm");
     const ct_value *given =
         ct_value_get(norm, "eps") ? ct_value_get(norm, "eps") : ct_value_get(norm, "epsilon");
-    const ct_option *own = ct_options_find(model->architecture->options, "rms_norm_eps");
-    *eps = ct_value_as_real(given, ct_norm_epsilon(model->config, own ? own->real_default : 1e-5));
+    *eps = ct_value_as_real(given, ct_norm_epsilon(model->config, family_epsilon(model->architecture)));
     ct_stream_visit(model, find_rms, &found);
     return found;
 }

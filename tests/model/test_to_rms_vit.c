@@ -47,6 +47,23 @@ static void test_equal(void **state) {
         }
 }
 
+/* The family's epsilon counts where the configuration has none: on a small stream another one shows. */
+static void test_epsilon(void **state) {
+    (void)state;
+    ct_random random = ct_random_make(4, 4);
+    ct_model *model = model_from("{\"model_type\":\"vit\",\"hidden_size\":16,\"num_hidden_layers\":2,"
+                                 "\"num_attention_heads\":2,\"intermediate_size\":32,\"image_size\":8,"
+                                 "\"patch_size\":4,\"num_channels\":1,\"initializer_range\":0.01}",
+                                 3);
+    ct_model_cast(model, CT_F64);
+    ct_tensor *pixels = ct_random_normal_tensor(context, CT_F64, CT_DIMS(2, 1, 8, 8), 0, 0.1, &random);
+    ct_model *rms = ct_model_to_rms(model, &(ct_rms_options){false, false, false, false});
+    assert_ok();
+    assert_true(relative(model, rms, pixels) < 1e-10);
+    ct_model_destroy(rms);
+    ct_model_destroy(model);
+}
+
 static ct_tensor *stream_mean(void *user, ct_run *run, const char *point, ct_tensor *value) {
     (void)run, (void)point;
     int last = -1;
@@ -165,7 +182,8 @@ static void test_training(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {reach_test(test_equal), reach_test(test_centred),
-                                       reach_test(test_hidden), reach_test(test_training)};
+    const struct CMUnitTest tests[] = {reach_test(test_equal), reach_test(test_epsilon),
+                                       reach_test(test_centred), reach_test(test_hidden),
+                                       reach_test(test_training)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
