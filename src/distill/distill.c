@@ -30,7 +30,7 @@ static ct_status compare(ct_context *context, const ct_train_options *o, const c
     int one;
     ct_options_default(ct_perplexity_table, &options);
     options.context = length;
-    options.batch = o->per_device_train_batch_size;
+    options.batch = result->training.plan.micro_batch; /* what a budget allowed */
     options.bf16 = o->bf16;
     if (o->eval_batches > 0)
         options.max_tokens = o->eval_batches * o->per_device_train_batch_size * length + 1;

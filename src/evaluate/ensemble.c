@@ -38,10 +38,16 @@ static ct_status score(void *user, const int32_t *ids, const int32_t *targets, i
     ct_tensor *input = ct_from_data(context, CT_I32, CT_DIMS(rows, length), ids), *sum = NULL;
     ct_tensor *wanted = ct_from_data(context, CT_I32, CT_DIMS(count), targets);
     for (int m = 0; m < all->count && !ct_failed(context); m++) {
+        ct_scope member = ct_scope_open(context);
         ct_tensor *logits = ct_cast(ct_model_forward(all->models[m], all->runs[m], input), CT_F32);
         logits = ct_reshape(logits, CT_DIMS(count, ct_dim(logits, -1)));
         ct_read(ct_cross_entropy(logits, wanted, &how), CT_F32, losses + (FIRST_MEMBER + m) * count);
-        sum = sum ? ct_add(sum, logits) : logits;
+        if (m == 0) {
+            sum = ct_scope_return(context, member, logits);
+            continue;
+        }
+        ct_add_into(sum, logits, 1); /* in place: one sum, not one for each member */
+        ct_scope_close(context, member);
     }
     if (!ct_failed(context))
         ct_read(ct_cross_entropy(ct_mul_scalar(sum, 1.0 / all->count), wanted, &how), CT_F32, losses);
