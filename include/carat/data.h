@@ -102,6 +102,9 @@ ct_status ct_data_pause(ct_context *context, ct_tokenizer *tokenizer, const ct_p
  * shape: u8, i8, i32 (also for 16-bit integers), f32 or f64. Every byte is accounted for: a file that is cut short, has
  * bytes after its end, or announces more elements than it can hold is an error. NULL on error. */
 ct_tensor *ct_idx_read(ct_context *context, const char *path);
+/* The first `most` images of an IDX file, u8 [n, height, width] or [n, channels, height, width], as f32 [n, channels,
+ * height, width] in [0, 1]. Refused where they are not of `shape`: channels, height, width. NULL on error. */
+ct_tensor *ct_images_read(ct_context *context, const char *path, const int64_t shape[3], int64_t most);
 
 #ifdef __cplusplus
 }

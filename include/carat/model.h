@@ -16,12 +16,14 @@ typedef struct ct_model ct_model;
 typedef enum ct_stream_role {
     CT_STREAM_TABLE,  /* an embedding whose rows are added to the stream */
     CT_STREAM_WRITER, /* linear or conv1d: its output is added */
-    CT_STREAM_READER  /* linear or conv1d: its input is the stream behind `norm` */
+    CT_STREAM_READER, /* linear or conv1d: its input is the stream behind `norm` */
+    CT_STREAM_OUTPUT  /* a norm whose result leaves the model where there is no module `norm` */
 } ct_stream_role;
 typedef struct ct_stream_part {
     const char *module;
     ct_stream_role role;
-    const char *norm; /* of readers */
+    const char *norm; /* of readers and outputs */
+    bool optional;    /* some heads do not have it */
 } ct_stream_part;
 
 /* How a family is described by config.json and named in files. One `const` value per architecture. */
@@ -43,7 +45,12 @@ typedef struct ct_architecture {
     int64_t (*context_length)(const void *options); /* the most positions; 0: no limit */
     int64_t (*vocabulary)(const void *options);     /* token ids are below it; 0: the input is not ids */
     int64_t (*layers)(const void *options);         /* attention modules, for caches */
+    /* Channels, height and width of the images that are its input; NULL: its input is no image. */
+    void (*image_shape)(const void *options, const ct_value *config, int64_t shape[3]);
     bool bidirectional;           /* an encoder: each position sees all others, so none predicts the next token */
+    /* Makes the stream that a configuration asks for one channel narrower and leaves the rest as it is, also where it was
+     * derived from the width; NULL: cannot be. */
+    ct_status (*narrow)(ct_context *context, const void *options, ct_value *config);
     const ct_stream_part *stream; /* all that touches the stream in an unchanged pre-norm model, ends with {NULL}; or NULL */
 } ct_architecture;
 const ct_architecture *ct_architecture_find(ct_context *context, const char *model_type);
@@ -78,6 +85,8 @@ ct_module *ct_model_root(const ct_model *model);
 int64_t ct_model_context_length(const ct_model *model);
 int64_t ct_model_vocabulary(const ct_model *model);
 int64_t ct_model_layers(const ct_model *model);
+/* False where its input is no image; else channels, height and width. */
+bool ct_model_image_shape(const ct_model *model, int64_t shape[3]);
 /* Refuses, naming `who` asks ("evaluate"), what predicts no next token: encoders, and models whose input is not ids. */
 ct_status ct_model_need_causal(const ct_model *model, const char *who);
 
@@ -122,14 +131,20 @@ ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user);
  * arXiv:2305.14858): what writes to the stream is projected so that the stream has mean 0, on which LayerNorm is RMSNorm.
  * Returns a new model; `source` stays. */
 typedef struct ct_rms_options {
-    bool compress; /* to crmsnorm (padded: the width stays, the last channel is ignored); folds */
+    bool compress; /* to crmsnorm; folds */
     bool fold;     /* gains and biases of norms go into the layers behind them */
     bool untie;    /* allows a tied head to become a matrix of its own, without which it cannot be done */
+    bool unpadded; /* crmsnorm: d - 1 channels are stored; else the width stays d and the last channel is ignored */
 } ct_rms_options;
 ct_model *ct_model_to_rms(ct_model *source, const ct_rms_options *options);
-/* From now on every writer and table of `model` resolves, in `run`, to itself less the mean over its outputs: training an
- * RMSNorm model so keeps it equal to training the LayerNorm model. Until ct_run_pop_overlay. */
+/* Training an RMSNorm model as the LayerNorm model would be trained: the stream has to stay centred, in one of two ways.
+ * ct_stream_centre (activations): from now on every writer and table of `model` resolves, in `run`, to itself less the
+ * mean over its outputs, which takes the mean from what it writes; gradients are then those of the LayerNorm model. Until
+ * ct_run_pop_overlay. ct_stream_centre_weights (weights): the weights themselves lose that mean, in place; after each step
+ * of an optimizer that is linear in the gradients (sgd, momentum) the weights are those of the LayerNorm model, centred.
+ * Both refuse models whose norms are no rmsnorm. */
 ct_status ct_stream_centre(ct_model *model, ct_run *run);
+ct_status ct_stream_centre_weights(ct_model *model);
 
 #ifdef __cplusplus
 }

@@ -47,12 +47,16 @@ typedef enum ct_loss_normalization { CT_BY_TOKEN, CT_BY_SAMPLE } ct_loss_normali
 /* What becomes of the optimizer's states where a phase begins. */
 typedef enum ct_phase_optimizer { CT_PHASE_KEEP, CT_PHASE_RESET } ct_phase_optimizer;
 
+/* How the stream of an RMSNorm model stays centred (ct_stream_centre and ct_stream_centre_weights, model.h). */
+typedef enum ct_train_center { CT_CENTER_NONE, CT_CENTER_WEIGHTS, CT_CENTER_ACTIVATIONS } ct_train_center;
+
 /* Names are Hugging Face's TrainingArguments' where it has one, and so are the defaults. */
 typedef struct ct_train_options {
     const ct_value *model; /* a map: {path: DIR} to go on from a folder, else config.json's keys (model_type, ...);
                               vocab_size is filled in from the tokenizer if absent */
     const ct_value *init; /* an initializer (initializer.h): {name: lsuv, its options}; NULL: none */
     const ct_value *param; /* a parametrization (parametrization.h): {name: mup, base_width: 64}; NULL: none */
+    int center; /* ct_train_center */
     ct_train_tokenizer_options tokenizer;
     ct_train_data_options data;
     int task; /* ct_train_task */

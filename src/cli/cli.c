@@ -174,7 +174,13 @@ static int set_option(ct_cli *cli, const char *name, const ct_option *option, co
     return ct_failed(context) ? ct_cli_finish(cli) : 0;
 }
 
-/* Takes the argument at *i (and the next one if it is its value). */
+/* What a yes or no may be given as; NULL for other text. */
+static const char *truth(const char *text) {
+    if (strcmp(text, "1") == 0 || strcmp(text, "true") == 0) return "true";
+    return strcmp(text, "0") == 0 || strcmp(text, "false") == 0 ? "false" : NULL;
+}
+
+/* Takes the argument at *i (and the next one if it is its value; a yes or no needs none). */
 static int take_flag(ct_cli *cli, int argc, char **argv, int *i) {
     char name[256];
     snprintf(name, sizeof(name), "%s", argv[*i] + 2);
@@ -188,8 +194,12 @@ static int take_flag(ct_cli *cli, int argc, char **argv, int *i) {
         option = NULL;
     }
     if (!option) return unknown_option(cli, name);
-    if (equals) return set_option(cli, name, option, strchr(argv[*i], '=') + 1);
-    if (option->type == CT_TYPE_BOOL) return set_option(cli, name, option, "true");
+    bool yes_or_no = option->type == CT_TYPE_BOOL;
+    const char *given = equals ? strchr(argv[*i], '=') + 1 : *i + 1 < argc ? argv[*i + 1] : "";
+    const char *said = yes_or_no ? truth(given) : NULL;
+    if (equals) return set_option(cli, name, option, said ? said : given);
+    if (said) ++*i;
+    if (yes_or_no) return set_option(cli, name, option, said ? said : "true");
     if (*i + 1 >= argc) return ct_cli_usage(cli, "--%s needs a value", name);
     return set_option(cli, name, option, argv[++*i]);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 typedef struct gpt2_options {
-    int64_t vocab_size, n_positions, n_embd, n_layer, n_head, n_inner, bos_token_id, eos_token_id;
+    int64_t vocab_size, n_positions, n_embd, n_layer, n_head, head_dim, n_inner, bos_token_id, eos_token_id;
     int activation_function;
     double resid_pdrop, embd_pdrop, attn_pdrop, layer_norm_epsilon, initializer_range;
     bool tie_word_embeddings, scale_attn_weights, lm_head_bias;
@@ -24,6 +24,7 @@ static const ct_option gpt2_table[] = {
     CT_OPTION_INT("n_embd", gpt2_options, n_embd, 768, 1, 1e6, "width"),
     CT_OPTION_INT("n_layer", gpt2_options, n_layer, 12, 1, 1e4, "blocks"),
     CT_OPTION_INT("n_head", gpt2_options, n_head, 12, 1, 1e4, "attention heads"),
+    CT_OPTION_INT("head_dim", gpt2_options, head_dim, 0, 0, 1e6, "channels of a head; 0: n_embd / n_head"),
     CT_OPTION_INT("n_inner", gpt2_options, n_inner, 0, 0, 1e7, "width of the perceptron; 0: 4 n_embd"),
     CT_OPTION_CHOICE("activation_function", gpt2_options, activation_function, "gelu_new", ct_perceptron_names,
                      "of the perceptron"),
@@ -49,7 +50,7 @@ static const ct_option gpt2_table[] = {
 /* ----------------------------------------------------------------------------------------- attention */
 
 typedef struct attention_options {
-    int64_t width, heads, layer;
+    int64_t width, heads, head_dim, layer;
     double attn_pdrop, resid_pdrop, init_scale, value_scale, proj_scale;
     bool scaled;
 } attention_options;
@@ -57,6 +58,7 @@ typedef struct attention_options {
 static const ct_option attention_table[] = {
     CT_OPTION_INT("width", attention_options, width, 768, 1, 1e6, "channels of the residual stream"),
     CT_OPTION_INT("heads", attention_options, heads, 12, 1, 1e4, "heads"),
+    CT_OPTION_INT("head_dim", attention_options, head_dim, 0, 0, 1e6, "channels of a head; 0: width / heads"),
     CT_OPTION_INT("layer", attention_options, layer, 0, 0, 1e6, "which place in the key-value cache"),
     CT_OPTION_REAL("attn_pdrop", attention_options, attn_pdrop, 0, 0, 0.999, "dropout on probabilities"),
     CT_OPTION_REAL("resid_pdrop", attention_options, resid_pdrop, 0, 0, 0.999, "dropout on the result"),
@@ -68,27 +70,33 @@ static const ct_option attention_table[] = {
     CT_OPTION_BOOL("scaled", attention_options, scaled, true, "scores by 1/sqrt(channels)"),
     CT_OPTION_END};
 
+/* Channels of all heads together: those of the stream, but for a stream that was made narrower. */
+static int64_t inner_width(const attention_options *o) {
+    return o->head_dim ? o->heads * o->head_dim : o->width;
+}
+
 static ct_status attention_build(ct_module *module) {
     const attention_options *o = ct_module_options(module);
-    if (o->width % o->heads)
+    if (!o->head_dim && o->width % o->heads)
         return ct_fail(module->context, CT_ERROR_ARGUMENT,
                        "gpt2: n_embd %lld is not a multiple of n_head %lld", (long long)o->width,
                        (long long)o->heads);
-    ct_value *qkv = ct_linear_options(module->context, o->width, 3 * o->width, o->init_scale);
+    int64_t inner = inner_width(o);
+    ct_value *qkv = ct_linear_options(module->context, o->width, 3 * inner, o->init_scale);
     if (qkv && o->value_scale > 0) {
-        ct_value_set(qkv, "tail", ct_value_int(module->context, o->width));
+        ct_value_set(qkv, "tail", ct_value_int(module->context, inner));
         ct_value_set(qkv, "tail_scale", ct_value_real(module->context, o->value_scale / o->init_scale));
     }
     ct_module_child_of_kind(module, "c_attn", "conv1d", qkv);
     ct_module_child_of_kind(module, "c_proj", "conv1d",
-                            ct_linear_options(module->context, o->width, o->width, o->proj_scale));
+                            ct_linear_options(module->context, inner, o->width, o->proj_scale));
     return ct_context_status(module->context);
 }
 
-/* qkv [batch, time, 3 width] as q, k, v [batch, heads, time, channels], views. */
+/* qkv [batch, time, 3 inner] as q, k, v [batch, heads, time, channels], views. */
 static bool split_heads(ct_tensor *qkv, const attention_options *o, ct_tensor *parts[3]) {
-    int64_t batch = ct_dim(qkv, 0), time = ct_dim(qkv, 1), channels = o->width / o->heads;
-    if (ct_split(qkv, 2, 3, (const int64_t[]){o->width, o->width, o->width}, parts) != CT_OK) return false;
+    int64_t batch = ct_dim(qkv, 0), time = ct_dim(qkv, 1), inner = inner_width(o), channels = inner / o->heads;
+    if (ct_split(qkv, 2, 3, (const int64_t[]){inner, inner, inner}, parts) != CT_OK) return false;
     for (int i = 0; i < 3; i++)
         parts[i] = ct_transpose(ct_reshape(parts[i], CT_DIMS(batch, time, o->heads, channels)), 1, 2);
     return true;
@@ -119,7 +127,7 @@ static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
     ct_tensor *mixed =
         cache ? ct_kv_cache_attend(cache, o->layer, parts[0], parts[1], parts[2], &options)
               : ct_attention_explicit(run, module, parts[0], parts[1], parts[2], &options, o->attn_pdrop);
-    return ct_reshape(ct_transpose(mixed, 1, 2), CT_DIMS(ct_dim(qkv, 0), ct_dim(qkv, 1), o->width));
+    return ct_reshape(ct_transpose(mixed, 1, 2), CT_DIMS(ct_dim(qkv, 0), ct_dim(qkv, 1), inner_width(o)));
 }
 
 static ct_tensor *attention_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
@@ -220,6 +228,7 @@ static void add_block(ct_module *list, int64_t layer, const block_plan *plan) {
         ct_value_free(mlp);
         return;
     }
+    if (o->head_dim) ct_value_set(attention, "head_dim", ct_value_int(context, o->head_dim));
     ct_value_set(attention, "attn_pdrop", ct_value_real(context, o->attn_pdrop));
     ct_value_set(attention, "resid_pdrop", ct_value_real(context, o->resid_pdrop));
     ct_value_set(attention, "init_scale", ct_value_real(context, o->initializer_range));
@@ -307,14 +316,21 @@ static int64_t layers(const void *options) {
     return ((const gpt2_options *)options)->n_layer;
 }
 
-static const ct_stream_part stream[] = {{"wte", CT_STREAM_TABLE, NULL},
-                                        {"wpe", CT_STREAM_TABLE, NULL},
-                                        {"h.*.attn.c_attn", CT_STREAM_READER, "h.*.ln_1"},
-                                        {"h.*.attn.c_proj", CT_STREAM_WRITER, NULL},
-                                        {"h.*.mlp.c_fc", CT_STREAM_READER, "h.*.ln_2"},
-                                        {"h.*.mlp.c_proj", CT_STREAM_WRITER, NULL},
-                                        {"lm_head", CT_STREAM_READER, "ln_f"},
-                                        {NULL, CT_STREAM_TABLE, NULL}};
+static ct_status narrow(ct_context *context, const void *options, ct_value *config) {
+    const gpt2_options *o = options;
+    ct_value_set(config, "n_embd", ct_value_int(context, o->n_embd - 1));
+    ct_value_set(config, "head_dim", ct_value_int(context, o->head_dim ? o->head_dim : o->n_embd / o->n_head));
+    return ct_value_set(config, "n_inner", ct_value_int(context, o->n_inner ? o->n_inner : 4 * o->n_embd));
+}
+
+static const ct_stream_part stream[] = {{.module = "wte", .role = CT_STREAM_TABLE},
+                                        {.module = "wpe", .role = CT_STREAM_TABLE},
+                                        {.module = "h.*.attn.c_attn", .role = CT_STREAM_READER, .norm = "h.*.ln_1"},
+                                        {.module = "h.*.attn.c_proj", .role = CT_STREAM_WRITER},
+                                        {.module = "h.*.mlp.c_fc", .role = CT_STREAM_READER, .norm = "h.*.ln_2"},
+                                        {.module = "h.*.mlp.c_proj", .role = CT_STREAM_WRITER},
+                                        {.module = "lm_head", .role = CT_STREAM_READER, .norm = "ln_f"},
+                                        {.module = NULL}};
 
 const ct_architecture ct_architecture_gpt2 = {.model_type = "gpt2",
                                               .class_name = "GPT2LMHeadModel",
@@ -328,4 +344,5 @@ const ct_architecture ct_architecture_gpt2 = {.model_type = "gpt2",
                                               .context_length = context_length,
                                               .vocabulary = vocabulary,
                                               .layers = layers,
+                                              .narrow = narrow,
                                               .stream = stream};

@@ -122,17 +122,24 @@ static int64_t layers(const void *options) {
     return ((const ct_decoder_options *)options)->num_hidden_layers;
 }
 
+static ct_status narrow(ct_context *context, const void *options, ct_value *config) {
+    const ct_decoder_options *o = options;
+    int64_t head_dim = o->head_dim ? o->head_dim : o->hidden_size / o->num_attention_heads;
+    ct_value_set(config, "head_dim", ct_value_int(context, head_dim));
+    return ct_value_set(config, "hidden_size", ct_value_int(context, o->hidden_size - 1));
+}
+
 static const ct_stream_part stream[] = {
-    {"embed_tokens", CT_STREAM_TABLE, NULL},
-    {"layers.*.self_attn.q_proj", CT_STREAM_READER, "layers.*.input_layernorm"},
-    {"layers.*.self_attn.k_proj", CT_STREAM_READER, "layers.*.input_layernorm"},
-    {"layers.*.self_attn.v_proj", CT_STREAM_READER, "layers.*.input_layernorm"},
-    {"layers.*.self_attn.o_proj", CT_STREAM_WRITER, NULL},
-    {"layers.*.mlp.gate_proj", CT_STREAM_READER, "layers.*.post_attention_layernorm"},
-    {"layers.*.mlp.up_proj", CT_STREAM_READER, "layers.*.post_attention_layernorm"},
-    {"layers.*.mlp.down_proj", CT_STREAM_WRITER, NULL},
-    {"lm_head", CT_STREAM_READER, "norm"},
-    {NULL, CT_STREAM_TABLE, NULL}};
+    {.module = "embed_tokens", .role = CT_STREAM_TABLE},
+    {.module = "layers.*.self_attn.q_proj", .role = CT_STREAM_READER, .norm = "layers.*.input_layernorm"},
+    {.module = "layers.*.self_attn.k_proj", .role = CT_STREAM_READER, .norm = "layers.*.input_layernorm"},
+    {.module = "layers.*.self_attn.v_proj", .role = CT_STREAM_READER, .norm = "layers.*.input_layernorm"},
+    {.module = "layers.*.self_attn.o_proj", .role = CT_STREAM_WRITER},
+    {.module = "layers.*.mlp.gate_proj", .role = CT_STREAM_READER, .norm = "layers.*.post_attention_layernorm"},
+    {.module = "layers.*.mlp.up_proj", .role = CT_STREAM_READER, .norm = "layers.*.post_attention_layernorm"},
+    {.module = "layers.*.mlp.down_proj", .role = CT_STREAM_WRITER},
+    {.module = "lm_head", .role = CT_STREAM_READER, .norm = "norm"},
+    {.module = NULL}};
 
 #define ARCHITECTURE(name, class_, title, stream_)                                                           \
     const ct_architecture ct_architecture_##name = {.model_type = #name,                                     \
@@ -147,6 +154,7 @@ static const ct_stream_part stream[] = {
                                                     .context_length = context_length,                        \
                                                     .vocabulary = vocabulary,                                \
                                                     .layers = layers,                                        \
+                                                    .narrow = narrow,                                        \
                                                     .stream = stream_}
 ARCHITECTURE(llama, "LlamaForCausalLM", "Llama 2 and 3 (Touvron et al., arXiv:2307.09288; arXiv:2407.21783)",
              stream);

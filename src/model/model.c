@@ -487,6 +487,12 @@ ct_parameter *ct_model_find(ct_model *model, const char *name) {
     return s.found;
 }
 
+bool ct_model_image_shape(const ct_model *model, int64_t shape[3]) {
+    if (!model->architecture->image_shape) return false;
+    model->architecture->image_shape(model->options, model->config, shape);
+    return true;
+}
+
 int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
     int64_t total = 0;
     for (int64_t i = 0; i < model->count; i++)

@@ -43,6 +43,7 @@ ct_status ct_model_collect(ct_model *model);
 ct_status ct_model_check_place(ct_model *model, const char *recorded, const char *where);
 /* Where a family's norms stand when its configuration does not say: so do those of weights that record nothing. */
 const char *ct_model_own_place(const ct_model *model);
+bool ct_model_is_tied(const ct_model *model); /* whether two slots share a parameter */
 /* The axis of a writer's or table's slot that is the stream's channels, and a weight less its mean along an axis. */
 int ct_stream_axis(ct_stream_role role, const ct_slot *slot);
 ct_tensor *ct_stream_project(ct_tensor *weight, int axis);

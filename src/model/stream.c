@@ -61,7 +61,10 @@ static ct_status visit_part(ct_model *model, const ct_stream_part *part, int blo
                             void *user) {
     ct_module *module = resolve(model, part->module, block);
     ct_module *norm = part->norm ? resolve(model, part->norm, block) : NULL;
-    const char *missing = !module ? part->module : part->norm && !norm ? part->norm : NULL;
+    if (part->optional && !module) return CT_OK;
+    if (part->role == CT_STREAM_OUTPUT && module && norm) return CT_OK;
+    bool alone = part->role == CT_STREAM_OUTPUT;
+    const char *missing = !module ? part->module : part->norm && !norm && !alone ? part->norm : NULL;
     if (missing)
         return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
                        "the model has no \"%s\" in block %d: it was changed", missing, block);
@@ -70,11 +73,11 @@ static ct_status visit_part(ct_model *model, const ct_stream_part *part, int blo
 
 ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user) {
     const ct_stream_part *parts = model->architecture->stream;
-    ct_module *list = parts ? block_list(model->root) : NULL;
-    if (!list)
+    ct_module *list = block_list(model->root);
+    ct_status status = list ? check_places(model, list) : CT_OK;
+    if (status == CT_OK && (!list || !parts))
         return ct_fail(model->context, CT_ERROR_UNSUPPORTED, "a %s has no residual stream that is described",
                        model->architecture->model_type);
-    ct_status status = check_places(model, list);
     if (status == CT_OK) status = ct_module_visit(model->root, check_known, model);
     for (; parts->module && status == CT_OK; parts++) {
         int count = strchr(parts->module, '*') ? ct_module_child_count(list) : 1;
@@ -84,14 +87,29 @@ ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user) 
     return status;
 }
 
+static ct_status find_tied(void *user, ct_module *module) {
+    for (int i = 0; i < ct_module_slot_count(module); i++)
+        if (ct_module_slot_at(module, i)->options.tied_to) *(bool *)user = true;
+    return CT_OK;
+}
+
+bool ct_model_is_tied(const ct_model *model) {
+    bool tied = false;
+    ct_module_visit(model->root, find_tied, &tied);
+    return tied;
+}
+
 /* -------------------------------------------------------------------------------------------- centring */
 
 /* Which axis of a slot are the channels of the stream: the last of tables, biases and conv1d weights [in,
- * out], the first of linear weights [out, in]. */
+ * out], the first of other weights [out, in ...]. */
 int ct_stream_axis(ct_stream_role role, const ct_slot *slot) {
-    bool linear = strcmp(ct_module_kind_of(slot->module)->name, "linear") == 0;
-    if (slot->ndim == 1) return 0;
-    return role == CT_STREAM_TABLE || !linear ? 1 : 0;
+    bool in_first = strcmp(ct_module_kind_of(slot->module)->name, "conv1d") == 0;
+    return role == CT_STREAM_TABLE || in_first ? slot->ndim - 1 : 0;
+}
+
+static bool writes(ct_stream_role role) {
+    return role == CT_STREAM_TABLE || role == CT_STREAM_WRITER;
 }
 
 ct_tensor *ct_stream_project(ct_tensor *weight, int axis) {
@@ -106,7 +124,7 @@ typedef struct asked {
 static ct_status ask(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
     (void)norm;
     asked *a = user;
-    if (module == a->slot->module && role != CT_STREAM_READER) a->axis = ct_stream_axis(role, a->slot);
+    if (module == a->slot->module && writes(role)) a->axis = ct_stream_axis(role, a->slot);
     return CT_OK;
 }
 
@@ -117,12 +135,47 @@ static ct_tensor *centred(void *user, ct_run *run, const ct_slot *slot, ct_tenso
     return ct_stream_project(present, a.axis);
 }
 
-static ct_status nothing(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
-    (void)user, (void)role, (void)module, (void)norm;
-    return CT_OK;
+/* On another norm the mean is no part of the function, or is all of it. */
+static ct_status need_rms(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
+    const ct_model *model = user;
+    if (writes(role)) return CT_OK;
+    if (role == CT_STREAM_OUTPUT) norm = module;
+    const ct_norm_method *method = ct_norm_method_of(norm);
+    if (method && strcmp(method->method.name, "rmsnorm") == 0) return CT_OK;
+    return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                   "%s is \"%s\": a stream is kept centred for rmsnorm alone", ct_module_path(norm),
+                   method ? method->method.name : ct_module_kind_of(norm)->name);
+}
+
+static ct_status check_rms(ct_model *model) {
+    if (ct_stream_visit(model, need_rms, model) != CT_OK || !ct_model_is_tied(model))
+        return ct_context_status(model->context);
+    return ct_fail(model->context, CT_ERROR_UNSUPPORTED,
+                   "the head is tied to a table that has to be centred, while the head has to stay as it is: set "
+                   "tie_word_embeddings: false");
 }
 
 ct_status ct_stream_centre(ct_model *model, ct_run *run) {
-    ct_status status = ct_stream_visit(model, nothing, NULL);
+    ct_status status = check_rms(model);
     return status == CT_OK ? ct_run_push_overlay(run, &(ct_overlay){centred, model}) : status;
+}
+
+static ct_status centre_weights(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
+    (void)norm;
+    const ct_model *model = user;
+    for (int i = 0; writes(role) && i < ct_module_slot_count(module); i++) {
+        const ct_slot *slot = ct_module_slot_at(module, i);
+        ct_scope scope = ct_scope_open(model->context);
+        ct_tensor *weight = slot->parameter->tensor;
+        ct_copy_into(weight, ct_stream_project(ct_detach(weight), ct_stream_axis(role, slot)));
+        ct_scope_close(model->context, scope);
+    }
+    return ct_context_status(model->context);
+}
+
+ct_status ct_stream_centre_weights(ct_model *model) {
+    bool before = ct_grad_mode_set(model->context, false);
+    if (check_rms(model) == CT_OK) ct_stream_visit(model, centre_weights, model);
+    ct_grad_mode_set(model->context, before);
+    return ct_context_status(model->context);
 }

@@ -5,6 +5,7 @@
  *     W' = P W, b' = P b, rows of tables less their mean (P = I - 11'/d)
  * its mean is 0 everywhere and RMSNorm sees what LayerNorm saw, with the same epsilon. CRMSNorm then needs
  * only the first d - 1 channels: writers lose the last, readers take W''[:, :d-1] = W[:, :d-1] - W[:, d-1].
+ * Padded, the last channel stays, as 0.
  */
 #include "model/model.h"
 #include "nn/block.h"
@@ -22,9 +23,9 @@ typedef struct rewrite {
 /* ------------------------------------------------------------------------------------- configuration */
 
 static ct_status check_norm(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
-    (void)module;
     ct_model *model = user;
-    if (role != CT_STREAM_READER) return CT_OK;
+    if (role == CT_STREAM_OUTPUT) norm = module;
+    if (!norm) return CT_OK;
     const ct_norm_method *method = ct_norm_method_of(norm);
     const char *name = method ? method->method.name : ct_module_kind_of(norm)->name;
     if (method && (strcmp(name, "layernorm") == 0 || strcmp(name, "rmsnorm") == 0)) return CT_OK;
@@ -37,7 +38,7 @@ static ct_status check_centred(void *user, ct_stream_role role, ct_module *modul
     (void)norm;
     ct_model *model = user;
     double mean = 0, size = 0;
-    if (role == CT_STREAM_READER) return CT_OK;
+    if (role == CT_STREAM_READER || role == CT_STREAM_OUTPUT) return CT_OK;
     for (int i = 0; i < ct_module_slot_count(module); i++) {
         ct_slot *slot = ct_module_slot_at(module, i);
         int axis = ct_stream_axis(role, slot);
@@ -65,27 +66,29 @@ static ct_status find_rms(void *user, ct_stream_role role, ct_module *module, ct
     return CT_OK;
 }
 
+/* Of configurations that leave it out. */
+static double family_epsilon(const ct_architecture *architecture) {
+    static const char *const keys[] = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const ct_option *own = ct_options_find(architecture->options, keys[i]);
+        if (own) return own->real_default;
+    }
+    return 1e-5;
+}
+
 static bool has_rms(ct_model *model, double *eps) {
     bool found = false;
     const ct_value *norm = ct_value_get(model->known, "norm");
     const ct_value *given =
         ct_value_get(norm, "eps") ? ct_value_get(norm, "eps") : ct_value_get(norm, "epsilon");
-    const ct_option *own = ct_options_find(model->architecture->options, "rms_norm_eps");
-    *eps = ct_value_as_real(given, ct_norm_epsilon(model->config, own ? own->real_default : 1e-5));
+    *eps = ct_value_as_real(given, ct_norm_epsilon(model->config, family_epsilon(model->architecture)));
     ct_stream_visit(model, find_rms, &found);
     return found;
 }
 
-static ct_status find_tied(void *user, ct_module *module) {
-    for (int i = 0; i < ct_module_slot_count(module); i++)
-        if (ct_module_slot_at(module, i)->options.tied_to) *(bool *)user = true;
-    return CT_OK;
-}
-
-static bool is_tied(const ct_model *model) {
-    bool tied = false;
-    ct_module_visit(model->root, find_tied, &tied);
-    return tied;
+static void set_where_known(ct_model *source, ct_value *config, const char *key, bool value) {
+    if (ct_options_find(source->architecture->options, key))
+        ct_value_set(config, key, ct_value_bool(source->context, value));
 }
 
 static ct_value *new_config(ct_model *source, const rewrite *r) {
@@ -101,13 +104,16 @@ static ct_value *new_config(ct_model *source, const rewrite *r) {
     ct_value_set(norm, "name", ct_value_string(context, r->options->compress ? "crmsnorm" : "rmsnorm"));
     ct_value_set(norm, "eps", ct_value_real(context, eps));
     if (r->options->compress)
-        ct_value_set(norm, "pad", ct_value_bool(context, true));
+        ct_value_set(norm, "pad", ct_value_bool(context, !r->options->unpadded));
     else
         ct_value_set(norm, r->fold ? "affine" : "bias", ct_value_bool(context, !r->fold));
     ct_value_set(config, "norm", norm);
-    ct_value_set(config, "tie_word_embeddings", ct_value_bool(context, false));
-    if (r->fold) ct_value_set(config, "lm_head_bias", ct_value_bool(context, true));
+    set_where_known(source, config, "tie_word_embeddings", false);
+    if (r->fold) set_where_known(source, config, "lm_head_bias", true);
+    if (r->fold) set_where_known(source, config, "qkv_bias", true);
     ct_value_remove(config, "carat"); /* a changed tree was checked to be the family's */
+    if (r->options->compress && r->options->unpadded)
+        source->architecture->narrow(context, source->options, config);
     return config;
 }
 
@@ -126,11 +132,14 @@ static ct_tensor *wide(ct_tensor *tensor) {
     return tensor ? ct_cast(ct_detach(tensor), CT_F64) : NULL;
 }
 
-static ct_tensor *last_channel_zero(ct_tensor *weight, int axis) {
+/* Without the last channel, or with 0 there. */
+static ct_tensor *compressed(const rewrite *r, ct_tensor *weight, int axis) {
     int64_t d = ct_dim(weight, axis);
     int64_t before[CT_MAX_DIMS] = {0}, after[CT_MAX_DIMS] = {0};
+    ct_tensor *kept = ct_slice(weight, axis, 0, d - 1, 1);
+    if (r->options->unpadded) return kept;
     after[axis] = 1;
-    return ct_pad(ct_slice(weight, axis, 0, d - 1, 1), before, after, 0);
+    return ct_pad(kept, before, after, 0);
 }
 
 /* Writers and tables of the source, projected. */
@@ -139,10 +148,19 @@ static ct_status write_projected(rewrite *r, ct_stream_role role, ct_module *mod
         ct_slot *slot = ct_module_slot_at(module, i);
         int axis = ct_stream_axis(role, slot);
         ct_tensor *weight = ct_stream_project(wide(slot->parameter->tensor), axis);
-        if (r->options->compress) weight = last_channel_zero(weight, axis);
+        if (r->options->compress) weight = compressed(r, weight, axis);
         ct_copy_into(named(r->model, module, slot->name), weight);
     }
     return ct_context_status(r->context);
+}
+
+/* Gain and bias as they are. */
+static void write_norm(rewrite *r, ct_module *norm) {
+    for (int i = 0; i < ct_module_slot_count(norm); i++) {
+        ct_slot *slot = ct_module_slot_at(norm, i);
+        ct_tensor *target = named(r->model, norm, slot->name);
+        if (target) ct_copy_into(target, wide(slot->parameter->tensor));
+    }
 }
 
 /* W diag(g) and b + W b_norm; then for crmsnorm the last input's column taken from the others. */
@@ -160,13 +178,11 @@ static ct_status write_reader(rewrite *r, ct_module *module, ct_module *norm) {
         ct_tensor *added = !shift ? NULL : in_first ? ct_matmul(shift, weight) : ct_matmul(weight, shift);
         bias = bias && added ? ct_add(bias, added) : added ? added : bias;
         if (gain) weight = ct_mul(weight, in_first ? ct_reshape(gain, CT_DIMS(d, 1)) : gain);
-    } else {
-        if (gain && named(r->model, norm, "weight")) ct_copy_into(named(r->model, norm, "weight"), gain);
-        if (shift && named(r->model, norm, "bias")) ct_copy_into(named(r->model, norm, "bias"), shift);
-    }
+    } else
+        write_norm(r, norm);
     if (r->options->compress) {
         int axis = in_first ? 0 : 1;
-        weight = last_channel_zero(ct_sub(weight, ct_slice(weight, axis, d - 1, d, 1)), axis);
+        weight = compressed(r, ct_sub(weight, ct_slice(weight, axis, d - 1, d, 1)), axis);
     }
     ct_copy_into(named(r->model, module, "weight"), weight);
     ct_tensor *target = named(r->model, module, "bias");
@@ -182,6 +198,8 @@ static ct_status write_part(void *user, ct_stream_role role, ct_module *module, 
     ct_scope scope = ct_scope_open(r->context);
     if (role == CT_STREAM_READER)
         write_reader(r, module, norm);
+    else if (role == CT_STREAM_OUTPUT)
+        write_norm(r, module);
     else
         write_projected(r, role, module);
     ct_scope_close(r->context, scope);
@@ -190,13 +208,37 @@ static ct_status write_part(void *user, ct_stream_role role, ct_module *module, 
 
 /* --------------------------------------------------------------------------------------------- making */
 
+static ct_status find_output(void *user, ct_stream_role role, ct_module *module, ct_module *norm) {
+    (void)norm;
+    if (role == CT_STREAM_OUTPUT) *(ct_module **)user = module;
+    return CT_OK;
+}
+
+/* Gains and biases can go only where something reads the norm, and all channels are needed where nothing
+ * does. */
+static ct_status check_output(ct_model *source, const ct_rms_options *options) {
+    ct_module *output = NULL;
+    ct_stream_visit(source, find_output, &output);
+    if (output && (options->fold || options->compress))
+        return ct_fail(
+            source->context, CT_ERROR_UNSUPPORTED,
+            "the model gives what %s makes of the stream: nothing behind it can take in its gain; rewrite to "
+            "rmsnorm without fold",
+            ct_module_path(output));
+    if (options->compress && options->unpadded && !source->architecture->narrow)
+        return ct_fail(source->context, CT_ERROR_UNSUPPORTED, "the stream of a %s cannot be made narrower",
+                       source->architecture->model_type);
+    return ct_context_status(source->context);
+}
+
 static ct_status check(ct_model *source, const ct_rms_options *options) {
     ct_context *context = source->context;
     double eps;
-    if (ct_stream_visit(source, check_norm, source) != CT_OK) return ct_context_status(context);
+    if (ct_stream_visit(source, check_norm, source) != CT_OK || check_output(source, options) != CT_OK)
+        return ct_context_status(context);
     if (has_rms(source, &eps) && ct_stream_visit(source, check_centred, source) != CT_OK)
         return ct_context_status(context);
-    if (is_tied(source) && !options->untie)
+    if (ct_model_is_tied(source) && !options->untie)
         return ct_fail(context, CT_ERROR_UNSUPPORTED,
                        "the head is tied to the token embeddings, which write to the stream and have to be "
                        "centred, while the "

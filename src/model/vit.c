@@ -192,9 +192,39 @@ static ct_status adapt(ct_context *context, ct_value *config, const ct_archive *
     return ct_encoder_adapt(context, config, file, "ViTModel", "vit.");
 }
 
+static void image_shape(const void *options, const ct_value *config, int64_t shape[3]) {
+    const vit_options *o = options;
+    const ct_value *list = ct_value_get(config, "image_size"); /* or a number; it was checked */
+    shape[0] = o->num_channels;
+    shape[1] = o->image_size;
+    shape[2] = ct_value_as_int(ct_value_at(list, 1), o->image_size);
+}
+
 static int64_t layers(const void *options) {
     return ((const vit_options *)options)->num_hidden_layers;
 }
+
+static ct_status narrow(ct_context *context, const void *options, ct_value *config) {
+    const vit_options *o = options;
+    int64_t head_dim = o->head_dim ? o->head_dim : o->hidden_size / o->num_attention_heads;
+    ct_value_set(config, "head_dim", ct_value_int(context, head_dim));
+    return ct_value_set(config, "hidden_size", ct_value_int(context, o->hidden_size - 1));
+}
+
+#define LAYER "encoder.layer.*."
+static const ct_stream_part stream[] = {
+    {.module = "embeddings", .role = CT_STREAM_TABLE}, /* class token and positions */
+    {.module = "embeddings.projection", .role = CT_STREAM_WRITER},
+    {.module = LAYER "attention.query", .role = CT_STREAM_READER, .norm = LAYER "layernorm_before"},
+    {.module = LAYER "attention.key", .role = CT_STREAM_READER, .norm = LAYER "layernorm_before"},
+    {.module = LAYER "attention.value", .role = CT_STREAM_READER, .norm = LAYER "layernorm_before"},
+    {.module = LAYER "attention.dense", .role = CT_STREAM_WRITER},
+    {.module = LAYER "mlp.intermediate", .role = CT_STREAM_READER, .norm = LAYER "layernorm_after"},
+    {.module = LAYER "mlp.output", .role = CT_STREAM_WRITER},
+    {.module = "classifier", .role = CT_STREAM_READER, .norm = "layernorm", .optional = true},
+    {.module = "pooler.dense", .role = CT_STREAM_READER, .norm = "layernorm", .optional = true},
+    {.module = "layernorm", .role = CT_STREAM_OUTPUT, .norm = "classifier"},
+    {.module = NULL}};
 
 const ct_architecture ct_architecture_vit = {.model_type = "vit",
                                              .class_name = "ViTForImageClassification",
@@ -207,4 +237,7 @@ const ct_architecture ct_architecture_vit = {.model_type = "vit",
                                              .is_buffer = is_buffer,
                                              .adapt = adapt,
                                              .layers = layers,
-                                             .bidirectional = true};
+                                             .image_shape = image_shape,
+                                             .bidirectional = true,
+                                             .narrow = narrow,
+                                             .stream = stream};

@@ -72,7 +72,7 @@ static void store(const ct_drive *d, const ct_tile *tile) {
     }
 }
 
-static void task(void *user, int64_t number, int worker) {
+void ct_drive_task(void *user, int64_t number, int worker) {
     ct_drive *d = user;
     int64_t index = d->backwards ? d->tasks - 1 - number : number;
     const ct_optimizer_tensor *t = d->tensor;
@@ -103,8 +103,8 @@ ct_status ct_drive_run(ct_drive *d, ct_tile_work work) {
     if (d->scratch && ct_scratch_reserve(d->context, d->scratch) != CT_OK)
         return ct_context_status(d->context);
     if (d->scope != CT_WHOLE_TENSOR)
-        ct_parallel_for(d->context, d->tasks, task, d);
+        ct_parallel_for(d->context, d->tasks, ct_drive_task, d);
     else if (d->tasks) /* on this thread, so that the method can run loops of its own */
-        task(d, 0, 0);
+        ct_drive_task(d, 0, 0);
     return ct_context_status(d->context);
 }

@@ -46,5 +46,7 @@ struct ct_drive {
 void ct_drive_plan(ct_drive *drive);
 /* Runs `work` over all tiles; within a task in their order. */
 ct_status ct_drive_run(ct_drive *drive, ct_tile_work work);
+/* One task of a ct_drive whose `work` is set. */
+void ct_drive_task(void *drive, int64_t task, int worker);
 
 #endif

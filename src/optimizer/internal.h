@@ -78,8 +78,12 @@ void ct_stored_write(const ct_stored *stored, const ct_state_decl *decl, int64_t
 float *ct_stored_values(const ct_stored *stored);
 
 /* step.c */
-ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *entry, double learning_rate,
-                        double gradient_scale);
+typedef struct ct_waiting_steps ct_waiting_steps; /* begins as zeros */
+size_t ct_waiting_steps_bytes(void);
+/* `waiting`: where the steps of small parameters may be left; NULL: they are done at once. */
+ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *entry, double learning_rate, double gradient_scale,
+                        ct_waiting_steps *waiting);
+ct_status ct_run_waiting_steps(ct_context *context, ct_waiting_steps *waiting);
 int64_t ct_entry_steps(const ct_entry *entry);
 /* links.c: `begin` of all links for parameters that have not made a step, `after` for all. */
 ct_status ct_links_begin(ct_optimizer *optimizer);

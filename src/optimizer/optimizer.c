@@ -260,35 +260,47 @@ bool ct_entry_takes_part(const ct_entry *e) {
     return e->parameter->trainable && ct_gradient(e->parameter->tensor);
 }
 
-typedef struct norm_work {
-    const float *gradient;
+/* A part of a gradient and the sum of its squares. */
+typedef struct norm_part {
+    const float *values;
     int64_t count;
-    double *partial;
-} norm_work;
+    double sum;
+} norm_part;
 
 static void norm_task(void *user, int64_t index, int worker) {
     (void)worker;
-    norm_work *work = user;
-    int64_t first = index * CT_OPTIMIZER_CHUNK, left = work->count - first;
-    int64_t n = left < CT_OPTIMIZER_CHUNK ? left : CT_OPTIMIZER_CHUNK;
-    work->partial[index] = ct_cpu_kernels()->f32.reduce(CT_REDUCE_SUM_SQUARES, n, work->gradient + first, 0);
+    norm_part *part = (norm_part *)user + index;
+    part->sum = ct_cpu_kernels()->f32.reduce(CT_REDUCE_SUM_SQUARES, part->count, part->values, 0);
+}
+
+/* The parts of all gradients, in order, into `parts` unless it is NULL; returns how many. */
+static int64_t norm_parts(const ct_optimizer *optimizer, norm_part *parts) {
+    int64_t total = 0;
+    for (int64_t i = 0; i < optimizer->count; i++) {
+        if (!ct_entry_takes_part(&optimizer->entries[i])) continue;
+        const ct_tensor *gradient = ct_gradient(optimizer->entries[i].parameter->tensor);
+        if (ct_device_of(gradient) == CT_META) continue;
+        int64_t count = ct_count(gradient);
+        const float *values = ct_data(gradient);
+        for (int64_t at = 0; at < count; at += CT_OPTIMIZER_CHUNK, total++)
+            if (parts)
+                parts[total] = (norm_part){
+                    values + at, count - at < CT_OPTIMIZER_CHUNK ? count - at : CT_OPTIMIZER_CHUNK, 0};
+    }
+    return total;
 }
 
 ct_status ct_optimizer_gradient_norm(ct_optimizer *optimizer, double *norm) {
     ct_context *context = optimizer->context;
     double total = 0;
-    for (int64_t i = 0; i < optimizer->count && !ct_failed(context); i++) {
-        if (!ct_entry_takes_part(&optimizer->entries[i])) continue;
-        ct_tensor *gradient = ct_gradient(optimizer->entries[i].parameter->tensor);
-        if (ct_device_of(gradient) == CT_META) continue;
-        int64_t count = ct_count(gradient), tasks = (count + CT_OPTIMIZER_CHUNK - 1) / CT_OPTIMIZER_CHUNK;
-        double *partial = ct_alloc(context, (size_t)tasks * sizeof(double), CT_MEMORY_WORKSPACE);
-        if (!partial) break;
-        norm_work work = {ct_data(gradient), count, partial};
-        ct_parallel_for(context, tasks, norm_task, &work);
-        for (int64_t t = 0; t < tasks; t++)
-            total += partial[t];
-        ct_free(context, partial);
+    int64_t count = norm_parts(optimizer, NULL);
+    norm_part *parts = count ? ct_alloc(context, (size_t)count * sizeof(*parts), CT_MEMORY_WORKSPACE) : NULL;
+    if (parts) {
+        norm_parts(optimizer, parts);
+        ct_parallel_for(context, count, norm_task, parts);
+        for (int64_t i = 0; i < count; i++)
+            total += parts[i].sum;
+        ct_free(context, parts);
     }
     *norm = sqrt(total);
     return ct_context_status(context);
@@ -302,9 +314,16 @@ ct_status ct_optimizer_step(ct_optimizer *optimizer, double learning_rate, doubl
     bool recorded = ct_grad_mode_set(context, false);
     ct_status status = ct_links_begin(optimizer);
     optimizer->steps++;
+    ct_waiting_steps *waiting = NULL;
+    if (ct_context_threads(context) > 1 && status == CT_OK) {
+        waiting = ct_alloc_zero(context, ct_waiting_steps_bytes(), CT_MEMORY_WORKSPACE);
+        status = ct_context_status(context);
+    }
     for (int64_t i = 0; i < optimizer->count && status == CT_OK; i++)
         if (ct_entry_takes_part(&optimizer->entries[i]))
-            status = ct_entry_step(optimizer, &optimizer->entries[i], learning_rate, gradient_scale);
+            status = ct_entry_step(optimizer, &optimizer->entries[i], learning_rate, gradient_scale, waiting);
+    if (status == CT_OK && waiting) status = ct_run_waiting_steps(context, waiting);
+    ct_free(context, waiting);
     if (status == CT_OK) status = ct_links_after(optimizer, learning_rate);
     ct_grad_mode_set(context, recorded);
     return status;

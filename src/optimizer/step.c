@@ -375,7 +375,42 @@ static ct_status run_on_meta(step *s) {
     return ct_context_status(s->optimizer->context);
 }
 
-static ct_status run(step *s) {
+/* Steps of small parameters, one task each, that are run together: alone each would leave the other threads
+ * idle. */
+enum { WAITING = 24 };
+struct ct_waiting_steps {
+    int count;
+    step steps[WAITING];
+};
+
+size_t ct_waiting_steps_bytes(void) {
+    return sizeof(ct_waiting_steps);
+}
+
+static void waiting_task(void *user, int64_t index, int worker) {
+    ct_drive_task(&((ct_waiting_steps *)user)->steps[index].drive, 0, worker);
+}
+
+ct_status ct_run_waiting_steps(ct_context *context, ct_waiting_steps *waiting) {
+    ct_parallel_for(context, waiting->count, waiting_task, waiting);
+    waiting->count = 0;
+    return ct_context_status(context);
+}
+
+/* A step whose only task needs neither scratch nor anything afterwards. */
+static bool can_wait(const step *s, const ct_waiting_steps *waiting) {
+    return waiting && s->fused && s->drive.scope == CT_ELEMENTWISE && s->drive.tasks == 1 &&
+           !s->drive.scratch && !s->memories && !s->partial && !s->optimizer->record;
+}
+
+static ct_status wait_or_run(step *s, ct_waiting_steps *waiting) {
+    if (!can_wait(s, waiting)) return ct_drive_run(&s->drive, chain_tile);
+    s->drive.work = chain_tile;
+    waiting->steps[waiting->count++] = *s;
+    return waiting->count < WAITING ? CT_OK : ct_run_waiting_steps(s->optimizer->context, waiting);
+}
+
+static ct_status run(step *s, ct_waiting_steps *waiting) {
     if (s->e->tensor.meta) return run_on_meta(s);
     widen(s, false);
     if (s->links_gradient && run_gradient_links(s) != CT_OK) return ct_context_status(s->optimizer->context);
@@ -392,7 +427,7 @@ static ct_status run(step *s) {
         if (!narrow) s->drive.most = CT_OPTIMIZER_CHUNK;
         ct_drive_plan(&s->drive);
     }
-    ct_drive_run(&s->drive, chain_tile);
+    wait_or_run(s, waiting);
     widen(s, true);
     if (s->reports) combine(s);
     return ct_context_status(s->optimizer->context);
@@ -416,7 +451,8 @@ static void report(step *s, float *before) {
     if (s->method->report) s->method->report(&whole, values + s->optimizer->members[0].first_statistic);
 }
 
-ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *e, double learning_rate, double gradient_scale) {
+ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *e, double learning_rate, double gradient_scale,
+                        ct_waiting_steps *waiting) {
     ct_context *context = optimizer->context;
     ct_tensor *gradient = ct_gradient(e->parameter->tensor);
     if (!e->tensor.meta && (ct_dtype_of(gradient) != CT_F32 || !ct_is_contiguous(gradient)))
@@ -433,7 +469,8 @@ ct_status ct_entry_step(ct_optimizer *optimizer, ct_entry *e, double learning_ra
     float *before = NULL;
     if (optimizer->record && !e->tensor.meta && (before = workspace(&s, e->tensor.count)))
         memcpy(before, ct_data(e->parameter->tensor), (size_t)e->tensor.count * sizeof(float));
-    if (!ct_failed(context) && set_up(&s, gradient) == CT_OK && run(&s) == CT_OK && before && e->statistics)
+    if (!ct_failed(context) && set_up(&s, gradient) == CT_OK && run(&s, waiting) == CT_OK && before &&
+        e->statistics)
         report(&s, before);
     release(&s);
     return ct_context_status(context);

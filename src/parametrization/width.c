@@ -4,7 +4,7 @@
 /* The key that is the width, and what is in proportion to it where it is given. */
 static const struct {
     const char *width, *others[2];
-} keys[] = {{"n_embd", {"n_inner", NULL}}, {"hidden_size", {"intermediate_size", "head_dim"}}};
+} keys[] = {{"n_embd", {"n_inner", "head_dim"}}, {"hidden_size", {"intermediate_size", "head_dim"}}};
 
 /* The sizes of an mlp: the first hidden one becomes `width`, the other hidden ones follow. */
 static ct_status set_sizes(ct_context *context, ct_value *config, const ct_value *sizes, int64_t width) {

@@ -2,8 +2,8 @@
 #include "tensor/onednn.h"
 #include "tensor/raw_rows.h"
 
-/* A tensor [sequences, time, channels] of what has leading axes [sequences, ...]; fewer than three axes are one
- * sequence. Strides as they are where the axes allow it, else a copy. */
+/* A tensor [sequences, time, channels] of what has leading axes [sequences, ...]; fewer than three axes are
+ * one sequence. Strides as they are where the axes allow it, else a copy. */
 static ct_tensor *as_sequences(ct_tensor *t) {
     int64_t channels = ct_last(t), sequences = t->ndim > 2 ? t->shape[0] : 1;
     int64_t time = sequences > 0 && channels > 0 ? t->count / (sequences * channels) : 0;
@@ -17,13 +17,16 @@ static ct_tensor *as_sequences(ct_tensor *t) {
 /* The factors of a^T b for one sequence; a [sequences, time, rows], b [sequences, time, columns]. */
 static void factors(const ct_tensor *a, const ct_tensor *b, int64_t sequence, ct_gemm_operand *left,
                     ct_gemm_operand *right) {
-    *left = (ct_gemm_operand){.dtype = (ct_dtype)a->dtype, .row_stride = a->stride[2], .col_stride = a->stride[1]};
-    *right = (ct_gemm_operand){.dtype = (ct_dtype)b->dtype, .row_stride = b->stride[1], .col_stride = b->stride[2]};
+    *left = (ct_gemm_operand){
+        .dtype = (ct_dtype)a->dtype, .row_stride = a->stride[2], .col_stride = a->stride[1]};
+    *right = (ct_gemm_operand){
+        .dtype = (ct_dtype)b->dtype, .row_stride = b->stride[1], .col_stride = b->stride[2]};
     left->data = ct_at(ct_pointer(a), left->dtype, sequence * a->stride[0]);
     right->data = ct_at(ct_pointer(b), right->dtype, sequence * b->stride[0]);
 }
 
-/* Types below f32 keep their products whole (their sums would be rounded once a sequence), and so does oneDNN. */
+/* Types below f32 keep their products whole (their sums would be rounded once a sequence), and so does
+ * oneDNN. */
 static bool is_whole(const ct_tensor *a, const ct_tensor *b, ct_dtype out) {
     if (out != CT_F32 && out != CT_F64) return true;
     ct_gemm_operand left, right;
@@ -51,7 +54,76 @@ static ct_tensor *whole_gradient(ct_tensor *a, ct_tensor *b, ct_dtype out, ct_te
     return into;
 }
 
-ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into) {
+/* The sum over the sequences of a^T b into `c`, on top of it if `add`. */
+typedef struct weight_work {
+    ct_context *context;
+    const ct_tensor *a, *b;
+    ct_gemm_output c;
+    ct_dtype compute;
+    int64_t rows, columns;
+    bool add;
+    int64_t parts; /* tasks, each with all sequences for some rows, or columns */
+    bool by_columns;
+} weight_work;
+
+/* Products too small to be cut one by one are cut together, along the longer side. */
+#define SMALL_PRODUCT 2000000 /* multiply-adds of a sequence */
+#define PART_WORK 250000
+#define PART_LENGTH 32
+
+static void cut_parts(weight_work *w) {
+    double one = (double)w->rows * (double)w->columns * (double)w->a->shape[1];
+    w->by_columns = w->columns > w->rows;
+    w->parts = 0;
+    if (one > SMALL_PRODUCT || one == 0) return;
+    int64_t most = (w->by_columns ? w->columns : w->rows) / PART_LENGTH;
+    w->parts = ct_least((int64_t)(one * (double)w->a->shape[0] / PART_WORK), most);
+    if (w->parts < 1 || ct_context_threads(w->context) == 1) w->parts = 1; /* the bits are the same */
+}
+
+static int64_t part_start(const weight_work *w, int64_t index) {
+    int64_t length = w->by_columns ? w->columns : w->rows, unit = PART_LENGTH / 2;
+    return ct_least(ct_ceil_div(length, unit) * index / w->parts * unit, length);
+}
+
+static void weight_part(void *user, int64_t index, int worker) {
+    const weight_work *w = user;
+    int64_t first = part_start(w, index), count = part_start(w, index + 1) - first;
+    for (int64_t s = 0; s < w->a->shape[0]; s++) {
+        ct_gemm_operand left, right;
+        ct_gemm_output c = w->c;
+        factors(w->a, w->b, s, &left, &right);
+        if (w->by_columns) {
+            right.data = ct_at(right.data, right.dtype, first * right.col_stride);
+            c.data = ct_at(c.data, c.dtype, first);
+        } else {
+            left.data = ct_at(left.data, left.dtype, first * left.row_stride);
+            c.data = ct_at(c.data, c.dtype, first * c.row_stride);
+        }
+        ct_gemm_serial(ct_scratch(w->context, worker), w->compute, w->by_columns ? w->rows : count,
+                       w->by_columns ? count : w->columns, w->a->shape[1], 1, &left, &right,
+                       s > 0 || w->add ? 1 : 0, &c, NULL);
+    }
+}
+
+static void weight_sum(weight_work *w, bool meta) {
+    cut_parts(w);
+    if (w->parts) {
+        size_t bytes = ct_gemm_scratch_bytes(w->compute, w->rows, w->columns, w->a->shape[1]);
+        if (ct_scratch_reserve(w->context, bytes) == CT_OK && !meta)
+            ct_parallel_for(w->context, w->parts, weight_part, w);
+        return;
+    }
+    for (int64_t s = 0; !meta && s < w->a->shape[0] && !ct_failed(w->context); s++) {
+        ct_gemm_operand left, right;
+        factors(w->a, w->b, s, &left, &right);
+        ct_gemm(w->context, w->compute, w->rows, w->columns, w->a->shape[1], 1, &left, &right,
+                s > 0 || w->add ? 1 : 0, &w->c, NULL);
+    }
+}
+
+ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out,
+                                  ct_tensor *into) {
     ct_context *context = x->context;
     ct_tensor *a = transposed ? x : gradient, *b = transposed ? gradient : x;
     if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL); /* operands may be inert */
@@ -66,13 +138,15 @@ ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transp
         b = as_sequences(b);
         ct_count_flops(context, 2 * (uint64_t)x->count * (uint64_t)ct_last(gradient));
         ct_dtype compute = out == CT_F64 || a->dtype == CT_F64 || b->dtype == CT_F64 ? CT_F64 : CT_F32;
-        ct_gemm_output output = {ct_pointer(c), (ct_dtype)c->dtype, shape[1], 1};
-        for (int64_t s = 0; !ct_is_meta(c) && s < a->shape[0] && !ct_failed(context); s++) {
-            ct_gemm_operand left, right;
-            factors(a, b, s, &left, &right);
-            ct_gemm(context, compute, shape[0], shape[1], a->shape[1], 1, &left, &right, s == 0 && !into ? 0 : 1,
-                    &output, NULL);
-        }
+        weight_work work = {.context = context,
+                            .a = a,
+                            .b = b,
+                            .compute = compute,
+                            .rows = shape[0],
+                            .columns = shape[1],
+                            .add = into != NULL};
+        work.c = (ct_gemm_output){ct_pointer(c), (ct_dtype)c->dtype, shape[1], 1};
+        if (!ct_failed(context)) weight_sum(&work, ct_is_meta(c));
         if (!a->shape[0] && !into) c = ct_raw_unary(CT_MUL_SCALAR, c, 0, 0);
     }
     return into ? (ct_scope_close(context, scope), into) : ct_scope_return(context, scope, c);
@@ -88,8 +162,10 @@ ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *in
     int64_t sequences = parts->ndim == 2 ? parts->shape[0] : 0, one = 1;
     for (int64_t s = 0; s < sequences && !ct_failed(context); s++) {
         ct_tensor *part = ct_view_strided(parts, 1, &channels, &one, s * channels);
-        if (s == 0 && !into) ct_raw_copy(sum, part);
-        else ct_raw_axpy(sum, part, 1);
+        if (s == 0 && !into)
+            ct_raw_copy(sum, part);
+        else
+            ct_raw_axpy(sum, part, 1);
     }
     return into ? (ct_scope_close(context, scope), into) : ct_scope_return(context, scope, sum);
 }

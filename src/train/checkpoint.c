@@ -174,7 +174,7 @@ static ct_status write_generation_config(ct_trainer *trainer, const char *folder
 ct_status ct_model_folder_write(ct_trainer *trainer, const char *folder) {
     ct_learner *learner = trainer->learner;
     ct_run_reset(learner->evaluation);
-    bool overlaid = learner->average || ct_regularizers_adds_parameters(learner->regularizers) ||
+    bool overlaid = learner->average || learner->options->center == CT_CENTER_ACTIVATIONS || ct_regularizers_adds_parameters(learner->regularizers) ||
                     (learner->parametrization && ct_parametrization_multiplies(learner->parametrization));
     ct_status status = overlaid ? ct_model_save_resolved(learner->model, learner->evaluation, folder)
                                 : ct_model_save(learner->model, folder, CT_F32);

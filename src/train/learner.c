@@ -143,6 +143,7 @@ static ct_status make_runs(ct_learner *learner) {
     if (learner->parametrization &&
         ct_parametrization_attach(learner->parametrization, learner->evaluation) != CT_OK)
         return ct_context_status(learner->context);
+    if (ct_learner_centre_run(learner, learner->evaluation) != CT_OK) return ct_context_status(learner->context);
     return ct_learner_arrange(learner, learner->rows, 0);
 }
 
@@ -158,7 +159,7 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
     if (ct_regularizers_install(learner->regularizers, learner->run, true, NULL, NULL) != CT_OK)
         return ct_context_status(learner->context);
     if (learner->parametrization) return ct_parametrization_attach(learner->parametrization, learner->run);
-    return CT_OK;
+    return ct_learner_centre_run(learner, learner->run);
 }
 
 /* -------------------------------------------------------------------------------------- life of a learner */
@@ -302,6 +303,7 @@ ct_status ct_learner_initialize(ct_learner *learner, const ct_dataset *data) {
     if (learner->options->init && data && run_initializer(learner, data) != CT_OK)
         return ct_context_status(context);
     ct_regularizers_initialize(learner->regularizers, seed);
+    if (ct_learner_centre_weights(learner) != CT_OK) return ct_context_status(context);
     for (int64_t i = 0; learner->average && i < ct_model_parameter_count(learner->model); i++)
         ct_copy_into(learner->average[i], ct_model_parameter(learner->model, i)->tensor);
     return ct_context_status(context);

@@ -37,6 +37,9 @@ void ct_learner_destroy(ct_learner *learner);
 ct_status ct_learner_initialize(ct_learner *learner, const ct_dataset *data);
 /* How a step is cut from now on. */
 ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t checkpoint_every);
+/* What the key `center` asks of a new run, and of the weights at the start and after a step. */
+ct_status ct_learner_centre_run(ct_learner *learner, ct_run *run);
+ct_status ct_learner_centre_weights(ct_learner *learner);
 uint64_t ct_learner_weights_hash(const ct_learner *learner);
 
 typedef struct ct_step_result {

@@ -25,6 +25,7 @@ static const ct_option growth_table[] = {
                    "watch: the run ends when the variance of the stream behind a block is above it; 0: never"),
     CT_OPTION_END};
 
+static const char *const centers[] = {"none", "weights", "activations", NULL};
 static const char *const averages[] = {"as_is", "logits", "probabilities", NULL};
 static const ct_option teacher_table[] = {
     CT_OPTION_STRING("path", ct_teacher_options, path, NULL,
@@ -52,6 +53,9 @@ const ct_option ct_train_table[] = {
                     "of a model from a path (carat show initializer)"),
     CT_OPTION_VALUE("param", ct_train_options, param,
                     "how weights and rates depend on the width: {name: mup, base_width: 64} (carat show parametrization)"),
+    CT_OPTION_CHOICE("center", ct_train_options, center, "none", centers,
+                     "an rmsnorm model learns as with layernorm: the mean is taken from weights after each step, or from "
+                     "what writes to the stream"),
     CT_OPTION_GROUP("tokenizer", ct_train_options, tokenizer, tokenizer_table, "how text becomes tokens"),
     CT_OPTION_GROUP("data", ct_train_options, data, data_table, "the text"),
     CT_OPTION_CHOICE("task", ct_train_options, task, "text", tasks,

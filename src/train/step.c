@@ -269,7 +269,8 @@ static ct_status update(ct_learner *learner, int64_t step, double learning_rate,
         return not_finite(learner, step, learning_rate, result);
     if (most > 0 && result->gradient_norm > most)
         scale = most / (result->gradient_norm + 1e-6); /* as torch does */
-    if (ct_optimizer_step(learner->optimizer, learning_rate, scale) != CT_OK)
+    if (ct_optimizer_step(learner->optimizer, learning_rate, scale) != CT_OK ||
+        ct_learner_centre_weights(learner) != CT_OK)
         return ct_context_status(context);
     return update_average(learner, step);
 }

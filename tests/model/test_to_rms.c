@@ -30,11 +30,14 @@ static ct_tensor *logits(ct_model *model) {
     return result;
 }
 
+/* How the stream is kept centred. */
+enum { NOT, ACTIVATIONS, WEIGHTS };
+
 /* Steps of SGD on next-token loss; the losses. */
-static void sgd(ct_model *model, int steps, double rate, bool centre, double *losses) {
+static void sgd(ct_model *model, int steps, double rate, int centre, double *losses) {
     ct_run *run = ct_run_create(context, NULL);
     make_leaves(model);
-    if (centre) assert_int_equal(ct_stream_centre(model, run), CT_OK);
+    if (centre == ACTIVATIONS) assert_int_equal(ct_stream_centre(model, run), CT_OK);
     for (int s = 0; s < steps; s++) {
         ct_scope scope = ct_scope_open(context);
         ct_run_reset(run);
@@ -51,6 +54,7 @@ static void sgd(ct_model *model, int steps, double rate, bool centre, double *lo
             ct_add_into(weight, ct_gradient(weight), -rate);
             ct_gradient_set(weight, NULL);
         }
+        if (centre == WEIGHTS) assert_int_equal(ct_stream_centre_weights(model), CT_OK);
         ct_scope_close(context, scope);
     }
     ct_run_reset(run);
@@ -68,7 +72,7 @@ static ct_model *trained(const char *more) {
         ct_parameter *p = ct_model_parameter(model, i);
         if (p->no_decay) ct_perturb(p->tensor, 0.3, &random);
     }
-    sgd(model, 10, 0.1, false, NULL);
+    sgd(model, 10, 0.1, NOT, NULL);
     return model;
 }
 
@@ -80,13 +84,18 @@ static double relative(ct_model *a, ct_model *b) {
 static void test_equal(void **state) {
     (void)state;
     ct_model *model = trained("");
-    const ct_rms_options cases[] = {{false, false, true}, {false, true, true}, {true, false, true}};
-    static const char *const names[] = {"rmsnorm", "rmsnorm", "crmsnorm"};
+    const ct_rms_options cases[] = {{false, false, true, false},
+                                    {false, true, true, false},
+                                    {true, false, true, false},
+                                    {true, false, true, true}};
+    static const char *const names[] = {"rmsnorm", "rmsnorm", "crmsnorm", "crmsnorm"};
     for (int wide = 0; wide < 2; wide++) {
         if (wide) ct_model_cast(model, CT_F64);
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             ct_model *rms = ct_model_to_rms(model, &cases[i]);
             assert_ok();
+            assert_int_equal(ct_dim(ct_model_find(rms, "wte.weight")->tensor, 1), i == 3 ? WIDTH - 1 : WIDTH);
+            assert_int_equal(ct_dim(ct_model_find(rms, "h.0.mlp.c_proj.weight")->tensor, 0), 4 * WIDTH);
             ct_module *norm = ct_module_find(ct_model_root(rms), "h.1.ln_2");
             assert_string_equal(ct_norm_method_of(norm)->method.name, names[i]);
             assert_int_equal(ct_module_slot_count(norm), i == 0 ? 2 : 0);
@@ -146,8 +155,8 @@ static void test_centred(void **state) {
         ct_model_destroy(all[i]);
 }
 
-/* 20 steps of SGD from rewritten weights with a centred stream have the losses of the model with LayerNorm.
- */
+/* 20 steps of SGD from rewritten weights with a centred stream, either way, have the losses of the model with
+ * LayerNorm. With centred weights these are then those of that model, projected. */
 static void test_training(void **state) {
     (void)state;
     const double tolerance[] = {1e-4, 1e-9};
@@ -156,19 +165,34 @@ static void test_training(void **state) {
         if (wide) ct_model_cast(model, CT_F64);
         ct_model *rms = ct_model_to_rms(model, &(ct_rms_options){false, false, false});
         ct_model *loose = ct_model_to_rms(model, &(ct_rms_options){false, false, false});
-        double expected[20], found[20], other[20], drift = 0;
-        sgd(model, 20, 0.1, false, expected);
-        sgd(rms, 20, 0.1, true, found);
-        sgd(loose, 20, 0.1, false, other);
+        ct_model *held = ct_model_to_rms(model, &(ct_rms_options){false, false, false, false});
+        double expected[20], found[20], weights[20], other[20], drift = 0;
+        sgd(model, 20, 0.1, NOT, expected);
+        sgd(rms, 20, 0.1, ACTIVATIONS, found);
+        sgd(held, 20, 0.1, WEIGHTS, weights);
+        sgd(loose, 20, 0.1, NOT, other);
+        ct_model *after = ct_model_to_rms(model, &(ct_rms_options){false, false, false, false});
+        for (int64_t i = 0; i < ct_model_parameter_count(held); i++)
+            assert_true(worst_difference(ct_model_parameter(held, i)->tensor,
+                                         ct_model_parameter(after, i)->tensor) < tolerance[wide]);
         for (int s = 0; s < 20; s++) {
             assert_near(found[s], expected[s], tolerance[wide]);
+            assert_near(weights[s], expected[s], tolerance[wide]);
             drift = fmax(drift, fabs(other[s] - expected[s]));
         }
         assert_true(drift > 10 * tolerance[wide]); /* without centring it is another training */
-        ct_model *all[] = {model, rms, loose};
-        for (int i = 0; i < 3; i++)
+        ct_model *all[] = {model, rms, loose, held, after};
+        for (int i = 0; i < 5; i++)
             ct_model_destroy(all[i]);
     }
+    ct_model *plain = gpt("", 1);
+    ct_run *run = ct_run_create(context, NULL);
+    ct_stream_centre(plain, run);
+    assert_true(ct_failed(context) &&
+                strstr(ct_context_message(context), "\"layernorm\": a stream is kept centred"));
+    ct_context_clear(context);
+    ct_run_destroy(run);
+    ct_model_destroy(plain);
 }
 
 static void test_saved(void **state) {
@@ -176,8 +200,8 @@ static void test_saved(void **state) {
     char folder[] = "/tmp/carat-rms-XXXXXX";
     assert_non_null(mkdtemp(folder));
     ct_model *model = trained("");
-    for (int i = 0; i < 2; i++) {
-        ct_model *rms = ct_model_to_rms(model, &(ct_rms_options){i == 1, true, true});
+    for (int i = 0; i < 3; i++) {
+        ct_model *rms = ct_model_to_rms(model, &(ct_rms_options){i > 0, true, true, i > 1});
         assert_int_equal(ct_model_save(rms, folder, CT_DTYPES), CT_OK);
         ct_model *again = ct_model_load(context, folder, CT_F32);
         assert_ok();
@@ -202,6 +226,11 @@ static void test_refusals(void **state) {
     (void)state;
     refused(gpt(",\"norm\":{\"place\":\"post\"}", 1), true, "normalises after the residual sum");
     refused(gpt(",\"norm\":{\"place\":\"mix\",\"alpha\":0.4}", 1), true, "block \"h.0\"");
+    refused(
+        model_from(
+            "{\"model_type\":\"bert\",\"hidden_size\":8,\"num_attention_heads\":2,\"num_hidden_layers\":1}",
+            1),
+        true, "normalises after the residual sum (block \"encoder.layer.0\"); the rewrite needs pre-norm");
     refused(gpt("", 1), false, "the head is tied");
     refused(gpt(",\"norm\":\"powernorm\"", 1), true,
             "h.0.ln_1 is \"powernorm\"; the rewrite needs layernorm");

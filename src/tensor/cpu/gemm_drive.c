@@ -159,7 +159,7 @@ static void pack_b(gemm_pass *pass) {
         return;
     }
     int64_t count = quotient_up(pass->cols, PACK_PANELS * kernels->nr);
-    if (pass->context && (double)pass->cols * (double)pass->steps > 16384)
+    if (pass->context && (double)pass->cols * (double)pass->steps > 8192)
         ct_parallel_for(pass->context, count, pack_b_task, pass);
     else
         for (int64_t i = 0; i < count; i++)
