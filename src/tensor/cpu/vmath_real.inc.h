@@ -193,21 +193,23 @@ SIMD VMATH_VECTOR V(gelu_erf_slope)(VMATH_VECTOR x) {
     return V(fma)(V(mul)(x, C(0.39894228040143267794)), gauss, distribution);
 }
 /* (1 + tanh u)/2 = 1/(1 + 2^t), t = -2u log2(e), 2u = 2 sqrt(2/pi) (x + 0.044715 x^3) */
-SIMD VMATH_VECTOR V(gelu_tanh_gate)(VMATH_VECTOR x, VMATH_VECTOR *slope) {
+SIMD VMATH_VECTOR V(gelu_tanh_gate)(VMATH_VECTOR x, VMATH_VECTOR *slope, VMATH_VECTOR *rest_of_one) {
     VMATH_VECTOR z = V(mul)(x, x), power;
     VMATH_VECTOR t = V(mul)(x, V(fma)(z, C(-0.10294323958002348742), C(-2.3022081981443248891)));
     *slope = V(fma)(z, C(0.21406444881780074633), C(1.5957691216057307118));
     VMATH_VECTOR rest = V(exp2_parts)(V(min)(C(K(EXP2_INFINITE)), t), &power);
-    return V(div)(C(1), V(fma)(V(exp2_rest)(rest, K(EXP2_TABLE)), power, C(1)));
+    VMATH_VECTOR e = V(mul)(V(exp2_rest)(rest, K(EXP2_TABLE)), power), g = V(div)(C(1), V(add)(e, C(1)));
+    *rest_of_one = V(select)(V(lt)(g, C(0.5)), V(sub)(C(1), g), V(mul)(e, g));
+    return g;
 }
 SIMD VMATH_VECTOR V(gelu_tanh)(VMATH_VECTOR x) {
-    VMATH_VECTOR slope;
-    return V(mul)(x, V(gelu_tanh_gate)(x, &slope));
+    VMATH_VECTOR slope, rest;
+    return V(mul)(x, V(gelu_tanh_gate)(x, &slope, &rest));
 }
 /* g + x g (1 - g) (2u)' */
 SIMD VMATH_VECTOR V(gelu_tanh_slope)(VMATH_VECTOR x) {
-    VMATH_VECTOR slope, g = V(gelu_tanh_gate)(x, &slope);
-    VMATH_VECTOR product = V(mul)(V(fnma)(g, g, g), V(mul)(x, slope));
+    VMATH_VECTOR slope, rest, g = V(gelu_tanh_gate)(x, &slope, &rest);
+    VMATH_VECTOR product = V(mul)(V(mul)(g, rest), V(mul)(x, slope));
     return V(select)(V(eq)(V(abs)(x), C(INFINITY)), g, V(add)(g, product));
 }
 SIMD VMATH_VECTOR V(silu)(VMATH_VECTOR x) {
