@@ -31,7 +31,7 @@ static ct_tensor *binary(ct_tensor *a, ct_tensor *b, ct_binary_op op, const ct_r
 
 static void add_vjp(const ct_vjp *call, ct_tensor **dx) {
     for (int i = 0; i < 2; i++)
-        if (call->wanted[i]) dx[i] = ct_sum_to_operand(call, i, call->output_gradients[0]);
+        if (call->wanted[i]) dx[i] = ct_fold_to_operand(call, i, call->output_gradients[0]);
 }
 BINARY_RULE(add)
 
@@ -52,8 +52,8 @@ ct_tensor *ct_sub(ct_tensor *a, ct_tensor *b) {
 
 static void mul_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *g = call->output_gradients[0];
-    if (call->wanted[0]) dx[0] = ct_sum_to_operand(call, 0, ct_mul(g, saved_b(call)));
-    if (call->wanted[1]) dx[1] = ct_sum_to_operand(call, 1, ct_mul(g, saved_a(call)));
+    if (call->wanted[0]) dx[0] = ct_fold_to_operand(call, 0, ct_mul(g, saved_b(call)));
+    if (call->wanted[1]) dx[1] = ct_fold_to_operand(call, 1, ct_mul(g, saved_a(call)));
 }
 BINARY_RULE(mul)
 

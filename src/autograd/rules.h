@@ -39,6 +39,9 @@ static inline ct_dtype ct_accumulation_dtype(ct_dtype dtype) {
 ct_tensor *ct_sum_to(ct_tensor *x, int ndim, const int64_t *shape);
 /* The gradient summed to the shape of a rule's operand. */
 ct_tensor *ct_sum_to_operand(const ct_vjp *call, int operand, ct_tensor *gradient);
+/* The same as the last thing a rule does: for a vector along the channels of [sequences, ..., channels], such as the gain
+ * of a norm, folded sequence by sequence onto what earlier passes left, so that the bits do not depend on the cut. */
+ct_tensor *ct_fold_to_operand(const ct_vjp *call, int operand, ct_tensor *gradient);
 /* g where the (constant) u8 mask is not 0, else 0; and the reverse. */
 ct_tensor *ct_keep_where(ct_tensor *mask, ct_tensor *g);
 ct_tensor *ct_drop_where(ct_tensor *mask, ct_tensor *g);

@@ -60,8 +60,9 @@ static ct_tensor *forward(const ct_norm_call *call, ct_tensor *x) {
         ct_norm_run_towards(call->tensors[VARIANCE], variance, o->momentum);
         ct_norm_advance(call->tensors[BATCHES]);
     }
-    y = ct_norm_apply_affine(y, call->tensors[WEIGHT], call->tensors[BIAS], ct_dtype_of(x));
-    return ct_reshape(y, ct_ndim(x), ct_shape(x));
+    y = ct_reshape(y, ct_ndim(x),
+                   ct_shape(x)); /* first: the gradients of gain and bias go sequence by sequence */
+    return ct_norm_apply_affine(y, call->tensors[WEIGHT], call->tensors[BIAS], ct_dtype_of(x));
 }
 
 const ct_norm_method ct_norm_batchnorm = {

@@ -102,8 +102,9 @@ static ct_tensor *train(const ct_norm_call *call, ct_tensor *x) {
     }
     ct_tensor *y = count == 1 ? parts[0] : ct_concat(parts, (int)count, 0);
     ct_free(context, parts);
-    y = ct_norm_apply_affine(y, call->tensors[WEIGHT], call->tensors[BIAS], ct_dtype_of(x));
-    return ct_reshape(y, ct_ndim(x), ct_shape(x));
+    y = ct_reshape(y, ct_ndim(x),
+                   ct_shape(x)); /* first: the gradients of gain and bias go sequence by sequence */
+    return ct_norm_apply_affine(y, call->tensors[WEIGHT], call->tensors[BIAS], ct_dtype_of(x));
 }
 
 static ct_tensor *forward(const ct_norm_call *call, ct_tensor *x) {

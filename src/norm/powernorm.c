@@ -176,8 +176,8 @@ static ct_tensor *train(const ct_norm_call *call, ct_tensor *given) {
         y = power(call, &tokens, scale, o->backward == BACKWARD_BATCH && counts ? batch : scale);
     }
     if (call->update && counts) update(call, square, pass);
-    y = ct_norm_apply_affine(y, NULL, call->tensors[BIAS], ct_dtype_of(given));
-    return ct_reshape(y, ct_ndim(given), ct_shape(given));
+    y = ct_reshape(y, ct_ndim(given), ct_shape(given));
+    return ct_norm_apply_affine(y, NULL, call->tensors[BIAS], ct_dtype_of(given));
 }
 
 static ct_tensor *forward(const ct_norm_call *call, ct_tensor *x) {

@@ -31,10 +31,10 @@ static const ct_state_decl state[] = {{"exp_avg", CT_LIKE_PARAMETER, CT_F32, CT_
                                       {"previous_grad", CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED},
                                       {NULL, CT_LIKE_PARAMETER, CT_F32, CT_STATE_SIGNED}};
 
-/* 1 / (1 + e^-d) for d >= 0: the argument of the exponential is not positive, so nothing overflows. e^-d is
- * 2^-n e^r with |r| <= ln(2) / 2 and Taylor's polynomial; from 87 on the friction is 1 in f32 anyway. */
+/* 1 + e^-d for d >= 0, one over the friction: the argument of the exponential is not positive, so nothing overflows.
+ * e^-d is 2^-n e^r with |r| <= ln(2) / 2 and Taylor's polynomial; from 87 on the friction is 1 in f32 anyway. */
 #define INLINE static inline __attribute__((always_inline))
-INLINE float friction(float d) {
+INLINE float one_by_friction(float d) {
     union {
         int32_t bits;
         float value;
@@ -46,7 +46,7 @@ INLINE float friction(float d) {
     float p =
         1 + r * (1 + r * (1.0f / 2 + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720))))));
     power.bits = (n + 127) << 23;
-    return 1 / (1 + p * power.value);
+    return 1 + p * power.value;
 }
 
 /* What one step needs; xi is 1/2 everywhere where the fault of the published runs is repeated. */
@@ -71,11 +71,11 @@ static coefficients of_step(const ct_optimizer_range *r) {
 /* m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  xi of |g_prev - g|;  g_prev = g;
  * the direction factor xi m / (second sqrt(v) + epsilon). m is kept without xi. */
 INLINE float element(const coefficients *c, float g, float *m, float *v, float *previous) {
-    float xi = friction(c->change * fabsf(*previous - g));
+    float one_by_xi = one_by_friction(c->change * fabsf(*previous - g));
     *previous = g;
     *m = *m + c->rest1 * (g - *m);
     *v = c->beta2 * *v + c->rest2 * g * g;
-    return c->factor * (xi * *m) / (sqrtf(*v) * c->second + c->epsilon);
+    return c->factor * *m / (one_by_xi * (sqrtf(*v) * c->second + c->epsilon)); /* one division is enough */
 }
 
 CT_ELEMENT_LOOPS static void elements(const ct_optimizer_range *r) {
@@ -106,7 +106,7 @@ static void add_friction(const ct_optimizer_range *r, float scale, float decay) 
     const coefficients c = of_step(r);
     for (int64_t i = 0; i < r->count; i++) {
         float g = scale * r->gradient[i] + decay * r->weight[i];
-        r->measure->sum[0] += (double)friction(c.change * fabsf(r->state[PREVIOUS][i] - g));
+        r->measure->sum[0] += 1 / (double)one_by_friction(c.change * fabsf(r->state[PREVIOUS][i] - g));
     }
 }
 

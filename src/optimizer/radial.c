@@ -6,41 +6,49 @@
 #include <math.h>
 #include <string.h>
 
-/* Blocks of 256 elements in 16 lanes of f32, 16 additions each; their lanes as a tree, the blocks in f64: the
- * same bits with any instruction set. */
+/* Sums of blocks of 256 elements in 16 lanes of f32, 16 additions each; the blocks in 8 lanes of f64, which
+ * are joined as a tree: the same bits with any instruction set. */
 enum { BLOCK = 256 };
 typedef float lanes __attribute__((vector_size(32), aligned(4)));
+typedef double wide __attribute__((vector_size(64)));
+#define INLINE static inline __attribute__((always_inline))
 #define LANES(at) (*(const lanes *)(const void *)(at))
+#define WIDE(v) __builtin_convertvector(v, wide)
 #define TREE(v) ((((v)[0] + (v)[4]) + ((v)[2] + (v)[6])) + (((v)[1] + (v)[5]) + ((v)[3] + (v)[7])))
 
-CT_ELEMENT_LOOPS ct_products ct_radial_products(int64_t count, const float *x, const float *y) {
-    ct_products sums = {0, 0, 0};
+/* |y|^2 only if `both`, a constant where this is inlined. */
+INLINE ct_products products(int64_t count, const float *x, const float *y, const bool both) {
+    wide product = {0}, xx = {0}, yy = {0};
     int64_t i = 0;
     for (; i + BLOCK <= count; i += BLOCK) {
-        lanes product = {0}, product2 = {0}, xx = {0}, xx2 = {0}, yy = {0}, yy2 = {0};
+        lanes p = {0}, p2 = {0}, q = {0}, q2 = {0}, s = {0}, s2 = {0};
         for (int64_t at = i; at < i + BLOCK; at += 16) {
             lanes a = LANES(x + at), a2 = LANES(x + at + 8), b = LANES(y + at), b2 = LANES(y + at + 8);
-            product += a * b;
-            product2 += a2 * b2;
-            xx += a * a;
-            xx2 += a2 * a2;
-            yy += b * b;
-            yy2 += b2 * b2;
+            p += a * b;
+            p2 += a2 * b2;
+            q += a * a;
+            q2 += a2 * a2;
+            if (both) s += b * b, s2 += b2 * b2;
         }
-        product += product2;
-        xx += xx2;
-        yy += yy2;
-        sums.product += (double)TREE(product);
-        sums.x += (double)TREE(xx);
-        sums.y += (double)TREE(yy);
+        product += WIDE(p + p2);
+        xx += WIDE(q + q2);
+        if (both) yy += WIDE(s + s2);
     }
+    ct_products sums = {TREE(product), TREE(xx), TREE(yy)};
     for (; i < count; i++) {
         double a = (double)x[i], b = (double)y[i];
         sums.product += a * b;
         sums.x += a * a;
-        sums.y += b * b;
+        if (both) sums.y += b * b;
     }
     return sums;
+}
+CT_ELEMENT_LOOPS ct_products ct_radial_products(int64_t count, const float *x, const float *y) {
+    return products(count, x, y, true);
+}
+/* Without |y|^2. */
+CT_ELEMENT_LOOPS static ct_products product_and_length(int64_t count, const float *x, const float *y) {
+    return products(count, x, y, false);
 }
 
 static void measure_angles(const ct_optimizer_range *r) {
@@ -105,7 +113,7 @@ bool ct_radial_decide(const ct_optimizer_range *whole, int pass, ct_measures *me
 
 /* What of row w is to be taken from q: <w, q> / (|w| + epsilon)^2. */
 static double share(int64_t n, const float *w, const float *q, double epsilon) {
-    ct_products p = ct_radial_products(n, w, q);
+    ct_products p = product_and_length(n, w, q);
     double length = sqrt(p.x) + epsilon;
     return p.product / (length * length);
 }
