@@ -4,12 +4,12 @@
 #include <carat/evaluate.h>
 #include <math.h>
 
-enum { DECAYS = 3, MEMBERS = 8, CONTEXT = 48, ROWS = 16, STEPS = 1000, WARMUP = 25 };
-enum { TEXT = 40000, HELD_OUT = TEXT / 10, TRAINING = 18000 };
+enum { DECAYS = 4, MEMBERS = 8, CONTEXT = 48, ROWS = 16, STEPS = 2000, WARMUP = 50 };
+enum { TEXT = 40000, HELD_OUT = TEXT / 10, TRAINING = TEXT - HELD_OUT };
 
-static const double decays[DECAYS] = {0.1, 1, 3.2};
+static const double decays[DECAYS] = {0.1, 0.3, 1, 3.2};
 static const double prototype[DECAYS][4] = {
-    {2.400, NAN, 2.273, NAN}, {2.338, NAN, 2.261, NAN}, {2.397, NAN, 2.343, NAN}};
+    {2.400, NAN, 2.273, NAN}, {NAN, NAN, NAN, NAN}, {2.338, NAN, 2.261, NAN}, {2.397, NAN, 2.343, NAN}};
 static const double highest_rate = 2e-3;
 
 typedef struct work {
@@ -173,12 +173,13 @@ static void report(const work *w) {
         ct_claim_series(w->run, plot, label, counts, w->by_members[d], w->members);
     }
     ct_claim_row(w->run, table, "student of decay 0.1", (const double[]){w->student, NAN, NAN, NAN}, NULL);
-    ct_claim_note(
-        w->run,
-        "Scaled from the card: %d characters and %d steps in place of 36000 and 2000, which are as many "
-        "epochs (%d); decays 0.1, 1 and 3.2 (the card tries 0.3 too); held-out text as there. The values "
-        "beside ours are the prototype's, of the card's size.",
-        TRAINING, STEPS, STEPS * ROWS * CONTEXT / TRAINING);
+    ct_claim_note(w->run,
+                  "The size is the card's: %d characters, %d steps, %d epochs; the values beside ours are "
+                  "its prototype's. At half "
+                  "of it (18000 characters, 1000 steps, decays 0.1, 1 and 3.2), as this claim was run "
+                  "before, one check of five "
+                  "held: there decay did not lower the loss of one model.",
+                  TRAINING, STEPS, STEPS * ROWS * CONTEXT / TRAINING);
 }
 
 static ct_status check(const work *w) {
@@ -189,8 +190,8 @@ static ct_status check(const work *w) {
         gain[d] = w->mean[d] - ensemble[d];
         least = fmin(least, ensemble[d]);
     }
-    ct_claim_check_paired(w->run, "one model, best decay of 1 and 3.2 - decay 0.1, nats", w->single[best],
-                          w->single[0], w->members, CT_BY_MEAN, CT_AT_MOST, -0.03);
+    ct_claim_check_paired(w->run, "one model, best decay of 0.3, 1 and 3.2 - decay 0.1, nats",
+                          w->single[best], w->single[0], w->members, CT_BY_MEAN, CT_AT_MOST, -0.03);
     ct_claim_check_each(w->run, "mean of the members - ensemble, at each decay, nats", gain, DECAYS,
                         CT_AT_LEAST, 0.04);
     ct_claim_check(w->run, "ensemble at the best decay of one model - best ensemble, nats",
@@ -238,7 +239,7 @@ const ct_claim ct_claim_data_constrained = {
     .reported =
         "200M tokens: best decay 30 times the usual; ensembles reach a lower loss than any one model; all "
         "together 5.17 times as data-efficient; a student 8 times smaller keeps 83 % of the gain",
-    .minutes = 4,
+    .minutes = 7,
     .seeds = 3,
     .data = files,
     .run = run};
