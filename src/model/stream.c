@@ -79,7 +79,7 @@ ct_status ct_stream_visit(ct_model *model, ct_stream_visitor visit, void *user) 
         return ct_fail(model->context, CT_ERROR_UNSUPPORTED, "a %s has no residual stream that is described",
                        model->architecture->model_type);
     if (status == CT_OK) status = ct_module_visit(model->root, check_known, model);
-    for (; parts->module && status == CT_OK; parts++) {
+    for (; status == CT_OK && parts->module; parts++) {
         int count = strchr(parts->module, '*') ? ct_module_child_count(list) : 1;
         for (int b = 0; b < count && status == CT_OK; b++)
             status = visit_part(model, parts, b, visit, user);
