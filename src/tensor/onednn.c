@@ -205,10 +205,11 @@ typedef struct tile_work {
     const ct_gemm_output *c;
     const ct_gemm_epilogue *epilogue;
     int64_t row_tiles, col_tiles;
+    bool copies_all;                 /* rows of A go to scratch from whole tiles too */
+    int64_t copied_stride;           /* of the rows of A in scratch */
     tile_primitive *primitive[2][2]; /* by WHOLE or LAST rows, columns */
-    size_t padded_bytes,
-        sums_bytes;    /* parts of a worker's scratch: padded rows of A, sums, then the scratchpad */
-    atomic_int failed; /* a dnnl_status_t */
+    size_t copied_bytes, sums_bytes; /* parts of a worker's scratch: rows of A, sums, then the scratchpad */
+    atomic_int failed;               /* a dnnl_status_t */
 } tile_work;
 
 static int64_t smaller(int64_t x, int64_t y) {
@@ -292,13 +293,25 @@ static void finish(const tile_work *w, int64_t entry, int64_t row, int64_t col, 
     }
 }
 
-/* The last rows of A, with rows of zeros up to the primitive's height. */
-static const void *pad_rows(const tile_work *w, const uint16_t *a, int64_t rows, int64_t height,
-                            uint16_t *out) {
+/* How rows of A lie in scratch. oneDNN cuts k in blocks that depend on the stride of A's rows, and a row
+ * shall have the same bits in a last tile and in a whole one: the stride is kept, or, where it would take
+ * much memory, all tiles are copied. */
+static void choose_copies(tile_work *w) {
+    bool by_rows = w->a->col_stride == 1;
+    w->copies_all = by_rows && w->a->row_stride > 4 * w->k;
+    w->copied_stride = by_rows && !w->copies_all ? w->a->row_stride : w->k;
+}
+
+/* Rows of A, with zeros between them and rows of zeros up to the primitive's height. */
+static const void *copy_rows(const tile_work *w, const uint16_t *a, int64_t rows, int64_t height,
+                             uint16_t *out) {
     const ct_kernels *kernels = ct_cpu_kernels();
-    for (int64_t i = 0; i < rows; i++)
-        kernels->copy_strided(2, w->k, a + i * w->a->row_stride, w->a->col_stride, out + i * w->k, 1);
-    memset(out + rows * w->k, 0, (size_t)((height - rows) * w->k) * sizeof *out);
+    int64_t stride = w->copied_stride;
+    for (int64_t i = 0; i < rows; i++) {
+        kernels->copy_strided(2, w->k, a + i * w->a->row_stride, w->a->col_stride, out + i * stride, 1);
+        memset(out + i * stride + w->k, 0, (size_t)(stride - w->k) * sizeof *out);
+    }
+    memset(out + rows * stride, 0, (size_t)((height - rows) * stride) * sizeof *out);
     return out;
 }
 
@@ -313,10 +326,11 @@ static void tile_task(void *user, int64_t index, int worker) {
     const uint16_t *a = w->a->data, *b = w->b->data;
     a += batch_offset(&w->batch, entry, w->batch.a_stride) + row * w->a->row_stride;
     b += batch_offset(&w->batch, entry, w->batch.b_stride) + col * w->b->col_stride;
-    float *sums = (float *)(void *)(scratch + w->padded_bytes);
-    if (rows < TILE_ROWS) a = pad_rows(w, a, rows, p->key.rows, (uint16_t *)(void *)scratch);
+    float *sums = (float *)(void *)(scratch + w->copied_bytes);
+    if (rows < TILE_ROWS || w->copies_all)
+        a = copy_rows(w, a, rows, p->key.rows, (uint16_t *)(void *)scratch);
     int before = alone_begin();
-    dnnl_status_t status = execute(p, a, b, sums, scratch + w->padded_bytes + w->sums_bytes);
+    dnnl_status_t status = execute(p, a, b, sums, scratch + w->copied_bytes + w->sums_bytes);
     alone_end(before);
     if (status != dnnl_success)
         atomic_store(&w->failed, (int)status);
@@ -336,8 +350,9 @@ static bool primitives_acquire(tile_work *w, size_t *scratchpad) {
                 continue;
             tile_key key = {.rows = r == WHOLE ? TILE_ROWS : padded_rows(last_rows), .k = w->k};
             key.cols = c == WHOLE ? TILE_COLS : last_cols;
-            key.a_row = r == WHOLE ? w->a->row_stride : w->k;
-            key.a_col = r == WHOLE ? w->a->col_stride : 1;
+            bool copied = r == LAST || w->copies_all;
+            key.a_row = copied ? w->copied_stride : w->a->row_stride;
+            key.a_col = copied ? 1 : w->a->col_stride;
             key.b_row = w->b->row_stride;
             key.b_col = w->b->col_stride;
             tile_primitive *p = good ? primitive_acquire(&key) : NULL;
@@ -359,11 +374,13 @@ static dnnl_status_t run(ct_context *context, const ct_gemm_batch *batch, int64_
     w.col_tiles = (n + TILE_COLS - 1) / TILE_COLS;
     int64_t last_rows = m % TILE_ROWS;
     size_t scratchpad = 0;
-    w.padded_bytes = last_rows ? ((size_t)(padded_rows(last_rows) * k) * 2 + 63) / 64 * 64 : 0;
+    choose_copies(&w);
+    int64_t most_copied = w.copies_all && m >= TILE_ROWS ? TILE_ROWS : last_rows ? padded_rows(last_rows) : 0;
+    w.copied_bytes = ((size_t)(most_copied * w.copied_stride) * 2 + 63) / 64 * 64;
     w.sums_bytes = (size_t)TILE_ROWS * TILE_COLS * sizeof(float);
     dnnl_status_t status = primitives_acquire(&w, &scratchpad) ? dnnl_success : dnnl_unimplemented;
     if (status == dnnl_success &&
-        ct_scratch_reserve(context, w.padded_bytes + w.sums_bytes + scratchpad) != CT_OK)
+        ct_scratch_reserve(context, w.copied_bytes + w.sums_bytes + scratchpad) != CT_OK)
         status = dnnl_out_of_memory;
     if (status == dnnl_success) {
         ct_parallel_for(context, batch_entries(&w.batch) * w.row_tiles * w.col_tiles, tile_task, &w);

@@ -18,8 +18,9 @@ bool ct_onednn_takes(ct_context *context, int64_t m, int64_t n, int64_t k, const
 /* What of that does not depend on the product. */
 bool ct_onednn_has_bf16(ct_context *context);
 /* C = epilogue(A B) as ct_gemm_batched with alpha 1 and beta 0 computes it in f32, but for the order within a
- * sum: that is oneDNN's, the same for any number of threads and any m of at least CT_ONEDNN_ROWS. batch may
- * be NULL. */
+ * sum: that is oneDNN's, the same for any number of threads and, where A is stored by rows, for any m of at
+ * least CT_ONEDNN_ROWS (stored by columns, a last tile may be summed in another order than a whole one).
+ * batch may be NULL. */
 ct_status ct_onednn_matmul(ct_context *context, const ct_gemm_batch *batch, int64_t m, int64_t n, int64_t k,
                            const ct_gemm_operand *a, const ct_gemm_operand *b, const ct_gemm_output *c,
                            const ct_gemm_epilogue *epilogue);

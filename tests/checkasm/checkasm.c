@@ -1,7 +1,8 @@
 /* checkasm.c - runs every kernel of every variant that this processor has against its plain C twin, on random
  * and special values and on lengths with tails, and compares what they write bit for bit (any NaN equals any
- * NaN). With --bench it times them. The last line is "N passed, N failed"; the exit status is 1 if a kernel
- * differs. */
+ * NaN). With --bench it times them. With --brief only the best variant is compared, on fewer lengths, and
+ * every kernel is named when it is done: for emulators. The last line is "N passed, N failed"; the exit
+ * status is 1 if a kernel differs. */
 #include "checkasm.h"
 
 #include <math.h>
@@ -127,6 +128,7 @@ static void free_inputs(inputs *in) {
 }
 
 static int passed, failed;
+static bool brief;
 
 /* One check, one way, all lengths: plain against `variant`. */
 static void compare_one(const ct_kernels *plain, const ct_kernels *variant, const check *c, const char *type,
@@ -134,6 +136,7 @@ static void compare_one(const ct_kernels *plain, const ct_kernels *variant, cons
     static const int64_t lengths[] = {0,  1,  3,  7,   8,   9,   15,  16,   17,   31,   33,   48,   63,
                                       64, 65, 81, 100, 255, 257, 777, 1023, 4095, 4097, 8200, 12345};
     for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; ++l) {
+        if (brief && lengths[l] > 1023 && lengths[l] != 4097) continue;
         in->n = lengths[l];
         for (int side = 0; side < 2; ++side) {
             records[side].used = 0;
@@ -202,10 +205,12 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; ++i) {
         if (strcmp(argv[i], "--bench") == 0)
             timing = true;
+        else if (strcmp(argv[i], "--brief") == 0)
+            brief = true;
         else if (argv[i][0] != '-')
             only = argv[i];
         else {
-            fprintf(stderr, "usage: checkasm [--bench] [PART OF A KERNEL'S NAME]\n");
+            fprintf(stderr, "usage: checkasm [--bench] [--brief] [PART OF A KERNEL'S NAME]\n");
             return 2;
         }
     }
@@ -213,6 +218,7 @@ int main(int argc, char **argv) {
     int count = 0;
     if (ct_cpu_kernels_avx2()) variants[count++] = ct_cpu_kernels_avx2();
     if (ct_cpu_kernels_avx512()) variants[count++] = ct_cpu_kernels_avx512();
+    if (brief && count > 1) variants[0] = variants[--count], variants[count] = NULL;
     const struct {
         const check *checks;
         const char *type;
@@ -224,10 +230,16 @@ int main(int argc, char **argv) {
     for (int special = 0; special < 2; ++special) {
         fill_inputs(&in, special);
         for (size_t g = 0; g < 3; ++g)
-            for (const check *c = groups[g].checks; c->name; ++c)
+            for (const check *c = groups[g].checks; c->name; ++c) {
+                if (only && !strstr(c->name, only)) continue;
                 for (int way = 0; way < c->ways; ++way)
-                    for (int v = 0; v < count && (!only || strstr(c->name, only)); ++v)
+                    for (int v = 0; v < count; ++v)
                         compare_one(plain, variants[v], c, groups[g].type, way, &in, records);
+                if (brief)
+                    printf("%s %s%s%s: %d passed, %d failed\n", variants[0] ? variants[0]->name : "none",
+                           c->name, groups[g].type, special ? " special" : "", passed, failed);
+                fflush(stdout);
+            }
     }
     free_inputs(&in);
     free(records[0].data);
