@@ -5,6 +5,7 @@
  * is complete by then). A leaf is served the moment its last user has run. Sums of gradients are made in that order,
  * which depends on the program alone. */
 #include "autograd/graph.h"
+#include "autograd/rules.h"
 #include "tensor/raw.h"
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +185,7 @@ ct_status ct_node_run(ct_node *node, ct_tensor *const *output_gradients, const b
         else gradients[i] = NULL;
         ct_hold(gradients[i]);
     }
+    if (ct_failed(context)) ct_parallel_finish(context); /* what it works on may go now */
     ct_grad_mode_set(context, before);
     ct_scope_close(context, scope);
     return ct_context_status(context);
@@ -291,16 +293,26 @@ static bool accumulates(const pass *p, const ct_node *source) {
     return plain && source && source->leaf && !source->leaf->sink;
 }
 
+bool ct_may_wait(const ct_vjp *call, int operand) {
+    return ct_autograd_of(call->context)->may_wait >> operand & 1;
+}
+
 static void run_rule(pass *p, entry *at, ct_tensor **given) {
     ct_node *node = at->node;
+    ct_autograd *room = ct_autograd_of(p->context);
+    uint64_t may_wait = 0, outer = room->may_wait;
     int uses[64];
     for (int i = 0; i < node->operand_count; i++) {
         ct_node *source = node->operands[i].node;
         bool keeps = i < 64 && p->wanted[i] && accumulates(p, source);
         if (i < 64) uses[i] = keeps ? next_use(p, source->leaf) : -1;
         p->accumulate[i] = keeps ? source->leaf->gradient[uses[i]] : NULL;
+        /* the last sum may belong to several uses */
+        if (keeps && uses[i] < CT_LEAF_USES - 1) may_wait |= UINT64_C(1) << i;
     }
+    room->may_wait = may_wait;
     ct_node_run(node, given, p->wanted, (p->flags & CT_GRAD_RECORD) != 0, p->accumulate, p->rule_gradients);
+    room->may_wait = outer;
     for (int i = 0; i < node->operand_count; i++) {
         if (!p->rule_gradients[i]) continue;
         entry *source = &p->entries[p->edges[at->first_edge + i]];
@@ -372,6 +384,7 @@ static ct_status pass_execute(pass *p, ct_tensor *const *outputs, int output_cou
     if (pass_discover(p, outputs, output_count) && pass_connect(p) &&
         pass_seed(p, outputs, output_gradients, output_count) == CT_OK)
         pass_run(p);
+    ct_parallel_finish(p->context);
     ct_grad_mode_set(p->context, before);
     pass_free(p);
     ct_scope_close(p->context, scope);

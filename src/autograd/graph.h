@@ -64,6 +64,7 @@ typedef struct ct_autograd {
     ct_random random;
     ct_saved_hooks hooks[CT_MAX_HOOKS];
     int hook_count;
+    uint64_t may_wait; /* operands of the rule that runs whose gradients may still be unfinished when it returns */
 } ct_autograd;
 
 extern const ct_rule ct_leaf_rule;

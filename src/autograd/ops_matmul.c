@@ -144,7 +144,7 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     if (call->wanted[1] && !call->recording) {
         dx[1] = ct_raw_weight_gradient(ct_saved(call, a->x), g, a->transposed, ct_operand_dtype(call, 1),
-                                       call->accumulate[1]);
+                                       call->accumulate[1], ct_may_wait(call, 1));
     } else if (call->wanted[1]) {
         ct_tensor *x = ct_rows(ct_saved(call, a->x)), *rows = ct_rows(g);
         dx[1] = a->transposed ? product(call, 1, ct_transposed(x), rows)

@@ -61,8 +61,10 @@ ct_tensor *ct_raw_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool 
 /* Gradients of the parameters of layers. x and gradient have the same leading axes; with three axes or more the first
  * one counts sequences, and the gradient is a left fold: each sequence's part by itself, added in order to `into`
  * ([the parameter's shape], returned; NULL: a new tensor of type `out` that begins with the first sequence's part).
- * So the bits do not depend on how sequences are cut into calls. bf16 products through oneDNN are not folded. */
-ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into);
+ * So the bits do not depend on how sequences are cut into calls. bf16 products through oneDNN are not folded.
+ * `may_wait`: small ones may be complete only after ct_parallel_finish. */
+ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into,
+                                  bool may_wait);
 ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into);
 ct_status ct_raw_qr(ct_tensor *x, ct_tensor **q, ct_tensor **r);
 ct_tensor *ct_raw_cholesky(ct_tensor *x);

@@ -1,4 +1,5 @@
 /* raw_parameter_gradient.c - gradients of a linear layer's weight and bias, formed sequence by sequence. */
+#include "base/context.h"
 #include "tensor/onednn.h"
 #include "tensor/raw_rows.h"
 
@@ -57,7 +58,7 @@ static ct_tensor *whole_gradient(ct_tensor *a, ct_tensor *b, ct_dtype out, ct_te
 /* The sum over the sequences of a^T b into `c`, on top of it if `add`. */
 typedef struct weight_work {
     ct_context *context;
-    const ct_tensor *a, *b;
+    ct_tensor *a, *b;
     ct_gemm_output c;
     ct_dtype compute;
     int64_t rows, columns;
@@ -70,6 +71,7 @@ typedef struct weight_work {
 #define SMALL_PRODUCT 2000000 /* multiply-adds of a sequence */
 #define PART_WORK 250000
 #define PART_LENGTH 32
+#define WAITING_ELEMENTS (1 << 18) /* factors of products that may wait stay in memory meanwhile */
 
 static void cut_parts(weight_work *w) {
     double one = (double)w->rows * (double)w->columns * (double)w->a->shape[1];
@@ -106,12 +108,28 @@ static void weight_part(void *user, int64_t index, int worker) {
     }
 }
 
-static void weight_sum(weight_work *w, bool meta) {
+static void release_factors(void *user) {
+    const weight_work *w = user;
+    ct_drop(w->a);
+    ct_drop(w->b);
+}
+
+/* All parts, now or between the next loops: only the sum itself is needed later. */
+static void weight_parts(weight_work *w, bool may_wait) {
+    if (!may_wait || (w->a->count + w->b->count) > WAITING_ELEMENTS) {
+        ct_parallel_for(w->context, w->parts, weight_part, w);
+        return;
+    }
+    ct_hold(w->a);
+    ct_hold(w->b);
+    ct_parallel_later(w->context, w->parts, weight_part, w, sizeof *w, release_factors);
+}
+
+static void weight_sum(weight_work *w, bool meta, bool may_wait) {
     cut_parts(w);
     if (w->parts) {
         size_t bytes = ct_gemm_scratch_bytes(w->compute, w->rows, w->columns, w->a->shape[1]);
-        if (ct_scratch_reserve(w->context, bytes) == CT_OK && !meta)
-            ct_parallel_for(w->context, w->parts, weight_part, w);
+        if (ct_scratch_reserve(w->context, bytes) == CT_OK && !meta) weight_parts(w, may_wait);
         return;
     }
     for (int64_t s = 0; !meta && s < w->a->shape[0] && !ct_failed(w->context); s++) {
@@ -123,7 +141,7 @@ static void weight_sum(weight_work *w, bool meta) {
 }
 
 ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out,
-                                  ct_tensor *into) {
+                                  ct_tensor *into, bool may_wait) {
     ct_context *context = x->context;
     ct_tensor *a = transposed ? x : gradient, *b = transposed ? gradient : x;
     if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL); /* operands may be inert */
@@ -146,7 +164,7 @@ ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transp
                             .columns = shape[1],
                             .add = into != NULL};
         work.c = (ct_gemm_output){ct_pointer(c), (ct_dtype)c->dtype, shape[1], 1};
-        if (!ct_failed(context)) weight_sum(&work, ct_is_meta(c));
+        if (!ct_failed(context)) weight_sum(&work, ct_is_meta(c), may_wait);
         if (!a->shape[0] && !into) c = ct_raw_unary(CT_MUL_SCALAR, c, 0, 0);
     }
     return into ? (ct_scope_close(context, scope), into) : ct_scope_return(context, scope, c);
