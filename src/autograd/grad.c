@@ -294,13 +294,27 @@ static bool accumulates(const pass *p, const ct_node *source) {
 }
 
 bool ct_may_wait(const ct_vjp *call, int operand) {
-    return ct_autograd_of(call->context)->may_wait >> operand & 1;
+    return ct_autograd_of(call->context)->running.may_wait >> operand & 1;
+}
+ct_tensor *ct_pending_gradient(const ct_vjp *call) {
+    return ct_autograd_of(call->context)->running.pending;
+}
+ct_tensor *ct_take_pending(const ct_vjp *call) {
+    struct ct_running_rule *running = &ct_autograd_of(call->context)->running;
+    running->taken = true;
+    return running->pending;
+}
+
+/* Where the sum for an operand is kept that is not added to a leaf at once. */
+static ct_tensor **sum_for(const pass *p, const entry *at, int operand) {
+    int64_t source = p->edges[at->first_edge + operand];
+    return source < 0 ? NULL : &p->gradients[p->entries[source].first_gradient + at->node->operands[operand].output];
 }
 
 static void run_rule(pass *p, entry *at, ct_tensor **given) {
     ct_node *node = at->node;
     ct_autograd *room = ct_autograd_of(p->context);
-    uint64_t may_wait = 0, outer = room->may_wait;
+    struct ct_running_rule outer = room->running, running = {0};
     int uses[64];
     for (int i = 0; i < node->operand_count; i++) {
         ct_node *source = node->operands[i].node;
@@ -308,19 +322,25 @@ static void run_rule(pass *p, entry *at, ct_tensor **given) {
         if (i < 64) uses[i] = keeps ? next_use(p, source->leaf) : -1;
         p->accumulate[i] = keeps ? source->leaf->gradient[uses[i]] : NULL;
         /* the last sum may belong to several uses */
-        if (keeps && uses[i] < CT_LEAF_USES - 1) may_wait |= UINT64_C(1) << i;
+        if (keeps && uses[i] < CT_LEAF_USES - 1) running.may_wait |= UINT64_C(1) << i;
     }
-    room->may_wait = may_wait;
+    bool plain = p->wanted[0] && uses[0] < 0 && !(p->flags & CT_GRAD_RECORD);
+    if (plain) running.pending = *sum_for(p, at, 0);
+    room->running = running;
     ct_node_run(node, given, p->wanted, (p->flags & CT_GRAD_RECORD) != 0, p->accumulate, p->rule_gradients);
-    room->may_wait = outer;
+    bool taken = room->running.taken;
+    room->running = outer;
     for (int i = 0; i < node->operand_count; i++) {
         if (!p->rule_gradients[i]) continue;
-        entry *source = &p->entries[p->edges[at->first_edge + i]];
+        ct_tensor **sum = sum_for(p, at, i);
         if (i < 64 && uses[i] >= 0) {
-            ct_leaf_accumulate(source->node, uses[i], p->rule_gradients[i]);
+            ct_leaf_accumulate(node->operands[i].node, uses[i], p->rule_gradients[i]);
             ct_drop(p->rule_gradients[i]);
+        } else if (i == 0 && taken) {
+            ct_drop(*sum);
+            *sum = p->rule_gradients[i];
         } else {
-            accumulate(p, &p->gradients[source->first_gradient + node->operands[i].output], p->rule_gradients[i]);
+            accumulate(p, sum, p->rule_gradients[i]);
         }
         p->rule_gradients[i] = NULL;
     }

@@ -152,7 +152,8 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     if (call->wanted[2])
         dx[2] = call->recording ? ct_sum_to_operand(call, 2, g)
-                                : ct_raw_bias_gradient(g, ct_operand_dtype(call, 2), call->accumulate[2]);
+                                : ct_raw_bias_gradient(g, ct_operand_dtype(call, 2), call->accumulate[2],
+                                                       ct_may_wait(call, 2));
 }
 
 /* The result behind an activation, from the value before it. */

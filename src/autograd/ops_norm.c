@@ -36,6 +36,17 @@ static void composite_vjp(const ct_vjp *call, ct_tensor **dx, bool centred) {
     if (centred && call->wanted[2]) dx[2] = ct_sum_to_operand(call, 2, g);
 }
 
+/* What reaches x by other ways, if the kernel can add it to dx. */
+static ct_tensor *other_ways(const ct_vjp *call, ct_tensor *x) {
+    ct_tensor *other = call->wanted[0] ? ct_pending_gradient(call) : NULL;
+    return other && ct_raw_norm_adds(x, other) ? ct_take_pending(call) : NULL;
+}
+
+/* No parameter, or one that may wait. */
+static bool waits(const ct_vjp *call, int operand) {
+    return !call->wanted[operand] || ct_may_wait(call, operand);
+}
+
 static void layer_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     const norm_attributes *a = call->attributes;
     if (call->recording) {
@@ -45,8 +56,9 @@ static void layer_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
     dx[1] = call->accumulate[1];
     dx[2] = call->accumulate[2];
-    ct_raw_layer_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
-                               ct_saved(call, a->statistics + 1), call->output_gradients[0],
+    ct_tensor *x = ct_saved(call, 0);
+    ct_raw_layer_norm_backward(x, weight, ct_saved(call, a->statistics), ct_saved(call, a->statistics + 1),
+                               call->output_gradients[0], other_ways(call, x), waits(call, 1) && waits(call, 2),
                                call->wanted[0] ? &dx[0] : NULL, call->wanted[1] ? &dx[1] : NULL,
                                call->wanted[2] ? &dx[2] : NULL);
 }
@@ -74,8 +86,9 @@ static void rms_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
     dx[1] = call->accumulate[1];
-    ct_raw_rms_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
-                             call->output_gradients[0], call->wanted[0] ? &dx[0] : NULL,
+    ct_tensor *x = ct_saved(call, 0);
+    ct_raw_rms_norm_backward(x, weight, ct_saved(call, a->statistics), call->output_gradients[0],
+                             other_ways(call, x), waits(call, 1), call->wanted[0] ? &dx[0] : NULL,
                              call->wanted[1] ? &dx[1] : NULL);
 }
 

@@ -1,4 +1,4 @@
-/* raw_parameter_gradient.c - gradients of a linear layer's weight and bias, formed sequence by sequence. */
+/* raw_parameter_gradient.c - gradients of weights, biases and gains, formed sequence by sequence. */
 #include "base/context.h"
 #include "tensor/onednn.h"
 #include "tensor/raw_rows.h"
@@ -114,22 +114,24 @@ static void release_factors(void *user) {
     ct_drop(w->b);
 }
 
-/* All parts, now or between the next loops: only the sum itself is needed later. */
-static void weight_parts(weight_work *w, bool may_wait) {
+/* All parts, now or between the next loops: only the sum itself is needed later. On meta the factors are kept as
+ * long. */
+static void weight_parts(weight_work *w, bool meta, bool may_wait) {
+    int64_t tasks = meta ? 0 : w->parts;
     if (!may_wait || (w->a->count + w->b->count) > WAITING_ELEMENTS) {
-        ct_parallel_for(w->context, w->parts, weight_part, w);
+        ct_parallel_for(w->context, tasks, weight_part, w);
         return;
     }
     ct_hold(w->a);
     ct_hold(w->b);
-    ct_parallel_later(w->context, w->parts, weight_part, w, sizeof *w, release_factors);
+    ct_parallel_later(w->context, tasks, weight_part, w, sizeof *w, release_factors);
 }
 
 static void weight_sum(weight_work *w, bool meta, bool may_wait) {
     cut_parts(w);
     if (w->parts) {
         size_t bytes = ct_gemm_scratch_bytes(w->compute, w->rows, w->columns, w->a->shape[1]);
-        if (ct_scratch_reserve(w->context, bytes) == CT_OK && !meta) weight_parts(w, may_wait);
+        if (ct_scratch_reserve(w->context, bytes) == CT_OK) weight_parts(w, meta, may_wait);
         return;
     }
     for (int64_t s = 0; !meta && s < w->a->shape[0] && !ct_failed(w->context); s++) {
@@ -170,10 +172,72 @@ ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transp
     return into ? (ct_scope_close(context, scope), into) : ct_scope_return(context, scope, c);
 }
 
-ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into) {
+/* --------------------------------------------------------------------------------------- sums of columns */
+
+#define FOLD_COLUMNS 512
+
+static void fold_task(void *user, int64_t index, int worker) {
+    (void)worker;
+    const ct_column_folds *f = user;
+    const ct_kernels *kernels = ct_cpu_kernels();
+    int64_t blocks = ct_ceil_div(f->columns, FOLD_COLUMNS), which = index / blocks;
+    int64_t first = index % blocks * FOLD_COLUMNS, columns = ct_least(FOLD_COLUMNS, f->columns - first);
+    double space[FOLD_COLUMNS];
+    void *sum = ct_at(f->sum[which], f->compute, first);
+    for (int64_t s = 0; s < f->sequences; s++) {
+        const void *rows = ct_at(f->data[which], f->compute, s * f->rows * f->columns + first);
+        bool begins = s == 0 && !f->onto[which];
+        void *part = begins ? sum : space;
+        if (f->compute == CT_F64) {
+            kernels->f64.column_reduce(CT_REDUCE_SUM, f->rows, columns, rows, f->columns, part, false);
+            if (!begins) kernels->f64.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
+        } else {
+            kernels->f32.column_reduce(CT_REDUCE_SUM, f->rows, columns, rows, f->columns, part, false);
+            if (!begins) kernels->f32.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
+        }
+    }
+}
+
+static void release_folds(void *user) {
+    const ct_column_folds *f = user;
+    ct_free(f->context, f->owned);
+    ct_drop(f->held);
+}
+
+void ct_column_folds_run(const ct_column_folds *folds, bool may_wait) {
+    ct_column_folds f = *folds;
+    int64_t tasks = f.data[0] ? f.count * ct_ceil_div(f.columns, FOLD_COLUMNS) : 0;
+    if (may_wait && f.sequences * f.rows * f.columns <= WAITING_ELEMENTS) {
+        ct_parallel_later(f.context, tasks, fold_task, &f, sizeof f, release_folds);
+        return;
+    }
+    ct_parallel_for(f.context, tasks, fold_task, &f);
+    release_folds(&f);
+}
+
+/* Where one chunk of rows is a sequence, its columns are added as ct_raw_reduce does. */
+static bool folds_directly(const ct_tensor *gradient, ct_dtype out, const ct_tensor *into) {
+    ct_dtype dtype = (ct_dtype)gradient->dtype;
+    bool real = (dtype == CT_F32 || dtype == CT_F64) && out == dtype && (!into || (ct_dtype)into->dtype == dtype);
+    return real && gradient->ndim == 3 && ct_is_contiguous(gradient) &&
+           (!into || ct_is_contiguous(into)) && gradient->shape[0] > 0 && gradient->shape[1] > 1 &&
+           gradient->shape[1] <= CT_COLUMN_ROWS;
+}
+
+ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into, bool may_wait) {
     ct_context *context = gradient->context;
     if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL);
     int64_t channels = ct_last(gradient);
+    if (folds_directly(gradient, out, into)) {
+        ct_tensor *sum = into ? into : ct_empty_on(context, ct_device_of(gradient), out, 1, &channels);
+        ct_column_folds folds = {context, out, gradient->shape[0], gradient->shape[1], channels, 1,
+                                 {ct_pointer(gradient)}, {ct_pointer(sum)}, {into != NULL}, NULL, ct_hold(gradient)};
+        if (ct_failed(context))
+            release_folds(&folds);
+        else
+            ct_column_folds_run(&folds, may_wait);
+        return sum;
+    }
     ct_scope scope = ct_scope_open(context);
     ct_tensor *parts = ct_raw_reduce(CT_REDUCE_SUM_OP, as_sequences(gradient), 1u << 1, false);
     ct_tensor *sum = into ? into : ct_empty_on(context, ct_device_of(gradient), out, 1, &channels);
