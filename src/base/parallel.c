@@ -35,7 +35,7 @@ typedef struct range {
     int64_t end;
 } range;
 
-enum { LATER_SLOTS = 8 };
+enum { LATER_SLOTS = 16 };
 
 typedef struct later_slot {
     _Alignas(64) _Atomic int64_t left; /* as in range */
