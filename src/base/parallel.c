@@ -27,6 +27,7 @@
 #include <immintrin.h>
 #endif
 
+#define LATER_KEPT ((size_t)2 << 20) /* bytes that work which can wait may keep in memory */
 #define SPIN_SECONDS 200e-6
 #define SPIN_SECONDS_CROWDED 3e-6 /* more threads than CPUs: the CPU is wanted elsewhere */
 
@@ -60,6 +61,7 @@ typedef struct ct_pool {
     unsigned float_control;
     _Atomic int later_count; /* slots in use */
     later_slot later[LATER_SLOTS];
+    size_t later_kept; /* bytes that the work in them keeps in memory */
     /* Fixed for the life of the pool. */
     ct_context *context;
     double spin_seconds;
@@ -347,7 +349,7 @@ void ct_parallel_for(ct_context *context, int64_t count, ct_task task, void *use
 }
 
 void ct_parallel_later(ct_context *context, int64_t count, ct_task task, const void *user, size_t bytes,
-                       void (*release)(void *user)) {
+                       size_t kept, void (*release)(void *user)) {
     ct_pool *pool = context->threads > 1 && !running.context && context->status == CT_OK ? pool_of(context) : NULL;
     if (!pool || !pool->started || bytes > CT_LATER_BYTES) {
         void *same = (void *)(uintptr_t)user;
@@ -355,7 +357,9 @@ void ct_parallel_later(ct_context *context, int64_t count, ct_task task, const v
         release(same);
         return;
     }
-    if (atomic_load(&pool->later_count) == LATER_SLOTS) ct_parallel_finish(context);
+    if (atomic_load(&pool->later_count) == LATER_SLOTS || pool->later_kept + kept > LATER_KEPT)
+        ct_parallel_finish(context);
+    pool->later_kept += kept;
     int slots = atomic_load(&pool->later_count);
     later_slot *slot = &pool->later[slots];
     slot->count = count;
@@ -389,6 +393,7 @@ void ct_parallel_finish(ct_context *context) {
                 sched_yield();
     }
     atomic_store(&pool->later_count, 0);
+    pool->later_kept = 0;
     for (int i = 0; i < count; i++)
         pool->later[i].release(pool->later[i].user);
 }

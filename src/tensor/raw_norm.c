@@ -145,11 +145,11 @@ static void sum_parts(const norm_work *w, const parameter_sums *p, void *parts, 
         bool onto = is_onto(w, p->into[i]);
         results[i] = onto ? p->into[i] : ct_empty_on(context, ct_device_of(p->like), w->compute, 1, &w->columns);
         may_wait = may_wait && (onto || (!p->into[i] && (ct_dtype)p->like->dtype == w->compute));
-        folds.data[folds.count] = ct_at(parts, w->compute, folds.count * chunks_of(w) * w->columns);
+        folds.data[folds.count] = meta ? NULL : ct_at(parts, w->compute, folds.count * chunks_of(w) * w->columns);
         folds.sum[folds.count] = ct_pointer(results[i]);
         folds.onto[folds.count++] = onto;
     }
-    if (ct_failed(context) || meta)
+    if (ct_failed(context))
         ct_free(context, parts);
     else
         ct_column_folds_run(&folds, may_wait);

@@ -124,7 +124,8 @@ static void weight_parts(weight_work *w, bool meta, bool may_wait) {
     }
     ct_hold(w->a);
     ct_hold(w->b);
-    ct_parallel_later(w->context, tasks, weight_part, w, sizeof *w, release_factors);
+    size_t kept = (size_t)(w->a->count + w->b->count) * sizeof(float);
+    ct_parallel_later(w->context, tasks, weight_part, w, sizeof *w, kept, release_factors);
 }
 
 static void weight_sum(weight_work *w, bool meta, bool may_wait) {
@@ -208,7 +209,8 @@ void ct_column_folds_run(const ct_column_folds *folds, bool may_wait) {
     ct_column_folds f = *folds;
     int64_t tasks = f.data[0] ? f.count * ct_ceil_div(f.columns, FOLD_COLUMNS) : 0;
     if (may_wait && f.sequences * f.rows * f.columns <= WAITING_ELEMENTS) {
-        ct_parallel_later(f.context, tasks, fold_task, &f, sizeof f, release_folds);
+        size_t kept = f.held ? (size_t)f.held->count * sizeof(float) : 0;
+        ct_parallel_later(f.context, tasks, fold_task, &f, sizeof f, kept, release_folds);
         return;
     }
     ct_parallel_for(f.context, tasks, fold_task, &f);

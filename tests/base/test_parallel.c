@@ -253,7 +253,7 @@ static void waiting_release(void *user) {
 
 static void later(ct_context *context, int64_t count, atomic_int *released) {
     waiting w = {context, calloc((size_t)count + 1, sizeof(atomic_int)), released, count};
-    ct_parallel_later(context, count, waiting_task, &w, sizeof w, waiting_release);
+    ct_parallel_later(context, count, waiting_task, &w, sizeof w, (size_t)count << 16, waiting_release);
 }
 
 /* More pieces of work than there are slots, between loops, while the scratch grows; whatever is left when the
