@@ -145,8 +145,7 @@ static void test_gradients(void **state) {
     }
 }
 
-/* ------------------------------------------------------------------------------------ recomputation, packing
- */
+/* --------------------------------------------------------------------------------- recomputation, packing */
 
 static void gradients_of(ct_model *model, int64_t every, ct_tensor *segments, ct_tensor **gradients) {
     ct_random random = ct_random_make(8, 8);

@@ -41,8 +41,7 @@ static double *doubles(int64_t n) {
             fail_msg("line %d: got %.17g, expected %.17g", __LINE__, got_, want_);                           \
     } while (0)
 
-/* ----------------------------------------------------------------------------------------------- elementwise
- * --- */
+/* -------------------------------------------------------------------------------------------- elementwise */
 
 static void unary_values(void **unused) {
     (void)unused;
@@ -211,8 +210,7 @@ static void gated_units(void **unused) {
     test_free(dy);
 }
 
-/* ------------------------------------------------------------------------------------------------ reductions
- * --- */
+/* --------------------------------------------------------------------------------------------- reductions */
 
 static void reductions(void **unused) {
     (void)unused;
@@ -281,8 +279,7 @@ static void column_reductions(void **unused) {
     test_free(before);
 }
 
-/* ---------------------------------------------------------------------------- soft maximum, cross entropy
- * --- */
+/* ---------------------------------------------------------------------------- soft maximum, cross entropy */
 
 static double row_lse(int64_t n, const float *x) {
     double highest = -INFINITY, sum = 0;

@@ -41,8 +41,7 @@ static double *doubles(int64_t n) {
             fail_msg("line %d: got %.17g, expected %.17g", __LINE__, got_, want_);                           \
     } while (0)
 
-/* ----------------------------------------------------------------------------------------------------- norms
- * --- */
+/* -------------------------------------------------------------------------------------------------- norms */
 
 static void layer_norm_rows(void **unused) {
     (void)unused;
@@ -124,8 +123,7 @@ static void norm_gradients(void **unused) {
     test_free(beta);
 }
 
-/* ------------------------------------------------------------------------------------------------ optimizers
- * --- */
+/* --------------------------------------------------------------------------------------------- optimizers */
 
 static void optimizer_steps(void **unused) {
     (void)unused;
@@ -177,8 +175,7 @@ static void optimizer_steps(void **unused) {
     test_free(g);
 }
 
-/* ---------------------------------------------------------------------------------------------------- random
- * --- */
+/* ------------------------------------------------------------------------------------------------- random */
 
 static void random_fills(void **unused) {
     (void)unused;
@@ -239,8 +236,7 @@ static void random_fills(void **unused) {
     test_free(y);
 }
 
-/* ------------------------------------------------------------------------------------- conversions, layout
- * --- */
+/* ------------------------------------------------------------------------------------ conversions, layout */
 
 static void conversions(void **unused) {
     (void)unused;
