@@ -185,9 +185,9 @@ static ct_status parametrize(ct_learner *learner) {
     if (!learner->parametrization) return ct_context_status(learner->context);
     if (ct_parametrization_unties(learner->parametrization))
         return ct_fail(learner->context, CT_ERROR_UNSUPPORTED,
-                       "param: the last layer shares the embedding's weight but is multiplied by another "
-                       "factor, which a "
-                       "model folder cannot say; set model.tie_word_embeddings: false");
+                       "param: the last layer shares the embedding's weight but is multiplied by another factor, and no "
+                       "norm with a gain stands before it that could be multiplied in its place; set "
+                       "model.tie_word_embeddings: false");
     char *text = ct_parametrization_text(learner->parametrization);
     if (text) ct_log_message(learner->context, CT_LOG_DEBUG, "%s", text);
     ct_free(learner->context, text);
