@@ -169,8 +169,8 @@ static ct_tensor *linear_repeat(const ct_vjp *call) {
     if (a->activation == CT_ACT_GELU_TANH) return ct_raw_unary(CT_GELU_TANH, middle, 0, 0);
     return ct_raw_unary(CT_SILU, middle, 0, 0);
 }
-static const ct_rule linear_rule = {"linear",          linear_vjp,   sizeof(linear_attributes), NULL,
-                                    linear_can_repeat, linear_repeat};
+static const ct_rule linear_rule = {"linear", linear_vjp,        sizeof(linear_attributes),
+                                    NULL,     linear_can_repeat, linear_repeat};
 
 static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor *middle,
                           linear_attributes *a) {

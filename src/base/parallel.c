@@ -1,17 +1,18 @@
 /* parallel.c - parallel-for over persistent workers, and their scratch.
  *
- * One loop at a time. Each thread has a range of the indices, the same share of every loop, so that what it wrote in
- * one loop is still in its cache in the next; who has finished its own takes from the others'. The indices of a range
- * are handed out through `left`, a counter that the caller sets and that everyone takes from: who gets a positive
- * value owns the indices it names. As long as an index that was taken is not completed, the caller does not return, so
- * the description of the loop holds still; a worker that wakes late finds nothing left and touches nothing else. The
- * caller therefore never waits for a worker that is asleep, and more threads than CPUs do no harm.
+ * One loop at a time. Each thread has a range of the indices, the same share of every loop, so that what it
+ * wrote in one loop is still in its cache in the next; who has finished its own takes from the others'. The
+ * indices of a range are handed out through `left`, a counter that the caller sets and that everyone takes
+ * from: who gets a positive value owns the indices it names. As long as an index that was taken is not
+ * completed, the caller does not return, so the description of the loop holds still; a worker that wakes late
+ * finds nothing left and touches nothing else. The caller therefore never waits for a worker that is asleep,
+ * and more threads than CPUs do no harm.
  *
  * Workers wait for the next loop by spinning for a while (waking costs 15 us and more), then asleep on a
  * futex.
  *
- * Work that can wait (ct_parallel_later) lies in slots, each with such a counter. Workers without a loop take from
- * them, one index at a time; ct_parallel_finish does what is left. */
+ * Work that can wait (ct_parallel_later) lies in slots, each with such a counter. Workers without a loop take
+ * from them, one index at a time; ct_parallel_finish does what is left. */
 #define _GNU_SOURCE
 #include "base/context.h"
 #include <limits.h>
@@ -179,8 +180,8 @@ static bool spin_for_work(ct_pool *pool, uint32_t seen) {
 
 static void sleep_for_work(ct_pool *pool, uint32_t seen) {
     atomic_fetch_add(&pool->sleepers, 1);
-    /* The caller raises `loops` before it reads `sleepers`; here it is the other way round, so that one of the two
-     * notices the other. */
+    /* The caller raises `loops` before it reads `sleepers`; here it is the other way round, so that one of
+     * the two notices the other. */
     if (atomic_load(&pool->loops) == seen) futex_wait(&pool->loops, seen);
     atomic_fetch_sub(&pool->sleepers, 1);
 }
@@ -350,7 +351,8 @@ void ct_parallel_for(ct_context *context, int64_t count, ct_task task, void *use
 
 void ct_parallel_later(ct_context *context, int64_t count, ct_task task, const void *user, size_t bytes,
                        size_t kept, void (*release)(void *user)) {
-    ct_pool *pool = context->threads > 1 && !running.context && context->status == CT_OK ? pool_of(context) : NULL;
+    ct_pool *pool =
+        context->threads > 1 && !running.context && context->status == CT_OK ? pool_of(context) : NULL;
     if (!pool || !pool->started || bytes > CT_LATER_BYTES) {
         void *same = (void *)(uintptr_t)user;
         ct_parallel_for(context, count, task, same);
@@ -386,7 +388,8 @@ void ct_parallel_finish(ct_context *context) {
             continue;
     for (int i = 0; i < count; i++) {
         later_slot *slot = &pool->later[i];
-        for (unsigned turn = 1; atomic_load_explicit(&slot->completed, memory_order_acquire) < slot->count; turn++)
+        for (unsigned turn = 1; atomic_load_explicit(&slot->completed, memory_order_acquire) < slot->count;
+             turn++)
             if (turn % 1024)
                 spin_pause();
             else

@@ -17,10 +17,10 @@ typedef struct norm_work {
     ct_dtype dtype, compute;
     double epsilon;
     const void *x, *gain, *bias, *gradient; /* gain and bias of `compute`; gradient of `dtype` */
-    const void *other;                      /* of `dtype`: what reaches x by other ways, added to dx; or NULL */
-    void *y, *dx;                           /* of `dtype` */
-    void *mean, *rstd;                      /* [rows] of `compute` */
-    void *gain_parts, *bias_parts;          /* [chunks, columns] of `compute`, NULL: not wanted */
+    const void *other;             /* of `dtype`: what reaches x by other ways, added to dx; or NULL */
+    void *y, *dx;                  /* of `dtype` */
+    void *mean, *rstd;             /* [rows] of `compute` */
+    void *gain_parts, *bias_parts; /* [chunks, columns] of `compute`, NULL: not wanted */
 } norm_work;
 
 static int64_t chunks_each(const norm_work *w) {
@@ -116,7 +116,8 @@ static void backward_task(void *user, int64_t chunk, int worker) {
     if (dx) kernels->convert(count, CT_F32, wide + count, w->dtype, dx);
 }
 
-/* What is wanted of the gradients of gain and bias: results[0..1] begin in `into`, or anew with the type of `like`. */
+/* What is wanted of the gradients of gain and bias: results[0..1] begin in `into`, or anew with the type of
+ * `like`. */
 typedef struct parameter_sums {
     const bool *wanted;
     ct_tensor *const *into;
@@ -141,9 +142,11 @@ static void sum_parts(const norm_work *w, const parameter_sums *p, void *parts, 
     for (int i = 0; i < 2; i++) {
         if (!p->wanted[i]) continue;
         bool onto = is_onto(w, p->into[i]);
-        results[i] = onto ? p->into[i] : ct_empty_on(context, ct_device_of(p->like), w->compute, 1, &w->columns);
+        results[i] =
+            onto ? p->into[i] : ct_empty_on(context, ct_device_of(p->like), w->compute, 1, &w->columns);
         may_wait = may_wait && (onto || (!p->into[i] && (ct_dtype)p->like->dtype == w->compute));
-        folds.data[folds.count] = meta ? NULL : ct_at(parts, w->compute, folds.count * chunks_of(w) * w->columns);
+        folds.data[folds.count] =
+            meta ? NULL : ct_at(parts, w->compute, folds.count * chunks_of(w) * w->columns);
         folds.sum[folds.count] = ct_pointer(results[i]);
         folds.onto[folds.count++] = onto;
     }

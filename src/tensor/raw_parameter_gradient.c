@@ -114,8 +114,8 @@ static void release_factors(void *user) {
     ct_drop(w->b);
 }
 
-/* All parts, now or between the next loops: only the sum itself is needed later. On meta the factors are kept as
- * long. */
+/* All parts, now or between the next loops: only the sum itself is needed later. On meta the factors are kept
+ * as long. */
 static void weight_parts(weight_work *w, bool meta, bool may_wait) {
     int64_t tasks = meta ? 0 : w->parts;
     if (!may_wait || (w->a->count + w->b->count) > WAITING_ELEMENTS) {
@@ -220,10 +220,10 @@ void ct_column_folds_run(const ct_column_folds *folds, bool may_wait) {
 /* Where one chunk of rows is a sequence, its columns are added as ct_raw_reduce does. */
 static bool folds_directly(const ct_tensor *gradient, ct_dtype out, const ct_tensor *into) {
     ct_dtype dtype = (ct_dtype)gradient->dtype;
-    bool real = (dtype == CT_F32 || dtype == CT_F64) && out == dtype && (!into || (ct_dtype)into->dtype == dtype);
-    return real && gradient->ndim == 3 && ct_is_contiguous(gradient) &&
-           (!into || ct_is_contiguous(into)) && gradient->shape[0] > 0 && gradient->shape[1] > 1 &&
-           gradient->shape[1] <= CT_COLUMN_ROWS;
+    bool real =
+        (dtype == CT_F32 || dtype == CT_F64) && out == dtype && (!into || (ct_dtype)into->dtype == dtype);
+    return real && gradient->ndim == 3 && ct_is_contiguous(gradient) && (!into || ct_is_contiguous(into)) &&
+           gradient->shape[0] > 0 && gradient->shape[1] > 1 && gradient->shape[1] <= CT_COLUMN_ROWS;
 }
 
 ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into, bool may_wait) {
@@ -232,8 +232,9 @@ ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *in
     int64_t channels = ct_last(gradient);
     if (folds_directly(gradient, out, into)) {
         ct_tensor *sum = into ? into : ct_empty_on(context, ct_device_of(gradient), out, 1, &channels);
-        ct_column_folds folds = {context, out, gradient->shape[0], gradient->shape[1], channels, 1,
-                                 {ct_pointer(gradient)}, {ct_pointer(sum)}, {into != NULL}, NULL, ct_hold(gradient)};
+        ct_column_folds folds = {context,        out,  gradient->shape[0],     gradient->shape[1],
+                                 channels,       1,    {ct_pointer(gradient)}, {ct_pointer(sum)},
+                                 {into != NULL}, NULL, ct_hold(gradient)};
         if (ct_failed(context))
             release_folds(&folds);
         else

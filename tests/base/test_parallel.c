@@ -271,7 +271,8 @@ static void later_all_is_done_once(void **state) {
                 later(context, (round + i) % 9, &released);
             ct_parallel_for(context, 20, add_index, &sum);
             assert_int_equal(sum, 20 * 19 / 2);
-            if (round % 50 == 0) assert_int_equal(ct_scratch_reserve(context, (size_t)8192 + (size_t)round * 64), CT_OK);
+            if (round % 50 == 0)
+                assert_int_equal(ct_scratch_reserve(context, (size_t)8192 + (size_t)round * 64), CT_OK);
             if (round % 3) continue;
             ct_parallel_finish(context);
             assert_int_equal(released, sent);

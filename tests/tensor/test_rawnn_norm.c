@@ -90,8 +90,10 @@ static void norm_other_ways(void **state) {
     (void)state;
     for (ct_dtype dtype = CT_F32; dtype <= CT_F64; dtype++) {
         ct_context *context = ct_context_create(3);
-        ct_tensor *x = make(context, dtype, SHAPE(4, 30, 20), 1, 2), *g = make(context, dtype, SHAPE(4, 30, 20), 2, 1),
-                  *other = make(context, dtype, SHAPE(4, 30, 20), 5, 1), *weight = make(context, dtype, SHAPE(20), 3, 1);
+        ct_tensor *x = make(context, dtype, SHAPE(4, 30, 20), 1, 2),
+                  *g = make(context, dtype, SHAPE(4, 30, 20), 2, 1),
+                  *other = make(context, dtype, SHAPE(4, 30, 20), 5, 1),
+                  *weight = make(context, dtype, SHAPE(20), 3, 1);
         ct_tensor *mean, *rstd, *dx, *with, *now[2] = {NULL, NULL}, *late[2] = {NULL, NULL};
         ct_raw_layer_norm(x, weight, weight, EPSILON, &mean, &rstd);
         ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx, &now[0], &now[1]);
@@ -129,8 +131,8 @@ static void norm_bits(void **state) {
         ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx[t], &dweight[t], &dbias[t]);
         ct_tensor *row = rows_of(x, 0, 531, 1);
         ct_tensor *one = ct_raw_layer_norm(row, weight, NULL, EPSILON, &one_mean, &one_rstd);
-        ct_raw_layer_norm_backward(row, weight, one_mean, one_rstd, rows_of(g, 0, 531, 1), NULL, false, &one_dx, NULL,
-                                   NULL);
+        ct_raw_layer_norm_backward(row, weight, one_mean, one_rstd, rows_of(g, 0, 531, 1), NULL, false,
+                                   &one_dx, NULL, NULL);
         assert_same_bits(one, rows_of(y[t], 0, 531, 1), "row alone");
         assert_same_bits(one_dx, rows_of(dx[t], 0, 531, 1), "row alone, backward");
         if (t == 0) continue;
@@ -208,12 +210,9 @@ static void counts_and_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(norms_against_loops),
-        cmocka_unit_test(norm_other_ways),
-        cmocka_unit_test(norm_bits),
-        cmocka_unit_test(gradients_are_folds_over_sequences),
-        cmocka_unit_test(norm_errors),
-        cmocka_unit_test(counts_and_failures),
+        cmocka_unit_test(norms_against_loops), cmocka_unit_test(norm_other_ways),
+        cmocka_unit_test(norm_bits),           cmocka_unit_test(gradients_are_folds_over_sequences),
+        cmocka_unit_test(norm_errors),         cmocka_unit_test(counts_and_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
