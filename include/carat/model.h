@@ -87,6 +87,10 @@ int64_t ct_model_vocabulary(const ct_model *model);
 int64_t ct_model_layers(const ct_model *model);
 /* False where its input is no image; else channels, height and width. */
 bool ct_model_image_shape(const ct_model *model, int64_t shape[3]);
+/* Numbers that a row of the input of a model of linear layers has; 0 where its input is ids or images. */
+int64_t ct_model_features(const ct_model *model);
+/* Outputs of the last linear layer that stands directly in the model: its classes. 0 if there is none. */
+int64_t ct_model_classes(const ct_model *model);
 /* Refuses, naming `who` asks ("evaluate"), what predicts no next token: encoders, and models whose input is not ids. */
 ct_status ct_model_need_causal(const ct_model *model, const char *who);
 
