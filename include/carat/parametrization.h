@@ -16,8 +16,7 @@
 extern "C" {
 #endif
 
-/* ------------------------------------------------------------------------------------- the calculator -----
- */
+/* ----------------------------------------------------------------------------------------- the calculator */
 
 /* Exponents of an abc-parametrization: of the first matrix, the hidden ones, the last one; c for SGD. */
 typedef struct ct_abc {

@@ -37,8 +37,7 @@ static int64_t chunk_start(const norm_work *w, int64_t chunk, int64_t *rows) {
     return chunk / chunks_each(w) * w->sequence + within;
 }
 
-/* ------------------------------------------------------------------------------------------- forward -----
- */
+/* ------------------------------------------------------------------------------------------------ forward */
 
 static void forward_rows(const norm_work *w, int64_t first, int64_t rows, const void *x, void *y) {
     const ct_kernels *kernels = ct_cpu_kernels();
@@ -74,8 +73,7 @@ static void forward_task(void *user, int64_t index, int worker) {
     kernels->convert(rows * w->columns, CT_F32, wide, w->dtype, y);
 }
 
-/* ------------------------------------------------------------------------------------------ backward -----
- */
+/* ----------------------------------------------------------------------------------------------- backward */
 
 static void backward_rows(const norm_work *w, int64_t chunk, int64_t rows, const void *x,
                           const void *gradient, void *dx) {
