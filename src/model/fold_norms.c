@@ -182,7 +182,8 @@ static ct_status fold_layers(folding *f) {
             bias = bias ? ct_add(ct_mul(bias, scale), wide(shift)) : wide(shift);
         }
         ct_copy_into(tensor_of(to, "weight"), weight);
-        if (bias && target_bias) ct_copy_into(target_bias, bias);
+        if (target_bias && !bias) ct_fill(target_bias, 0);
+        if (target_bias && bias) ct_copy_into(target_bias, bias);
         ct_scope_close(f->context, scope);
     }
     return ct_context_status(f->context);
