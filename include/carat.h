@@ -5,6 +5,7 @@
 #include <carat/archive.h>
 #include <carat/autograd.h>
 #include <carat/base.h>
+#include <carat/bench.h>
 #include <carat/chat.h>
 #include <carat/claim.h>
 #include <carat/convert.h>

@@ -17,11 +17,11 @@ RANKS = {
     "base": 0, "tensor": 1, "autograd": 2, "format": 3, "nn": 3, "norm": 3, "template": 4, "model": 4, "method": 5, "parallel": 6,
     "train": 7, "data": 7, "cli": 9,
 }
-VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search plan fit claim
+VERB_RANK = 8  # adapt merge prune quantize distill generate evaluate search plan fit bench claim
 # Folders that live in another room's rank: DESIGN.md lists them on the line of `train`.
 RANKS.update({"optimizer": 7, "link": 7, "schedule": 7, "initializer": 7, "regularizer": 7})
 RANKS.update({room: VERB_RANK for room in
-              "adapt merge prune quantize distill generate evaluate search plan fit claim convert".split()})
+              "adapt merge prune quantize distill generate evaluate search plan fit bench claim convert".split()})
 # The trainer drives its own methods; they stand above it within one rank.
 ALLOWED_BESIDE = {("train", "optimizer"), ("train", "schedule"), ("train", "initializer"), ("train", "regularizer"),
                   ("train", "data")}

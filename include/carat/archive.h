@@ -14,8 +14,7 @@
 extern "C" {
 #endif
 
-/* ------------------------------------------------------------------------------------- element types -----
- */
+/* ------------------------------------------------------------------------------------------ element types */
 
 /* Every element type that a file of tensors may hold: the values below CT_FILE_DTYPES are ct_file_dtype's own
  * (a ct_file_dtype may be assigned to a ct_element), those above are GGML's, which store blocks of elements
@@ -76,8 +75,7 @@ bool ct_element_decode(ct_element type, const void *from, float *to, int64_t cou
  * encode, or if it is a block type and a value is NaN or infinite, which blocks cannot hold. */
 bool ct_element_encode(ct_element type, const float *from, void *to, int64_t count);
 
-/* ---------------------------------------------------------------------------------------- the archive -----
- */
+/* -------------------------------------------------------------------------------------------- the archive */
 
 typedef struct ct_archive ct_archive;
 

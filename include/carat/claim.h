@@ -268,8 +268,7 @@ ct_status ct_claim_mnist(ct_claim_run *run, bool test, int64_t rows, int side, c
         "mnist/t10k-images-idx3-ubyte.gz", "mnist/t10k-labels-idx1-ubyte.gz"
 #define CT_CLAIM_SHAKESPEARE "text/tiny-shakespeare.txt"
 
-/* ------------------------------------------------------------------- driver: language models by recipe -----
- */
+/* ---------------------------------------------------------------------- driver: language models by recipe */
 
 /* A language model trained by a recipe, with the very steps of `carat train`: every key of a recipe works but
  * those on output, saving, logging and resuming, which have no effect. Unless the recipe says otherwise, it

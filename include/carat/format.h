@@ -14,8 +14,7 @@
 extern "C" {
 #endif
 
-/* ----------------------------------------------------------------------------------------------- JSON -----
- */
+/* --------------------------------------------------------------------------------------------------- JSON */
 
 /* RFC 8259, UTF-8, with duplicate keys refused and nesting limited to CT_DEPTH_MAX. Each value carries
  * "name:line" as its origin. Integers that fit int64 are CT_VALUE_INT, other numbers CT_VALUE_REAL (also
@@ -47,8 +46,7 @@ ct_value *ct_jsonl_next(ct_jsonl *reader);
 int64_t ct_jsonl_number(const ct_jsonl *reader); /* line of the last value, from 1 */
 void ct_jsonl_close(ct_jsonl *reader);
 
-/* ----------------------------------------------------------------------------------------------- YAML -----
- */
+/* --------------------------------------------------------------------------------------------------- YAML */
 
 /* One document in the YAML 1.2 core schema: plain true/false/null, integers (also 0x and 0o), reals (1e-3 is
  * one), everything else a string. Anchors and aliases work within a bound on what they expand to; merge keys
@@ -62,8 +60,7 @@ ct_status ct_yaml_write(ct_context *context, const char *path, const ct_value *v
 /* By the name: *.json as JSON, everything else as YAML. */
 ct_value *ct_document_read(ct_context *context, const char *path);
 
-/* ---------------------------------------------------------------------------------------- safetensors -----
- */
+/* -------------------------------------------------------------------------------------------- safetensors */
 
 /* Element types a safetensors file may name, in the reference implementation's order (by size). */
 typedef enum ct_file_dtype {
@@ -162,8 +159,7 @@ ct_status ct_safetensors_write(ct_safetensors_writer *writer, const void *data, 
 ct_status ct_safetensors_commit(ct_safetensors_writer *writer);
 void ct_safetensors_abandon(ct_safetensors_writer *writer);
 
-/* -------------------------------------------------------------------------------------- model folders -----
- */
+/* ------------------------------------------------------------------------------------------ model folders */
 
 /* A path for what the user named: an existing file or folder is itself; "ORG/NAME" is looked up in the local
  * Hugging Face cache (HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub; refs/main, else the newest

@@ -16,8 +16,7 @@
 extern "C" {
 #endif
 
-/* ------------------------------------------------------------------------------------- the calculator -----
- */
+/* ----------------------------------------------------------------------------------------- the calculator */
 
 /* Exponents of an abc-parametrization: of the first matrix, the hidden ones, the last one; c for SGD. */
 typedef struct ct_abc {
@@ -51,11 +50,11 @@ typedef struct ct_parametrization_method {
     ct_method method;
     ct_abc exponents; /* the paper's, for the calculator */
     double multiplier[3], deviation[3], sgd[3], adam[3];
-    bool knows_adam; /* else it is defined for SGD alone */
-    bool shallow;    /* defined for one hidden layer alone */
+    bool knows_adam;   /* else it is defined for SGD alone */
+    bool shallow;      /* defined for one hidden layer alone */
     bool by_exponents; /* exponents, and all that follows from them, are options: a, b, c */
-    bool attention;  /* attention logits by 1/channels (times the root of the base's) instead of
-                        1/sqrt(channels) */
+    bool attention;    /* attention logits by 1/channels (times the root of the base's) instead of
+                          1/sqrt(channels) */
 } ct_parametrization_method;
 
 extern const ct_parametrization_method *const ct_parametrization_methods[]; /* NULL-terminated, by name */
@@ -72,7 +71,9 @@ typedef struct ct_parametrization_scale {
     double initial;       /* what this model's own initial weights are multiplied by to get there */
     double learning_rate; /* times */
     double weight_decay;  /* times */
-    double multiplier;    /* of the weight in the forward pass, where it is last used */
+    double multiplier;    /* of the tensor in the forward pass. For a last layer that shares the embedding's
+                             weight the    norm before it has the multiplier, on gain and bias, which is the same */
+    double offset;        /* added to that: for a gain that is stored less 1 */
 } ct_parametrization_scale;
 
 typedef struct ct_parametrization ct_parametrization;
@@ -93,11 +94,13 @@ ct_status ct_parametrization_rates(ct_parametrization *parametrization, ct_optim
 ct_status ct_parametrization_attach(ct_parametrization *parametrization, ct_run *run);
 /* Whether any multiplier is not 1: the model must then be saved by ct_model_save_resolved. */
 bool ct_parametrization_multiplies(const ct_parametrization *parametrization);
-/* Whether one of them falls on a tied weight: such a model cannot be saved for others. */
+/* Whether a last layer that shares the embedding's weight is multiplied by itself, since no norm with a gain
+ * stands before it: such a model cannot be saved for others. */
 bool ct_parametrization_unties(const ct_parametrization *parametrization);
-/* A configuration at another width: `width` under its key (n_embd, hidden_size, the first hidden entry of an mlp's
- * sizes), and what grows with it (n_inner, intermediate_size, head_dim, the other hidden sizes) in proportion. The
- * number of heads stays. Errors: a proportion that is no integer, a family whose width is not known. */
+/* A configuration at another width: `width` under its key (n_embd, hidden_size, the first hidden entry of an
+ * mlp's sizes), and what grows with it (n_inner, intermediate_size, head_dim, the other hidden sizes) in
+ * proportion. The number of heads stays. Errors: a proportion that is no integer, a family whose width is not
+ * known. */
 ct_status ct_width_set(ct_context *context, ct_value *config, int64_t width);
 /* The class and factors of every tensor, for people (free with ct_free). */
 char *ct_parametrization_text(const ct_parametrization *parametrization);

@@ -41,8 +41,7 @@ ct_status ct_plan_judge_runs(ct_context *context, const char *folder, const ct_j
                              ct_judgement *judgement);
 void ct_judgement_free(ct_context *context, ct_judgement *judgement);
 
-/* --------------------------------------------------------------------------------- what a width changes
- * ----- */
+/* ----------------------------------------------------------------------------------- what a width changes */
 
 /* Both take a recipe of training (train.h) whose model is given by its keys, and train it at several widths
  * (see ct_width_set), with the recipe's parametrization if it has one. Widths and rates are text,

@@ -101,8 +101,7 @@ bool ct_penalty_takes(const void *options, const ct_parameter *parameter);
 /* Whether a name matches a pattern (* is any run of characters). */
 bool ct_regularizer_matches(const char *pattern, const char *name);
 
-/* ------------------------------------------------------------------------------------------------ use -----
- */
+/* ---------------------------------------------------------------------------------------------------- use */
 
 /* From a list of names and {name: ..., weight: ..., options}, or one of these. NULL or an empty list: none, which
  * costs nothing. A method with weight 0 and no derived weights is checked and then left out. NULL on error.

@@ -38,8 +38,7 @@ static ct_tensor *unary(ct_tensor *x, ct_unary_op op, const ct_rule *rule, keep 
         return unary(x, op, &name##_rule, keep, 0, 0);                                                       \
     }
 
-/* ---------------------------------------------------------------------------------------- simple gradients
- */
+/* --------------------------------------------------------------------------------------- simple gradients */
 
 RULE(neg, 0, ct_neg(g))
 RULE(exp, 1, ct_mul(g, s))

@@ -153,8 +153,7 @@ static ct_tensor *as_column(ct_tensor *rows) {
     return ct_unsqueeze(rows, 1);
 }
 
-/* ----------------------------------------------------------------------- cross entropy: second derivatives
- */
+/* ---------------------------------------------------------------------- cross entropy: second derivatives */
 
 /* p from the saved D: D = c (p s - t') with s = sum(t'), so p = (D / c + t') / s. The operand stands for the
  * logits in the graph but holds D, so that the logits themselves need not be kept. Rows with c s = 0 get p =
@@ -187,8 +186,7 @@ static ct_tensor *probabilities(ct_tensor *logits_holding_d, ct_tensor *scale, c
     return p;
 }
 
-/* --------------------------------------------------------------------------------- cross entropy: the rule
- */
+/* -------------------------------------------------------------------------------- cross entropy: the rule */
 
 /* Saved: D (as if it were the logits), targets, scale. */
 static ct_tensor *recorded_gradient(const ct_vjp *call, ct_tensor *saved, ct_tensor *upstream) {

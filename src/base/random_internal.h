@@ -1,14 +1,14 @@
 /* random_internal.h - internal: the draws as functions of (seed, stream, index).
  *
  * A block of Philox is four 32-bit words w0..w3. The upper two bits of the block number say what kind of draw
- * it serves, so that kinds which share a stream never share bits; index is below 2^61: words     block
- * CT_RANDOM_WORDS   + index / 4, word index % 4 uniforms  block CT_RANDOM_UNIFORM + index / 2, words 0,1
- * (even index) or 2,3 (odd):
+ * it serves, so that kinds which share a stream never share bits; index is below 2^61:
+ *   words     block CT_RANDOM_WORDS + index / 4, word index % 4
+ *   uniforms  block CT_RANDOM_UNIFORM + index / 2, words 0,1 (even index) or 2,3 (odd):
  *             ((second << 32 | first) >> 11) * 2^-53
- *   normals   block CT_RANDOM_NORMAL  + index / 2, Box-Muller: with a and b the uniforms of words 0,1 and
- * 2,3, sqrt(-2 log(1 - a)) times cos(2 pi b) (even index) or sin(2 pi b) (odd) integers and permutations:
- * block CT_RANDOM_OTHER + ... A 32-bit uniform of a kernel is its own affair; (word >> 8) * 2^-24 of the
- * words is the usual one. */
+ *   normals   block CT_RANDOM_NORMAL + index / 2, Box-Muller: with a and b the uniforms of words 0,1 and 2,3,
+ *             sqrt(-2 log(1 - a)) times cos(2 pi b) (even index) or sin(2 pi b) (odd)
+ *   integers and permutations: block CT_RANDOM_OTHER + ...
+ * A 32-bit uniform of a kernel is its own affair; (word >> 8) * 2^-24 of the words is the usual one. */
 #ifndef CARAT_BASE_RANDOM_INTERNAL_H
 #define CARAT_BASE_RANDOM_INTERNAL_H
 

@@ -34,8 +34,7 @@ typedef struct ct_segment {
     ct_block *last;   /* the block that ends at top, NULL: none yet */
 } ct_segment;
 
-/* ------------------------------------------------------------------------------------- lists of free -----
- */
+/* ------------------------------------------------------------------------------------------ lists of free */
 
 static size_t page_size(void) {
     return (size_t)sysconf(_SC_PAGESIZE);
@@ -89,8 +88,7 @@ ct_block *ct_segments_find(const struct ct_memory *memory, int size_class) {
     return memory->cache[CT_FIRST_LARGE_CLASS + (int)word * 64 + __builtin_ctzll(bits)];
 }
 
-/* ------------------------------------------------------------------------------------------ segments -----
- */
+/* ----------------------------------------------------------------------------------------------- segments */
 
 static ct_block *block_after(const ct_block *block) {
     char *end = (char *)block + CT_BLOCK_HEADER + block->extent;

@@ -37,7 +37,7 @@ struct ct_cli {
 /* The verbs, NULL-terminated, in the order of `carat --help`. */
 extern const ct_verb *const ct_verbs[];
 extern const ct_verb ct_verb_train, ct_verb_generate, ct_verb_evaluate, ct_verb_data, ct_verb_plan, ct_verb_show,
-    ct_verb_fit, ct_verb_merge, ct_verb_distill, ct_verb_convert, ct_verb_inspect, ct_verb_claims;
+    ct_verb_fit, ct_verb_merge, ct_verb_distill, ct_verb_convert, ct_verb_inspect, ct_verb_bench, ct_verb_claims;
 
 /* Fills `target` from `table` with the options given; keys of other tables are passed over. */
 ct_status ct_cli_options(ct_cli *cli, const ct_option *table, void *target);

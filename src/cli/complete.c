@@ -106,6 +106,15 @@ static void offer_show(const completion *c, int count, char **words) {
         offer(c, ct_architecture_at(i)->model_type, "");
 }
 
+/* The benchmark, then any of its methods. */
+static void offer_bench(const completion *c, int count, char **words) {
+    for (size_t i = 0; ct_benchmarks[i]; i++)
+        if (count == 2)
+            offer(c, ct_benchmarks[i]->name, "");
+        else if (strcmp(words[1], ct_benchmarks[i]->name) == 0)
+            offer_methods(c, ct_kind_find(ct_benchmarks[i]->kind));
+}
+
 static void complete_verb(completion *c) {
     for (int i = 0; ct_verbs[i]; i++)
         offer(c, ct_verbs[i]->name, "");
@@ -138,6 +147,8 @@ static void complete_words(completion *c, int count, char **words) {
         if (option && option->type != CT_TYPE_BOOL) offer_values(c, words[count - 2]);
     } else if (c->verb == &ct_verb_show) {
         offer_show(c, count, words);
+    } else if (c->verb == &ct_verb_bench) {
+        offer_bench(c, count, words);
     } else if (*c->word && c->verb->methods) {
         offer_options(c, "", "=");
     }

@@ -1,4 +1,5 @@
 /* data.c - carat data: train a tokenizer, encode and decode; sft_check.c and pause.c have the rest. */
+#include "base/ending.h"
 #include "cli/pause.h"
 #include "cli/report.h"
 #include "cli/sft_check.h"
@@ -20,11 +21,6 @@ static const ct_option flags_table[] = {
     CT_OPTION_INT("min_frequency", data_flags, min_frequency, 2, 1, 1e12, "tokenizer: rarer pairs are not merged"),
     CT_OPTION_VALUE("special_tokens", data_flags, special_tokens, "tokenizer: list of tokens, the first ids"),
     CT_OPTION_END};
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* ---------------------------------------------------------------------------------------- tokenizer */
 
@@ -113,7 +109,7 @@ static ct_status encode_text(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *wr
 static ct_status encode_file(ct_cli *cli, ct_tokenizer *tokenizer, ct_writer *writer, const char *path,
                              const char *field) {
     ct_context *context = cli->context;
-    if (!ends_with(path, ".jsonl")) {
+    if (!ct_ends_with(path, ".jsonl")) {
         ct_bytes text = {0};
         if (ct_text_read(context, path, field, &text) == CT_OK)
             encode_text(cli, tokenizer, writer, text.data ? text.data : "", text.length, path, 0);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 const ct_verb *const ct_verbs[] = {&ct_verb_train, &ct_verb_generate, &ct_verb_evaluate, &ct_verb_data,
-                                   &ct_verb_plan, &ct_verb_fit, &ct_verb_merge, &ct_verb_distill, &ct_verb_convert, &ct_verb_inspect,  &ct_verb_show,     &ct_verb_claims,
+                                   &ct_verb_plan, &ct_verb_fit, &ct_verb_merge, &ct_verb_distill, &ct_verb_convert, &ct_verb_inspect, &ct_verb_bench, &ct_verb_show, &ct_verb_claims,
                                    NULL};
 
 static void print_help(void) {

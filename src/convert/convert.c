@@ -32,8 +32,7 @@ static bool ends_with(const char *text, const char *end) {
     return length >= size && strcasecmp(text + length - size, end) == 0;
 }
 
-/* ------------------------------------------------------------------------------------------- options -----
- */
+/* ------------------------------------------------------------------------------------------------ options */
 
 static ct_status read_options(conversion *work) {
     const char *to = work->options->to, *dtype = work->options->dtype;
@@ -73,8 +72,7 @@ static ct_status read_options(conversion *work) {
     return CT_OK;
 }
 
-/* -------------------------------------------------------------------------------------------- opening -----
- */
+/* ------------------------------------------------------------------------------------------------ opening */
 
 static ct_status open_input(conversion *work, const char *input) {
     ct_context *context = work->context;
@@ -96,8 +94,7 @@ static ct_status same_place(conversion *work) {
                    "the result needs a place of its own, found \"%s\" twice", work->output);
 }
 
-/* --------------------------------------------------------------------------------------------- plans -----
- */
+/* -------------------------------------------------------------------------------------------------- plans */
 
 /* Names and shapes stay. Tied weights of PyTorch's files are written once; safetensors' __metadata__ says so.
  */
@@ -158,8 +155,7 @@ static ct_status make_plan(conversion *work) {
     return ct_plan_check(plan);
 }
 
-/* ------------------------------------------------------------------------------------------ GGUF keys -----
- */
+/* ---------------------------------------------------------------------------------------------- GGUF keys */
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -239,8 +235,7 @@ static ct_status put_keys(conversion *work, ct_gguf_writer *writer) {
     return status ? status : put_vocabulary(work, writer);
 }
 
-/* -------------------------------------------------------------------------------------------- output -----
- */
+/* ------------------------------------------------------------------------------------------------- output */
 
 static void set_metadata(conversion *work, ct_safetensors_writer *writer) {
     ct_plan *plan = &work->plan;

@@ -1,4 +1,5 @@
 /* names.c - plans between Hugging Face folders and GGUF: names, orders of rows, types. */
+#include "base/ending.h"
 #include "convert/family.h"
 #include <string.h>
 
@@ -42,14 +43,9 @@ static const ct_name_rule *translate(const ct_family *family, const char *name, 
     return NULL;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
-
 static bool is_dropped(const ct_family *family, const char *name) {
     for (const char *const *rule = family->dropped; *rule; rule++)
-        if (**rule == '*' ? ends_with(name, *rule + 1) : strncmp(name, *rule, strlen(*rule)) == 0)
+        if (**rule == '*' ? ct_ends_with(name, *rule + 1) : strncmp(name, *rule, strlen(*rule)) == 0)
             return true;
     return false;
 }
@@ -58,7 +54,7 @@ ct_element ct_gguf_tensor_type(const char *name, const ct_archive_tensor *source
                                ct_element wanted) {
     static const char *const exact[] = {"position_embd.weight", "token_types.weight", "rope_freqs.weight"};
     ct_element f32 = (ct_element)CT_FILE_F32;
-    if (source->rank <= 1 || ends_with(name, "_norm.weight") || !ends_with(name, ".weight")) return f32;
+    if (source->rank <= 1 || ct_ends_with(name, "_norm.weight") || !ct_ends_with(name, ".weight")) return f32;
     for (size_t i = 0; i < sizeof exact / sizeof *exact; i++)
         if (strcmp(name, exact[i]) == 0) return f32;
     ct_element type = ct_plan_type(source->type, wanted, true);
@@ -112,9 +108,9 @@ static void usual_name(const ct_family *family, const char *name, char usual[NAM
         snprintf(usual, NAME_SIZE, "%s", name);
     /* TensorFlow's names of LayerNorm, in old BERT files */
     size_t length = strlen(usual);
-    if (ends_with(usual, "LayerNorm.gamma"))
+    if (ct_ends_with(usual, "LayerNorm.gamma"))
         snprintf(usual + length - 5, NAME_SIZE - length + 5, "weight");
-    else if (ends_with(usual, "LayerNorm.beta"))
+    else if (ct_ends_with(usual, "LayerNorm.beta"))
         snprintf(usual + length - 4, NAME_SIZE - length + 4, "bias");
 }
 

@@ -89,8 +89,7 @@ const char *ct_pretokenizer_name(ct_vocabulary *vocabulary) {
     return name;
 }
 
-/* ----------------------------------------------------------------------------------------- from GGUF -----
- */
+/* ---------------------------------------------------------------------------------------------- from GGUF */
 
 static ct_value *typed(ct_context *context, const char *type) {
     ct_value *map = ct_value_map(context);

@@ -63,8 +63,7 @@ ct_status ct_rope_factors(ct_plan *plan, const ct_family *family, const ct_value
     return ct_context_status(plan->context);
 }
 
-/* ------------------------------------------------------------------------------------------- to GGUF -----
- */
+/* ------------------------------------------------------------------------------------------------ to GGUF */
 
 static ct_status set_count(ct_plan *plan, ct_gguf_writer *writer, const char *key, int64_t value) {
     if (value < 0 || value > UINT32_MAX)
@@ -235,8 +234,7 @@ ct_status ct_settings_to_gguf(ct_plan *plan, const ct_family *family, const ct_v
     return family->rope ? put_rope(plan, family, config, writer) : ct_context_status(plan->context);
 }
 
-/* ----------------------------------------------------------------------------------------- from GGUF -----
- */
+/* ---------------------------------------------------------------------------------------------- from GGUF */
 
 /* The f32 as the shortest decimal that means it: 1e-05, not 9.99999974737875e-06. */
 static ct_value *short_real(ct_context *context, double value) {

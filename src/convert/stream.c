@@ -51,8 +51,7 @@ static uint64_t bytes_of(ct_element type, int64_t elements) {
     return (uint64_t)(elements / info->block) * (uint64_t)info->bytes;
 }
 
-/* ------------------------------------------------------------------------------- reading and writing -----
- */
+/* ------------------------------------------------------------------------------------ reading and writing */
 
 /* Tasks leave their error to the loop; alone, it goes to the context. */
 static bool complain(streaming *stream, int64_t index, ct_status status, const char *format, ...)
@@ -104,8 +103,7 @@ static bool emit(streaming *stream, int64_t index, const stream_piece *piece, ui
     return report(stream, index, ct_writer_path(piece->file), piece->tensor->name, "cannot write", number);
 }
 
-/* ---------------------------------------------------------------------------------------- converting -----
- */
+/* --------------------------------------------------------------------------------------------- converting */
 
 /* The source's row that is row `row` of the output: within a head of d rows, halves (j, i) lie at j d/2 + i,
  * pairs at 2 i + j. */
@@ -205,8 +203,7 @@ static void run_piece(void *user, int64_t index, int worker) {
         straight(stream, index, piece, space_of(stream, worker));
 }
 
-/* ------------------------------------------------------------------------------------------- cutting -----
- */
+/* ------------------------------------------------------------------------------------------------ cutting */
 
 static ct_status run_batch(streaming *stream) {
     if (stream->serial)

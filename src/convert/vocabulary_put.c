@@ -191,8 +191,7 @@ static ct_status put_specials(ct_vocabulary *vocabulary, const ct_value *config,
     return ct_gguf_set_bool(writer, "tokenizer.ggml.add_sep_token", true);
 }
 
-/* ----------------------------------------------------------------------------------------- templates -----
- */
+/* ---------------------------------------------------------------------------------------------- templates */
 
 static ct_status put_templates(ct_vocabulary *vocabulary, const char *folder, ct_gguf_writer *writer) {
     ct_context *context = vocabulary->context;
@@ -221,8 +220,7 @@ static ct_status put_templates(ct_vocabulary *vocabulary, const char *folder, ct
     return ct_context_status(context);
 }
 
-/* ------------------------------------------------------------------------------------ the whole of it -----
- */
+/* ---------------------------------------------------------------------------------------- the whole of it */
 
 /* Whether the pipeline puts a blank before a text: the normalizer Prepend or the pre-tokenizer Metaspace. */
 static bool prepends(const ct_value *part) {

@@ -19,8 +19,7 @@ typedef struct taken_vocabulary {
     bool add_bos, add_eos;
 } taken_vocabulary;
 
-/* ------------------------------------------------------------------------------------------- reading -----
- */
+/* ------------------------------------------------------------------------------------------------ reading */
 
 static ct_status take_kind(taken_vocabulary *taken) {
     static const char *const models[] = {"gpt2", "llama", "bert"};

@@ -1,14 +1,10 @@
 /* text.c - the text of files, of JSONL records, and of folders of text files. */
+#include "base/ending.h"
 #include <carat/data.h>
 #include <carat/format.h>
 #include <string.h>
 
 enum { PIECE = 1 << 20, LINE_LIMIT = 64 << 20 };
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 static ct_status read_plain(ct_context *context, const char *path, ct_bytes *text) {
     ct_file *file = ct_file_open(context, path);
@@ -44,7 +40,7 @@ static ct_status read_folder(ct_context *context, const char *path, const char *
     int found = 0;
     for (size_t i = 0; i < ct_value_count(names) && !ct_failed(context); i++) {
         const char *name = ct_value_as_string(ct_value_at(names, i), "");
-        if (!ends_with(name, ".txt") && !ends_with(name, ".md") && !ends_with(name, ".jsonl")) continue;
+        if (!ct_ends_with(name, ".txt") && !ct_ends_with(name, ".md") && !ct_ends_with(name, ".jsonl")) continue;
         char *file = ct_path_join(context, path, name);
         if (file) ct_text_read(context, file, field, text);
         ct_free(context, file);
@@ -59,6 +55,6 @@ static ct_status read_folder(ct_context *context, const char *path, const char *
 ct_status ct_text_read(ct_context *context, const char *path, const char *field, ct_bytes *text) {
     if (ct_failed(context)) return ct_context_status(context);
     if (ct_folder_exists(path)) return read_folder(context, path, field, text);
-    if (ends_with(path, ".jsonl")) return read_records(context, path, field ? field : "text", text);
+    if (ct_ends_with(path, ".jsonl")) return read_records(context, path, field ? field : "text", text);
     return read_plain(context, path, text);
 }

@@ -1,4 +1,5 @@
 /* texts.c - texts one by one: the lines of a file, a column of a .tsv, a field of a .jsonl. */
+#include "base/ending.h"
 #include <carat/data.h>
 #include <carat/format.h>
 #include <stdlib.h>
@@ -29,11 +30,6 @@ void ct_texts_free(ct_context *context, ct_texts *texts) {
     ct_bytes_free(context, &texts->bytes);
     ct_free(context, texts->ends);
     *texts = (ct_texts){0};
-}
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 static ct_status read_records(ct_context *context, const char *path, const char *field, ct_texts *texts) {
@@ -104,6 +100,6 @@ static ct_status read_lines(ct_context *context, const char *path, const char *f
 
 ct_status ct_texts_read(ct_context *context, const char *path, const char *field, ct_texts *texts) {
     if (ct_failed(context)) return ct_context_status(context);
-    if (ends_with(path, ".jsonl")) return read_records(context, path, field ? field : "text", texts);
-    return read_lines(context, path, field, ends_with(path, ".tsv"), texts);
+    if (ct_ends_with(path, ".jsonl")) return read_records(context, path, field ? field : "text", texts);
+    return read_lines(context, path, field, ct_ends_with(path, ".tsv"), texts);
 }

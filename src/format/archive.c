@@ -1,4 +1,5 @@
 /* archive.c - one view of the formats that hold named tensors: recognising, the list of tensors, reading. */
+#include "base/ending.h"
 #include "format/archive_format.h"
 #include <string.h>
 
@@ -141,18 +142,13 @@ char *ct_archive_named_file(ct_context *context, const char *folder, const char 
     return NULL;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
-
 char *ct_archive_only_file(ct_context *context, const char *folder, const char *ending) {
     ct_value *names = ct_folder_list(context, folder);
     const char *found = NULL;
     size_t count = 0;
     for (size_t i = 0; i < ct_value_count(names); i++) {
         const char *name = ct_value_as_string(ct_value_at(names, i), "");
-        if (!ends_with(name, ending)) continue;
+        if (!ct_ends_with(name, ending)) continue;
         found = name;
         count++;
     }
@@ -161,8 +157,7 @@ char *ct_archive_only_file(ct_context *context, const char *folder, const char *
     return path;
 }
 
-/* ------------------------------------------------------------------------------------------- opening -----
- */
+/* ------------------------------------------------------------------------------------------------ opening */
 
 static ct_status unknown(ct_context *context, ct_status status, const char *path, const char *what) {
     char known[256] = "";
@@ -237,8 +232,7 @@ void ct_archive_close(ct_archive *archive) {
     ct_free(context, archive);
 }
 
-/* ------------------------------------------------------------------------------------------- looking -----
- */
+/* ------------------------------------------------------------------------------------------------ looking */
 
 const char *ct_archive_format_name(const ct_archive *archive) {
     return archive->format->name;
@@ -300,8 +294,7 @@ ct_value *ct_archive_metadata(ct_archive *archive, size_t most) {
                                      : ct_value_map(archive->context);
 }
 
-/* ------------------------------------------------------------------------------------------- reading -----
- */
+/* ------------------------------------------------------------------------------------------------ reading */
 
 ct_status ct_archive_read(ct_archive *archive, const ct_archive_tensor *tensor, void *buffer, uint64_t offset,
                           size_t size) {

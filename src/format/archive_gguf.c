@@ -18,8 +18,7 @@ const ct_gguf *ct_gguf_of(const ct_archive *archive) {
     return archive->format == &ct_archive_gguf ? archive->state : NULL;
 }
 
-/* ------------------------------------------------------------------------------------------- tensors -----
- */
+/* ------------------------------------------------------------------------------------------------ tensors */
 
 typedef struct tensor_info {
     const char *name;
@@ -161,8 +160,7 @@ static void close(ct_archive *archive) {
     ct_gguf_free(archive->state);
 }
 
-/* ------------------------------------------------------------------------------------------ metadata -----
- */
+/* ----------------------------------------------------------------------------------------------- metadata */
 
 /* A string as a value; bytes that are no UTF-8 become U+FFFD. */
 static ct_value *text_value(ct_context *context, const char *text, size_t length) {

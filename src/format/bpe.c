@@ -58,8 +58,7 @@ ct_status ct_bpe_finish(ct_tokenizer *tokenizer) {
     return CT_OK;
 }
 
-/* --------------------------------------------------------------------------------------- short words -----
- */
+/* -------------------------------------------------------------------------------------------- short words */
 
 /* Merges in place by scanning for the lowest rank. */
 static size_t merge_short(const ct_bpe *bpe, int32_t *ids, size_t count) {
@@ -81,8 +80,7 @@ static size_t merge_short(const ct_bpe *bpe, int32_t *ids, size_t count) {
     return count;
 }
 
-/* ---------------------------------------------------------------------------------------- long words -----
- */
+/* --------------------------------------------------------------------------------------------- long words */
 
 /* Entries are rank << 32 | place: the least is the pair to merge next. */
 typedef struct pair_heap {

@@ -62,8 +62,7 @@ ct_status ct_bpe_count_all_pairs(ct_bpe_trainer *trainer) {
     return CT_OK;
 }
 
-/* -------------------------------------------------------------------------------------------- the heap -----
- */
+/* ----------------------------------------------------------------------------------------------- the heap */
 
 static bool is_before(const ct_pair_candidate *a, const ct_pair_candidate *b) {
     return a->count != b->count ? a->count > b->count : a->pair < b->pair;

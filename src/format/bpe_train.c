@@ -8,8 +8,7 @@
 #include "format/pretokenize.h"
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------- counting words -----
- */
+/* ----------------------------------------------------------------------------------------- counting words */
 
 static ct_status add_word(ct_bpe_trainer *trainer, const char *text, size_t length) {
     ct_context *context = trainer->context;
@@ -71,8 +70,7 @@ static ct_status spell_words(ct_bpe_trainer *trainer) {
     return CT_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------- merging
- * ----- */
+/* ------------------------------------------------------------------------------------------------ merging */
 
 /* Replaces left, right by `result` in a word and counts the pairs that go and come. */
 static ct_status merge_word(ct_bpe_trainer *trainer, int32_t index, const ct_merge *merge) {
@@ -152,8 +150,7 @@ static ct_status merge_all(ct_bpe_trainer *trainer, const ct_bpe_options *option
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------- whole -----
- */
+/* -------------------------------------------------------------------------------------------------- whole */
 
 /* Special tokens, then the bytes in the order of the code points that stand for them. */
 static ct_status begin_vocabulary(ct_tokenizer *tokenizer, const char *const *special_tokens) {

@@ -33,8 +33,7 @@ static void half_to(float value, unsigned char *bytes) {
     memcpy(bytes, &half, 2);
 }
 
-/* ----------------------------------------------------------------------------------- decoding blocks -----
- */
+/* ---------------------------------------------------------------------------------------- decoding blocks */
 
 /* {d, q[32]}: x = d q */
 INLINED void decode_q8_0(const unsigned char *block, float d, float *x) {
@@ -173,8 +172,7 @@ bool ct_element_decode(ct_element type, const void *from, float *to, int64_t cou
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------ encoding -----
- */
+/* ----------------------------------------------------------------------------------------------- encoding */
 
 /* The largest |x|; not finite if any x is not: as integers, the bits of NaN are above those of infinity. */
 INLINED float largest(const float *x) {

@@ -213,8 +213,7 @@ void ct_gguf_settle(ct_gguf *gguf) {
         gguf->entries[i].bytes = gguf->bytes + (uintptr_t)gguf->entries[i].bytes;
 }
 
-/* ------------------------------------------------------------------------------------------- looking -----
- */
+/* ------------------------------------------------------------------------------------------------ looking */
 
 size_t ct_gguf_count(const ct_gguf *gguf) {
     return gguf->count;

@@ -58,8 +58,7 @@ void ct_gguf_abandon(ct_gguf_writer *writer) {
     ct_free(context, writer);
 }
 
-/* ---------------------------------------------------------------------------------------------- keys -----
- */
+/* --------------------------------------------------------------------------------------------------- keys */
 
 static ct_status put(ct_gguf_writer *writer, ct_bytes *part, const void *data, size_t size) {
     return ct_bytes_append(writer->context, part, data, size);
@@ -184,8 +183,7 @@ ct_status ct_gguf_copy_entry(ct_gguf_writer *writer, const ct_gguf_entry *entry)
     return status ? status : put(writer, &writer->keys, entry->bytes, entry->size);
 }
 
-/* ------------------------------------------------------------------------------------------- tensors -----
- */
+/* ------------------------------------------------------------------------------------------------ tensors */
 
 static ct_status check_tensor(ct_gguf_writer *writer, const char *name, ct_element type, int rank,
                               const int64_t *shape, uint64_t *size) {

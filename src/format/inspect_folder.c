@@ -127,8 +127,7 @@ ct_value *ct_inspect_gguf_tokenizer(ct_context *context, const ct_value *metadat
     return map;
 }
 
-/* ------------------------------------------------------------------------------------ shards, other weights
- */
+/* ---------------------------------------------------------------------------------- shards, other weights */
 
 /* Shards that the index names, each once, and of those the ones that are not there. */
 static ct_status check_index(ct_context *context, const char *folder, const char *name) {

@@ -1,5 +1,6 @@
 /* model_folder.c - Hugging Face model folders: where a name leads, what lies there, and copies of what is not
  * weights. */
+#include "base/ending.h"
 #include "carat/format.h"
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +8,7 @@
 
 enum { DEEPEST = 8, COPY_BUFFER = 1 << 20 };
 
-/* --------------------------------------------------------------------------------------- the Hub's cache
- * ----- */
+/* ---------------------------------------------------------------------------------------- the Hub's cache */
 
 /* The cache's folder by the variables that huggingface_hub honours. */
 static char *cache_folder(ct_context *context) {
@@ -99,15 +99,11 @@ char *ct_model_resolve(ct_context *context, const char *name) {
     return NULL;
 }
 
-/* ---------------------------------------------------------------------------------------- what lies there
- * ----- */
+/* ---------------------------------------------------------------------------------------- what lies there */
 
 static bool ends_with_any(const char *name, const char *const *ends) {
-    size_t length = strlen(name);
-    for (; *ends; ends++) {
-        size_t size = strlen(*ends);
-        if (length >= size && strcmp(name + length - size, *ends) == 0) return true;
-    }
+    for (; *ends; ends++)
+        if (ct_ends_with(name, *ends)) return true;
     return false;
 }
 
@@ -190,8 +186,7 @@ void ct_model_folder_close(ct_context *context, ct_model_folder *folder) {
     ct_free(context, folder);
 }
 
-/* ---------------------------------------------------------------------------------------------- copying
- * ----- */
+/* ------------------------------------------------------------------------------------------------ copying */
 
 ct_status ct_file_copy(ct_context *context, const char *from, const char *to) {
     ct_file *file = ct_file_open(context, from);

@@ -100,8 +100,7 @@ bool ct_pickle_parse(ct_context *context, const char *bytes, size_t length, cons
                      ct_pickle *pickle);
 void ct_pickle_free(ct_pickle *pickle);
 
-/* ------------------------------------------------------------------------------ between its two files -----
- */
+/* ---------------------------------------------------------------------------------- between its two files */
 
 bool ct_pickle_refuse(ct_pickle *pickle, const char *format, ...) CT_PRINTF(2, 3);
 ct_pickle_node *ct_pickle_new(ct_pickle *pickle,

@@ -1,4 +1,5 @@
 /* safetensors_read.c - safetensors: opening, looking up and reading tensors of one file or of many shards. */
+#include "base/ending.h"
 #include "format/safetensors_parts.h"
 #include <string.h>
 
@@ -15,11 +16,6 @@ ct_status ct_safetensors_add_shard(ct_safetensors *file, const char *path) {
                        : ct_context_status(file->context);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
-
 /* The only .safetensors file of a folder; NULL with an error if there is none or more than one. */
 static char *only_file(ct_context *context, const char *folder) {
     const char *found = NULL;
@@ -28,7 +24,7 @@ static char *only_file(ct_context *context, const char *folder) {
     if (!names) return NULL;
     for (size_t i = 0; i < ct_value_count(names); i++) {
         const char *name = ct_value_as_string(ct_value_at(names, i), "");
-        if (!ends_with(name, ".safetensors")) continue;
+        if (!ct_ends_with(name, ".safetensors")) continue;
         found = name;
         count++;
     }
@@ -63,7 +59,7 @@ ct_safetensors *ct_safetensors_open(ct_context *context, const char *path) {
     file->metadata = ct_value_map(context);
     char *found = file->metadata ? locate(context, path) : NULL;
     if (found) {
-        if (ends_with(found, ".index.json"))
+        if (ct_ends_with(found, ".index.json"))
             ct_safetensors_open_index(file, found);
         else
             ct_safetensors_add_shard(file, found);

@@ -15,8 +15,7 @@ static ct_status refuse(const ct_tokenizer_file *file, const char *what, const c
                    what, name);
 }
 
-/* --------------------------------------------------------------------------------- vocabulary, merges -----
- */
+/* ------------------------------------------------------------------------------------- vocabulary, merges */
 
 static ct_status put_vocabulary(const ct_tokenizer_file *file, ct_tokenizer *tokenizer, bool byte_level) {
     /* ids may have gaps, but not so many that a small file takes much memory */
@@ -116,8 +115,7 @@ ct_status ct_tokenizer_build_added(ct_tokenizer *tokenizer, const char *path, co
     return status;
 }
 
-/* --------------------------------------------------------------------------------------------- models -----
- */
+/* ------------------------------------------------------------------------------------------------- models */
 
 /* Words of a text with blanks between them. */
 static bool is_listed(const char *list, const char *word) {

@@ -95,8 +95,7 @@ ct_status ct_tokenizer_spell_out(ct_tokenizer *tokenizer) {
     return ct_context_status(context);
 }
 
-/* ------------------------------------------------------------------------------------ token by token -----
- */
+/* ----------------------------------------------------------------------------------------- token by token */
 
 struct ct_text_stream {
     const ct_tokenizer *tokenizer;

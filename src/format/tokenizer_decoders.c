@@ -8,8 +8,7 @@
 #include "format/utf8.h"
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------- from stage to stage
- * ----- */
+/* ------------------------------------------------------------------------------------ from stage to stage */
 
 /* Gives a piece of a token to the stage after `stage`. */
 static ct_status emit(ct_decoding *decoding, size_t stage, const char *text, size_t length, bool ends) {
@@ -72,8 +71,7 @@ static ct_status finish_fused(ct_decoding *decoding, size_t stage) {
     return emit(decoding, stage, "", 0, true);
 }
 
-/* ---------------------------------------------------------------------------------------------- fusing -----
- */
+/* ------------------------------------------------------------------------------------------------- fusing */
 
 static ct_status fuse(ct_decoding *decoding, size_t stage, const char *text, size_t length, bool ends) {
     (void)ends;
@@ -129,8 +127,7 @@ static ct_status byte_fallback(ct_decoding *decoding, size_t stage, const char *
     return status == CT_OK ? emit(decoding, stage, token.data, token.length, true) : status;
 }
 
-/* --------------------------------------------------------------------------------------- token by token
- * ----- */
+/* ----------------------------------------------------------------------------------------- token by token */
 
 /* In the first token the marks vanish, in the others they are blanks. */
 static ct_status metaspace(ct_decoding *decoding, size_t stage, const char *text, size_t length, bool ends) {
@@ -220,8 +217,7 @@ static ct_status read_strip(ct_context *context, const ct_value *part, const cha
     return CT_OK;
 }
 
-/* ------------------------------------------------------------------------------ WordPiece, CTC, BPEDecoder
- * ----- */
+/* ----------------------------------------------------------------------------- WordPiece, CTC, BPEDecoder */
 
 /* Replaces every `from` in the token, in place: `to` is not longer. */
 static void shorten(ct_bytes *token, const char *from, const char *to) {
@@ -342,8 +338,7 @@ static ct_status read_bpe_decoder(ct_context *context, const ct_value *part, con
     return ct_step_text(context, part, where, "suffix", &step->content);
 }
 
-/* --------------------------------------------------------------------------------------------- the table
- * ----- */
+/* ---------------------------------------------------------------------------------------------- the table */
 
 #define KIND(name_, keys_, read_, decode_, finish_)                                                          \
     &(const ct_step_kind) {                                                                                  \

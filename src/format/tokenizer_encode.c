@@ -188,8 +188,7 @@ static ct_status encode_words(encoder *state, const ct_words *words, size_t offs
     return status;
 }
 
-/* ----------------------------------------------------------------------------------- the steps before it
- * ----- */
+/* ------------------------------------------------------------------------------------ the steps before it */
 
 ct_status ct_tokenizer_normalize(ct_tokenizer *tokenizer, ct_text text, ct_text *result, bool *first) {
     ct_context *context = tokenizer->context;

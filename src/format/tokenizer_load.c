@@ -1,4 +1,5 @@
 /* tokenizer_load.c - finds and reads the files of a tokenizer. */
+#include "base/ending.h"
 #include "carat/format.h"
 #include "format/sentencepiece.h"
 #include "format/tokenizer_file.h"
@@ -45,8 +46,7 @@ ct_tokenizer *ct_tokenizer_parse(ct_context *context, const char *json, size_t l
     return tokenizer;
 }
 
-/* ------------------------------------------------------------------------- vocab.json and merges.txt -----
- */
+/* ------------------------------------------------------------------------------ vocab.json and merges.txt */
 
 /* What tokenizer.json would say of a GPT-2 tokenizer. */
 static ct_status set_gpt2_parts(ct_tokenizer_file *file, const ct_value *config) {
@@ -190,8 +190,7 @@ static ct_tokenizer *load_sentencepiece(ct_context *context, const char *path, c
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------- folders -----
- */
+/* ------------------------------------------------------------------------------------------------ folders */
 
 static ct_tokenizer *load_folder(ct_context *context, const char *folder) {
     char *json = ct_path_join(context, folder, "tokenizer.json"),
@@ -223,11 +222,6 @@ static ct_tokenizer *load_folder(ct_context *context, const char *folder) {
     return tokenizer;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
-
 ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path) {
     if (ct_failed(context)) return NULL;
     if (ct_folder_exists(path)) return load_folder(context, path);
@@ -235,10 +229,10 @@ ct_tokenizer *ct_tokenizer_load(ct_context *context, const char *path) {
     char *folder = slash ? ct_format(context, "%.*s", slash == path ? 1 : (int)(slash - path), path)
                          : ct_strdup(context, ".");
     ct_tokenizer *tokenizer = NULL;
-    if (folder && ends_with(path, ".model"))
+    if (folder && ct_ends_with(path, ".model"))
         tokenizer = load_sentencepiece(context, path, folder);
     else if (folder)
-        tokenizer = (ends_with(path, ".txt") ? load_lines : load_json)(context, path, folder);
+        tokenizer = (ct_ends_with(path, ".txt") ? load_lines : load_json)(context, path, folder);
     ct_free(context, folder);
     return tokenizer;
 }

@@ -44,8 +44,7 @@ static ct_status each_code(const ct_step *step, ct_normal *text, change_code cha
     return status;
 }
 
-/* --------------------------------------------------------------------------------- Unicode's normal forms
- * ----- */
+/* --------------------------------------------------------------------------------- Unicode's normal forms */
 
 /* One well-formed stretch. */
 static ct_status put_normal(ct_normal *text, const char *data, size_t length, utf8proc_option_t form) {
@@ -113,8 +112,7 @@ static ct_status nfkd(const ct_step *step, ct_normal *text) {
     return normal_form(text, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
 }
 
-/* ------------------------------------------------------------------------------------- single characters
- * ----- */
+/* -------------------------------------------------------------------------------------- single characters */
 
 /* The whole mapping, of which only the dotted I is longer than one character. */
 static ct_status lower(const ct_step *step, ct_normal *text, uint32_t code) {
@@ -166,8 +164,7 @@ static ct_status spell_bytes(const ct_step *step, ct_normal *text) {
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------ BERT -----
- */
+/* --------------------------------------------------------------------------------------------------- BERT */
 
 /* Control, format and private characters but for tab and line ends; unassigned ones stay. */
 static bool is_bert_control(uint32_t code) {
@@ -245,8 +242,7 @@ static ct_status read_bert(ct_context *context, const ct_value *part, const char
     return status;
 }
 
-/* ------------------------------------------------------------------------------------- texts and the rest
- * ----- */
+/* ------------------------------------------------------------------------------------- texts and the rest */
 
 static ct_status strip(const ct_step *step, ct_normal *text) {
     size_t begin = 0, end = 0, at = 0;
@@ -322,8 +318,7 @@ static ct_status read_precompiled(ct_context *context, const ct_value *part, con
     return step->charsmap ? CT_OK : ct_context_status(context);
 }
 
-/* --------------------------------------------------------------------------------------------- the table
- * ----- */
+/* ---------------------------------------------------------------------------------------------- the table */
 
 #define KIND(name_, keys_, read_, function_)                                                                 \
     &(const ct_step_kind) {                                                                                  \

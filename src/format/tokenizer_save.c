@@ -161,8 +161,7 @@ static bool put_merges_text(saver *state) {
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------- folders -----
- */
+/* ------------------------------------------------------------------------------------------------ folders */
 
 static ct_status write_out(saver *state, bool good, const char *folder, const char *name) {
     char *path = good ? ct_path_join(state->context, folder, name) : NULL;

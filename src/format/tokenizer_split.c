@@ -4,8 +4,7 @@
 #include "format/utf8.h"
 #include <string.h>
 
-/* ------------------------------------------------------------------------------ matches and behaviours -----
- */
+/* --------------------------------------------------------------------------------- matches and behaviours */
 
 /* Pieces of one word as they come, matches and what lies between, are put together by behaviour. */
 typedef struct joiner {
@@ -105,8 +104,7 @@ static ct_status read_split(ct_context *context, const ct_value *part, const cha
     return status;
 }
 
-/* ------------------------------------------------------------------------------------- by characters -----
- */
+/* ------------------------------------------------------------------------------------------ by characters */
 
 typedef bool (*code_test)(uint32_t code);
 
@@ -217,8 +215,7 @@ static ct_status whitespace(ct_context *context, const ct_step *step, const ct_w
     return status;
 }
 
-/* ---------------------------------------------------------------------------- those that change the text
- * ----- */
+/* ----------------------------------------------------------------------------- those that change the text */
 
 static ct_status put(ct_context *context, ct_words *out, const char *data, size_t length) {
     return ct_bytes_append(context, &out->text, data, length);
@@ -311,8 +308,7 @@ ct_status ct_step_metaspace(ct_context *context, const ct_value *part, const cha
     return CT_OK;
 }
 
-/* --------------------------------------------------------------------------------------------- the table
- * ----- */
+/* ---------------------------------------------------------------------------------------------- the table */
 
 #define KIND(name_, keys_, read_, function_)                                                                 \
     &(const ct_step_kind) {                                                                                  \

@@ -24,8 +24,7 @@ ct_status ct_words_push(ct_context *context, ct_words *words, size_t begin, size
     return CT_OK;
 }
 
-/* ------------------------------------------------------------------------------------------ the keys -----
- */
+/* ----------------------------------------------------------------------------------------------- the keys */
 
 static ct_status wrong(ct_context *context, const char *where, const char *key, const char *expected,
                        const ct_value *found) {
@@ -83,8 +82,7 @@ ct_status ct_step_pattern(ct_context *context, const ct_value *part, const char 
     return step->regex ? CT_OK : ct_context_status(context);
 }
 
-/* --------------------------------------------------------------------------------------------- steps -----
- */
+/* -------------------------------------------------------------------------------------------------- steps */
 
 /* Whether `key` is one of the words of `keys`. */
 static bool is_listed(const char *keys, const char *key) {

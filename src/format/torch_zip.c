@@ -1,6 +1,7 @@
 /* torch_zip.c - what torch.save writes: a zip archive with a pickle (data.pkl) that describes tensors, and
  * one stored entry for each storage (data/0, data/1, ...), of which tensors are views. Also folders of such
  * files with an index. Seen through archive.h. */
+#include "base/ending.h"
 #include "format/strided.h"
 #include "format/torch_zip.h"
 #include "format/zip_parts.h"
@@ -8,11 +9,6 @@
 
 #define INDEX_ENDING ".bin.index.json"
 #define INDEX_LIMIT ((size_t)256 << 20)
-
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
 
 /* ------------------------------------------------------------------------------------------ recognising */
 
@@ -26,7 +22,7 @@ static bool is_old(const unsigned char *head, size_t size) {
 /* A zip archive whose first entry is no .npy file: npz.c takes those. */
 static bool recognise(ct_file *file, const unsigned char *head, size_t size) {
     if (is_old(head, size)) return true;
-    if (size && head[0] == '{') return ends_with(ct_file_path(file), INDEX_ENDING);
+    if (size && head[0] == '{') return ct_ends_with(ct_file_path(file), INDEX_ENDING);
     if (!ct_zip_is(head, size) || size < CT_ZIP_LOCAL_SIZE) return false;
     size_t length = ct_le16(head + 26);
     return !(length >= 4 && CT_ZIP_LOCAL_SIZE + length <= size &&
@@ -179,8 +175,8 @@ static ct_status find_prefix(ct_context *context, ct_torch_shard *shard) {
     for (size_t i = 0; i < ct_zip_count(shard->zip); i++) {
         const char *name = ct_zip_at(shard->zip, i)->name;
         size_t length = strlen(name);
-        script |= ends_with(name, "/constants.pkl");
-        if (strcmp(name, "data.pkl") != 0 && !ends_with(name, "/data.pkl")) continue;
+        script |= ct_ends_with(name, "/constants.pkl");
+        if (strcmp(name, "data.pkl") != 0 && !ct_ends_with(name, "/data.pkl")) continue;
         if (found)
             return ct_fail(context, CT_ERROR_FORMAT, "%s: has two pickles, \"%.100s\" and \"%.100s\"", path,
                            found, name);
@@ -340,7 +336,7 @@ static ct_status open_archive(ct_archive *archive, const char *path) {
     archive->state = torch;
     if (torch) torch->metadata = ct_value_map(archive->context);
     if (!torch || !torch->metadata) return ct_context_status(archive->context);
-    return ends_with(path, INDEX_ENDING) ? open_index(archive, path) : add_shard(archive, path);
+    return ct_ends_with(path, INDEX_ENDING) ? open_index(archive, path) : add_shard(archive, path);
 }
 
 static void release(ct_archive *archive) {

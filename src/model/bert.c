@@ -8,6 +8,7 @@
  * logits. */
 #include "model/parts.h"
 #include "nn/layers.h"
+#include "nn/positions.h"
 #include "nn/run.h"
 #include <math.h>
 #include <string.h>
@@ -74,22 +75,9 @@ static const ct_option embeddings_table[] = {
 
 /* i32 [time], or [batch, time] where rows hold several samples, each from 0. */
 static ct_tensor *positions(ct_run *run, ct_tensor *ids) {
-    ct_context *context = ct_context_of(ids);
     int64_t batch = ct_dim(ids, 0), time = ct_dim(ids, 1);
-    ct_tensor *segments = ct_run_segments(run);
-    if (!segments) return ct_arange(context, CT_I32, time, 0, 1);
-    ct_tensor *result = ct_empty(context, CT_I32, CT_DIMS(batch, time));
-    if (ct_dim(segments, 0) != batch || ct_dim(segments, 1) != time) {
-        char text[160];
-        ct_fail(context, CT_ERROR_SHAPE, "segments: %s, the ids are [%lld, %lld]",
-                ct_describe(segments, text, sizeof(text)), (long long)batch, (long long)time);
-        return result;
-    }
-    int32_t *out = ct_data_mutable(result);
-    const int32_t *number = ct_data(segments);
-    for (int64_t i = 0; out && number && i < batch * time; i++)
-        out[i] = i % time > 0 && number[i] == number[i - 1] ? out[i - 1] + 1 : 0;
-    return result;
+    if (!ct_run_segments(run)) return ct_arange(ct_context_of(ids), CT_I32, time, 0, 1);
+    return ct_run_positions(run, batch, time, time, false);
 }
 
 static bool input_fits(const ct_module *module, ct_tensor *const *inputs, int count) {
@@ -109,12 +97,7 @@ static bool input_fits(const ct_module *module, ct_tensor *const *inputs, int co
 }
 
 static ct_tensor *embeddings_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count) {
-    if (module->child_count < 4) {
-        ct_fail(module->context, CT_ERROR_STATE, "bert.embeddings \"%s\": it has %d children, expected 4",
-                ct_module_path(module), module->child_count);
-        return inputs[0];
-    }
-    if (!input_fits(module, inputs, count)) return inputs[0];
+    if (!ct_module_expect_children(module, 4) || !input_fits(module, inputs, count)) return inputs[0];
     ct_module *const *part = module->children;
     ct_tensor *types = count == 2 ? inputs[1] : ct_full(module->context, CT_I32, 1, (const int64_t[]){1}, 0);
     ct_tensor *x = ct_add(ct_forward1(run, part[0], inputs[0]), ct_forward1(run, part[2], types));
@@ -331,11 +314,9 @@ static ct_module *bert_build(ct_context *context, const void *options, const ct_
 }
 
 ct_status ct_bert_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&embeddings_kind, &predictions_kind, &root_kind};
-    if (ct_encoder_register(context) != CT_OK) return ct_context_status(context);
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
-    return CT_OK;
+    const ct_module_kind *const kinds[] = {&embeddings_kind, &predictions_kind, &root_kind, NULL};
+    ct_status status = ct_encoder_register(context);
+    return status == CT_OK ? ct_module_kinds_register(context, kinds) : status;
 }
 
 /* ------------------------------------------------------------------------------------- architecture */

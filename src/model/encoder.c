@@ -218,8 +218,7 @@ ct_status ct_encoder_adapt(ct_context *context, ct_value *config, const ct_archi
 }
 
 ct_status ct_encoder_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&attention_kind, &block_kind, &list_kind, &pooler_kind};
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
-    return ct_perceptron_register(context);
+    const ct_module_kind *const kinds[] = {&attention_kind, &block_kind, &list_kind, &pooler_kind, NULL};
+    ct_status status = ct_module_kinds_register(context, kinds);
+    return status == CT_OK ? ct_perceptron_register(context) : status;
 }

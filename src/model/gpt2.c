@@ -3,6 +3,7 @@
  * and options as Hugging Face's GPT2LMHeadModel has them.
  *
  * ids [batch, time] -> logits [batch, time, vocab_size]. */
+#include "base/ending.h"
 #include "model/parts.h"
 #include "nn/layers.h"
 #include "nn/positions.h"
@@ -105,22 +106,10 @@ static bool split_heads(ct_tensor *qkv, const attention_options *o, ct_tensor *p
 static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *qkv) {
     const attention_options *o = ct_module_options(module);
     ct_kv_cache *cache = ct_run_cache(run);
-    bool drops = ct_run_options_of(run)->training && o->attn_pdrop > 0;
-    bool in_sight = drops || ct_run_tapped(run, module, "probs");
-    if (cache && in_sight) {
-        ct_fail(module->context, CT_ERROR_UNSUPPORTED,
-                "%s.probs: attention probabilities are %s only in a run without a "
-                "key-value cache",
-                ct_module_path(module), drops ? "dropped" : "tapped");
-        return qkv;
-    }
     ct_attention_options options = {
         .causal = true, .scale = o->scaled ? 0 : 1, .mask = ct_run_segment_mask(run)};
-    if (cache && options.mask) {
-        ct_fail(module->context, CT_ERROR_UNSUPPORTED, "%s: several samples in a row and a key-value cache exclude each other",
-                ct_module_path(module));
-        return qkv;
-    }
+    bool in_sight;
+    if (!ct_attention_can_run(run, module, o->attn_pdrop, &in_sight)) return qkv;
     if (!cache && !in_sight) return ct_attention_packed(qkv, o->heads, o->heads, &options);
     ct_tensor *parts[3];
     if (!split_heads(qkv, o, parts)) return qkv;
@@ -285,10 +274,9 @@ static ct_module *gpt2_build(ct_context *context, const void *options, const ct_
 }
 
 ct_status ct_gpt2_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&attention_kind, &block_kind, &list_kind, &root_kind};
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
-    return ct_perceptron_register(context);
+    const ct_module_kind *const kinds[] = {&attention_kind, &block_kind, &list_kind, &root_kind, NULL};
+    ct_status status = ct_module_kinds_register(context, kinds);
+    return status == CT_OK ? ct_perceptron_register(context) : status;
 }
 
 /* ------------------------------------------------------------------------------------- architecture */
@@ -300,10 +288,8 @@ static char *file_name(ct_context *context, const char *path) {
 
 /* Causal masks that old files carry (h.0.attn.bias, h.0.attn.masked_bias), and a head that is tied anyway. */
 static bool is_buffer(const char *name) {
-    size_t length = strlen(name);
-    bool mask = length > 10 && strcmp(name + length - 10, ".attn.bias") == 0;
-    bool masked = length > 17 && strcmp(name + length - 17, ".attn.masked_bias") == 0;
-    return mask || masked || strcmp(name, "lm_head.weight") == 0;
+    return ct_ends_with(name, ".attn.bias") || ct_ends_with(name, ".attn.masked_bias") ||
+           strcmp(name, "lm_head.weight") == 0;
 }
 
 static int64_t context_length(const void *options) {

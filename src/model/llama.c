@@ -100,10 +100,8 @@ static const ct_module_kind list_kind = {
     .name = "decoder.blocks", .summary = "the blocks, one after the other", .forward = ct_block_list_forward};
 
 ct_status ct_decoder_register(ct_context *context) {
-    const ct_module_kind *const kinds[] = {&root_kind, &block_kind, &list_kind};
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (ct_module_kind_register(context, kinds[i]) != CT_OK) return ct_context_status(context);
-    return CT_OK;
+    const ct_module_kind *const kinds[] = {&root_kind, &block_kind, &list_kind, NULL};
+    return ct_module_kinds_register(context, kinds);
 }
 
 /* ------------------------------------------------------------------------------------------- building */

@@ -47,15 +47,6 @@ static void rotary_release(ct_module *module) {
     module->state = NULL;
 }
 
-static void add_projection(ct_module *module, const char *name, int64_t in, int64_t out, bool bias,
-                           double scale) {
-    ct_context *context = module->context;
-    ct_value *map = ct_option_ints(context, "in", in, "out", out, NULL);
-    if (map) ct_value_set(map, "bias", ct_value_bool(context, bias));
-    if (map) ct_value_set(map, "init_scale", ct_value_real(context, scale));
-    ct_module_child_of_kind(module, name, "linear", map);
-}
-
 static void add_head_norm(ct_module *module, const char *name) {
     const attention_options *o = ct_module_options(module);
     ct_value *map = ct_value_map(module->context);
@@ -74,12 +65,12 @@ static ct_status attention_build(ct_module *module) {
                        (long long)o->kv_heads);
     module->state = ct_rotation_create(context, o->head_dim, o->rope, "attention.rope");
     module->state_release = rotary_release;
-    add_projection(module, "q_proj", o->width, inner, o->bias, o->init_scale);
-    add_projection(module, "k_proj", o->width, kv, o->bias, o->init_scale);
-    add_projection(module, "v_proj", o->width, kv, o->bias,
-                   o->value_scale > 0 ? o->value_scale : o->init_scale);
-    add_projection(module, "o_proj", inner, o->width, o->out_bias,
-                   o->proj_scale > 0 ? o->proj_scale : o->init_scale);
+    ct_module_add_linear(module, "q_proj", o->width, inner, o->bias, o->init_scale);
+    ct_module_add_linear(module, "k_proj", o->width, kv, o->bias, o->init_scale);
+    ct_module_add_linear(module, "v_proj", o->width, kv, o->bias,
+                         o->value_scale > 0 ? o->value_scale : o->init_scale);
+    ct_module_add_linear(module, "o_proj", inner, o->width, o->out_bias,
+                         o->proj_scale > 0 ? o->proj_scale : o->init_scale);
     if (o->qk_norm) add_head_norm(module, "q_norm");
     if (o->qk_norm) add_head_norm(module, "k_norm");
     return ct_context_status(context);
@@ -97,29 +88,16 @@ static ct_tensor *heads_of(ct_run *run, ct_module *module, int projection, int n
     return ct_transpose(y, 1, 2);
 }
 
-/* Probabilities that are dropped or tapped have to be made, which the cache's attention does not. */
 static ct_tensor *attend(ct_run *run, ct_module *module, ct_tensor *q, ct_tensor *k, ct_tensor *v) {
     const attention_options *o = ct_module_options(module);
     ct_kv_cache *cache = ct_run_cache(run);
-    bool drops = ct_run_options_of(run)->training && o->dropout > 0;
-    bool in_sight = drops || ct_run_tapped(run, module, "probs");
     ct_attention_options options = {.causal = true,
                                     .window = o->window,
                                     .scale = o->scale,
                                     .softcap = o->softcap,
                                     .mask = ct_run_segment_mask(run)};
-    if (cache && in_sight) {
-        ct_fail(module->context, CT_ERROR_UNSUPPORTED,
-                "%s.probs: attention probabilities are %s only in a run without a key-value cache",
-                ct_module_path(module), drops ? "dropped" : "tapped");
-        return q;
-    }
-    if (cache && options.mask) {
-        ct_fail(module->context, CT_ERROR_UNSUPPORTED,
-                "%s: several samples in a row and a key-value cache exclude each other",
-                ct_module_path(module));
-        return q;
-    }
+    bool in_sight;
+    if (!ct_attention_can_run(run, module, o->dropout, &in_sight)) return q;
     if (cache) return ct_kv_cache_attend(cache, o->layer, q, k, v, &options);
     if (in_sight) return ct_attention_explicit(run, module, q, k, v, &options, o->dropout);
     return ct_attention(q, k, v, &options);

@@ -33,8 +33,7 @@ extern const ct_option ct_block_table[];
 ct_tensor *ct_block_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count);
 ct_tensor *ct_block_list_forward(ct_run *run, ct_module *module, ct_tensor *const *inputs, int count);
 
-/* ------------------------------------------------------------------------ what a configuration asks for
- * ----- */
+/* -------------------------------------------------------------------------- what a configuration asks for */
 
 /* The key "norm" of a configuration: a method's name, or a map {name, place, alpha, peri: {in, out, emb},
  * force} with the method's options beside these. */

@@ -19,20 +19,12 @@ static const ct_option gated_table[] = {
     CT_OPTION_REAL("proj_scale", gated_options, proj_scale, 0, 0, 10, "that of down_proj; 0: init_scale"),
     CT_OPTION_END};
 
-static void add_linear(ct_module *module, const char *name, int64_t in, int64_t out, double scale) {
-    const gated_options *o = ct_module_options(module);
-    ct_context *context = module->context;
-    ct_value *map = ct_option_ints(context, "in", in, "out", out, NULL);
-    if (map) ct_value_set(map, "bias", ct_value_bool(context, o->bias));
-    if (map) ct_value_set(map, "init_scale", ct_value_real(context, scale));
-    ct_module_child_of_kind(module, name, "linear", map);
-}
-
 static ct_status gated_build(ct_module *module) {
     const gated_options *o = ct_module_options(module);
-    add_linear(module, "gate_proj", o->width, o->inner, o->init_scale);
-    add_linear(module, "up_proj", o->width, o->inner, o->init_scale);
-    add_linear(module, "down_proj", o->inner, o->width, o->proj_scale > 0 ? o->proj_scale : o->init_scale);
+    double back = o->proj_scale > 0 ? o->proj_scale : o->init_scale;
+    ct_module_add_linear(module, "gate_proj", o->width, o->inner, o->bias, o->init_scale);
+    ct_module_add_linear(module, "up_proj", o->width, o->inner, o->bias, o->init_scale);
+    ct_module_add_linear(module, "down_proj", o->inner, o->width, o->bias, back);
     return ct_context_status(module->context);
 }
 

@@ -15,6 +15,15 @@ ct_value *ct_option_ints(ct_context *context, ...) {
     return map;
 }
 
+void ct_module_add_linear(ct_module *module, const char *name, int64_t in, int64_t out, bool bias,
+                          double init_scale) {
+    ct_context *context = module->context;
+    ct_value *map = ct_option_ints(context, "in", in, "out", out, NULL);
+    if (map) ct_value_set(map, "bias", ct_value_bool(context, bias));
+    if (map) ct_value_set(map, "init_scale", ct_value_real(context, init_scale));
+    ct_module_child_of_kind(module, name, "linear", map);
+}
+
 ct_tensor *ct_activate(ct_tensor *x, ct_activation activation) {
     switch (activation) {
     case CT_ACT_RELU:
@@ -48,8 +57,9 @@ static const ct_option linear_table[] = {
     CT_OPTION_BOOL("bias", linear_options, bias, true, "add a bias"),
     CT_OPTION_REAL("init_scale", linear_options, init_scale, 0, 0, 1e3,
                    "deviation of normal initial weights; 0: uniform in +-1/sqrt(in)"),
-    CT_OPTION_INT("tail", linear_options, tail, 0, 0, 1e9,
-                  "the last so many output channels start with other weights (the values of a fused q, k, v)"),
+    CT_OPTION_INT(
+        "tail", linear_options, tail, 0, 0, 1e9,
+        "the last so many output channels start with other weights (the values of a fused q, k, v)"),
     CT_OPTION_REAL("tail_scale", linear_options, tail_scale, 1, 0, 1e3, "what those are multiplied by"),
     CT_OPTION_STRING("tied_to", linear_options, tied_to, NULL, "path of the weight that this one shares"),
     CT_OPTION_END};
@@ -87,7 +97,8 @@ static ct_tensor *linear_run(ct_run *run, ct_module *module, ct_tensor *x, ct_ac
     ct_tensor *bias = module->slot_count > 1 ? ct_run_weight(run, &module->slots[1]) : NULL;
     bool transposed = module->kind->build == conv1d_build;
     if (ct_run_options_of(run)->constant_weights) ct_linear_pack(weight, transposed);
-    if (!ct_run_tapped(run, module, "preactivation")) return ct_linear(x, weight, bias, transposed, activation);
+    if (!ct_run_tapped(run, module, "preactivation"))
+        return ct_linear(x, weight, bias, transposed, activation);
     x = ct_run_point(run, module, "preactivation", ct_linear(x, weight, bias, transposed, CT_ACT_NONE));
     return ct_activate(x, activation);
 }
@@ -175,7 +186,8 @@ static ct_tensor *maxout(ct_tensor *x) {
         ct_fail(ct_context_of(x), CT_ERROR_SHAPE, "maxout: expected an even number of channels");
         return x;
     }
-    for (int i = 0; i < ndim; i++) shape[i] = ct_dim(x, i);
+    for (int i = 0; i < ndim; i++)
+        shape[i] = ct_dim(x, i);
     shape[ndim - 1] /= 2;
     shape[ndim] = 2;
     return ct_max(ct_reshape(x, ndim + 1, shape), 1, &axis, false);
@@ -259,6 +271,23 @@ const ct_module_kind *const ct_nn_kinds[] = {&linear_kind,
                                              NULL};
 
 /* ------------------------------------------------------------------------------- attention in sight */
+
+bool ct_attention_can_run(ct_run *run, ct_module *module, double dropout, bool *in_sight) {
+    bool drops = ct_run_options_of(run)->training && dropout > 0;
+    *in_sight = drops || ct_run_tapped(run, module, "probs");
+    if (!ct_run_cache(run)) return true;
+    if (*in_sight)
+        ct_fail(module->context, CT_ERROR_UNSUPPORTED,
+                "%s.probs: attention probabilities are %s only in a run without a key-value cache",
+                ct_module_path(module), drops ? "dropped" : "tapped");
+    else if (ct_run_segment_mask(run))
+        ct_fail(module->context, CT_ERROR_UNSUPPORTED,
+                "%s: several samples in a row and a key-value cache exclude each other",
+                ct_module_path(module));
+    else
+        return true;
+    return false;
+}
 
 ct_tensor *ct_attention_explicit(ct_run *run, ct_module *module, ct_tensor *q, ct_tensor *k, ct_tensor *v,
                                  const ct_attention_options *options, double dropout) {

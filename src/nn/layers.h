@@ -27,8 +27,16 @@ extern const ct_module_kind ct_norm_kind, ct_layer_norm_kind, ct_rms_norm_kind;
 /* recurrent.c */
 extern const ct_module_kind ct_recurrent_kind;
 extern const char *const ct_cell_names[]; /* NULL-terminated */
-/* Options of children as values: {"in": 4, "out": 8} from ct_options_pairs(context, "in", 4.0, "out", 8.0,
- * NULL). */
+/* Whether attention can run as it is asked to; else the error says why not. `in_sight`: probabilities are
+ * dropped or tapped and have to be made (ct_attention_explicit), which the attention of a key-value cache
+ * does not. */
+bool ct_attention_can_run(ct_run *run, ct_module *module, double dropout, bool *in_sight);
+/* Options of children as values: {"in": 4, "out": 8} from ct_option_ints(context, "in", in, "out", out, NULL)
+ * with numbers of type int64_t. */
 ct_value *ct_option_ints(ct_context *context, ...) __attribute__((sentinel));
+
+/* A child of the kind "linear". */
+void ct_module_add_linear(ct_module *module, const char *name, int64_t in, int64_t out, bool bias,
+                          double init_scale);
 
 #endif

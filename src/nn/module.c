@@ -70,6 +70,13 @@ ct_status ct_module_kind_register(ct_context *context, const ct_module_kind *kin
     return CT_OK;
 }
 
+ct_status ct_module_kinds_register(ct_context *context, const ct_module_kind *const *kinds) {
+    ct_status status = CT_OK;
+    for (; *kinds && status == CT_OK; kinds++)
+        status = ct_module_kind_register(context, *kinds);
+    return status;
+}
+
 /* ------------------------------------------------------------------------------------ making modules */
 
 static ct_module *module_new(ct_context *context, const ct_module_kind *kind, const char *name,

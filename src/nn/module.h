@@ -23,9 +23,13 @@ struct ct_module {
 
 /* The kinds that nn itself offers, NULL-terminated. */
 extern const ct_module_kind *const ct_nn_kinds[];
-/* False and an error if a module has fewer children than its code runs: trees from files and surgery may lack some. */
+/* False and an error if a module has fewer children than its code runs: trees from files and surgery may lack
+ * some. */
 bool ct_module_expect_children(const ct_module *module, int count);
 /* Forgets the paths of a module and all below it. */
 void ct_module_forget_paths(ct_module *module);
+
+/* ct_module_kind_register for a list of kinds, ended by NULL. */
+ct_status ct_module_kinds_register(ct_context *context, const ct_module_kind *const *kinds);
 
 #endif

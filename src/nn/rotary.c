@@ -1,8 +1,9 @@
 /* rotary.c - frequencies of rotary positions (Su et al., arXiv:2104.09864) and how they are stretched for
- * longer texts: linear   f / factor                                          (S. Chen et al.,
- * arXiv:2306.15595) llama3   long waves f / factor, short ones f, a blend between (Llama 3.1,
- * arXiv:2407.21783) yarn     the same by the number of turns within the old length, cosines and sines scaled
- *                                                                  (Peng et al., arXiv:2309.00071)
+ * longer texts:
+ *   linear   f / factor (S. Chen et al., arXiv:2306.15595)
+ *   llama3   long waves f / factor, short ones f, a blend between (Llama 3.1, arXiv:2407.21783)
+ *   yarn     the same by the number of turns within the old length, cosines and sines scaled
+ *            (Peng et al., arXiv:2309.00071)
  * Frequencies and angles are rounded to f32, as the networks saw them when they were trained. */
 #include "nn/rotary.h"
 #include "nn/positions.h"

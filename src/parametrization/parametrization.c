@@ -190,7 +190,7 @@ static bool is_random(const ct_slot *slot) {
 static void set_factors(ct_parametrization *p, const ct_parameter *own, const ct_parameter *base,
                         ct_parametrization_scale *s) {
     const ct_parametrization_method *method = p->method;
-    *s = (ct_parametrization_scale){CT_WIDTH_FIXED, 1, 1, 1, 1, 1, 1};
+    *s = (ct_parametrization_scale){CT_WIDTH_FIXED, 1, 1, 1, 1, 1, 1, 0};
     classify(own, base, s);
     double power = p->options.rate_exponent;
     if (s->class != CT_WIDTH_FIXED) {
@@ -275,6 +275,7 @@ ct_parametrization *ct_parametrization_create(ct_model *model, const ct_value *c
     if (config && !ct_failed(context)) base = ct_model_create(context, config);
     if (base && compare(p, base) == CT_OK) {
         find_attention(p, base);
+        ct_parametrization_fold_tied(p);
         warn(p);
     }
     ct_model_destroy(base);
@@ -329,19 +330,19 @@ ct_status ct_parametrization_rates(ct_parametrization *p, ct_optimizer *optimize
     return CT_OK;
 }
 
-/* An embedding that is tied to the last layer is multiplied there and not where rows are looked up. */
+int64_t ct_parametrization_index(const ct_parametrization *p, const ct_parameter *parameter) {
+    int64_t count = parameter ? ct_model_parameter_count(p->model) : 0;
+    for (int64_t i = 0; i < count; i++)
+        if (ct_model_parameter(p->model, i) == parameter) return i;
+    return -1;
+}
+
 static double multiplier_at(const ct_parametrization *p, const ct_slot *slot) {
-    if (!slot->parameter || slot->ndim < 2) return 1;
-    if (slot->parameter->slot !=
-        slot) { /* the last layer's weight is an embedding's: an output tensor here */
-        int64_t i = 0;
-        while (i < ct_model_parameter_count(p->model) && ct_model_parameter(p->model, i) != slot->parameter)
-            i++;
-        return pow(p->scales[i].m, -p->method->multiplier[CT_WIDTH_OUTPUT]);
-    }
-    for (int64_t i = 0; i < ct_model_parameter_count(p->model); i++)
-        if (ct_model_parameter(p->model, i) == slot->parameter) return p->scales[i].multiplier;
-    return 1;
+    int64_t index = ct_parametrization_index(p, slot->parameter);
+    if (index < 0) return 1;
+    double multiplier = p->scales[index].multiplier;
+    return p->untied && slot->parameter->slot != slot ? multiplier * ct_parametrization_tied_factor(p, index)
+                                                      : multiplier;
 }
 
 typedef enum queries { NO_QUERIES, ALL_QUERIES, FIRST_THIRD } queries;
@@ -362,7 +363,10 @@ static ct_tensor *resolve(void *user, ct_run *run, const ct_slot *slot, ct_tenso
     (void)run;
     const ct_parametrization *p = user;
     double multiplier = multiplier_at(p, slot);
+    int64_t index = ct_parametrization_index(p, slot->parameter);
     if (present && multiplier != 1) present = ct_mul_scalar(present, multiplier);
+    if (present && index >= 0 && p->scales[index].offset != 0)
+        present = ct_add_scalar(present, p->scales[index].offset);
     queries which = queries_of(slot);
     if (!present || p->query == 1 || which == NO_QUERIES) return present;
     if (which == ALL_QUERIES) return ct_mul_scalar(present, p->query);
@@ -375,16 +379,14 @@ static ct_tensor *resolve(void *user, ct_run *run, const ct_slot *slot, ct_tenso
 
 typedef struct search {
     const ct_parametrization *p;
-    bool found, tied;
+    bool found;
 } search;
 
 static ct_status look(void *user, ct_module *module) {
     search *s = user;
     for (int i = 0; i < ct_module_slot_count(module); i++) {
         const ct_slot *slot = ct_module_slot_at(module, i);
-        bool multiplied = multiplier_at(s->p, slot) != 1;
-        s->found |= multiplied || (s->p->query != 1 && queries_of(slot) != NO_QUERIES);
-        s->tied |= multiplied && slot->parameter->slot != slot;
+        s->found |= multiplier_at(s->p, slot) != 1 || (s->p->query != 1 && queries_of(slot) != NO_QUERIES);
     }
     return CT_OK;
 }
@@ -396,9 +398,7 @@ bool ct_parametrization_multiplies(const ct_parametrization *p) {
 }
 
 bool ct_parametrization_unties(const ct_parametrization *p) {
-    search s = {.p = p};
-    ct_module_visit(ct_model_root(p->model), look, &s);
-    return s.tied;
+    return p->untied;
 }
 
 ct_status ct_parametrization_attach(ct_parametrization *p, ct_run *run) {

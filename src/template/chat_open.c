@@ -1,4 +1,5 @@
 /* chat_open.c - where a model's chat templates and special tokens are found. */
+#include "base/ending.h"
 #include "template/builtin.h"
 #include "template/chat.h"
 #include <carat/format.h>
@@ -11,11 +12,6 @@ size_t ct_chat_template_count(void) {
 }
 const char *ct_chat_template_name(size_t index) {
     return index < ct_jinja_builtin_count ? ct_jinja_builtins[index].name : NULL;
-}
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 /* ------------------------------------------------------------------------------------------ templates */
@@ -83,7 +79,7 @@ static ct_status add_folder_files(ct_chat *chat, const char *folder) {
     ct_value *files = path && ct_folder_exists(path) ? ct_folder_list(context, path) : NULL;
     for (size_t i = 0; i < ct_value_count(files) && !ct_failed(context); i++) {
         const char *name = ct_value_as_string(ct_value_at(files, i), "");
-        if (!ends_with(name, ".jinja")) continue;
+        if (!ct_ends_with(name, ".jinja")) continue;
         char *file = ct_path_join(context, path, name);
         char *plain = file ? ct_format(context, "%.*s", (int)(strlen(name) - 6), name) : NULL;
         if (plain) add_file(chat, plain, file);
@@ -107,7 +103,7 @@ static ct_status take_tokens(ct_chat *chat, const ct_value *map) {
         const char *key = ct_value_key(map, i);
         const ct_value *value = ct_value_at(map, i);
         if (ct_value_kind_of(value) == CT_VALUE_MAP) value = ct_value_get(value, "content");
-        if (!ends_with(key, "_token") || ct_value_kind_of(value) != CT_VALUE_STRING ||
+        if (!ct_ends_with(key, "_token") || ct_value_kind_of(value) != CT_VALUE_STRING ||
             ct_value_get(chat->tokens, key))
             continue;
         if (ct_value_set(chat->tokens, key, ct_value_copy(value)) != CT_OK)
@@ -157,7 +153,7 @@ static ct_status add_named(ct_chat *chat, const char *name) {
         names[count++] = b->name;
         snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s, ", b->name);
     }
-    if (ct_file_exists(name) && ends_with(name, ".json")) {
+    if (ct_file_exists(name) && ct_ends_with(name, ".json")) {
         ct_value *config = ct_json_read(context, name);
         if (config) add_configured(chat, config, name);
         ct_value_free(config);

@@ -171,8 +171,7 @@ static inline size_t jinja_decode(const char *text, size_t left, uint32_t *code)
     return 1;
 }
 
-/* ----------------------------------------------------------------------------- containers (values.c) -----
- */
+/* ---------------------------------------------------------------------------------- containers (values.c) */
 
 jinja_list *ct_jinja_list(jinja_render *r, size_t count); /* uninitialised items */
 /* For lists whose length is not known: doubles. */
@@ -194,8 +193,7 @@ bool ct_jinja_truth(const jinja_value *v);
 bool ct_jinja_items(jinja_render *r, const jinja_value *v, jinja_list **items);
 jinja_value ct_jinja_undefined(jinja_render *r, const char *format, ...) CT_PRINTF(2, 3);
 
-/* ------------------------------------------------------------------------------------ texts (text.c) -----
- */
+/* ----------------------------------------------------------------------------------------- texts (text.c) */
 
 typedef struct jinja_capture {
     size_t start, spans, floor;
@@ -231,8 +229,7 @@ bool ct_jinja_replace(jinja_render *r, const jinja_value *text, const jinja_valu
 bool ct_jinja_escape(jinja_render *r, const jinja_value *text, jinja_value *out);
 bool ct_jinja_concat(jinja_render *r, const jinja_value *a, const jinja_value *b, jinja_value *out);
 
-/* -------------------------------------------------------------------------- characters (characters.c) -----
- */
+/* ------------------------------------------------------------------------------ characters (characters.c) */
 
 bool ct_jinja_space(uint32_t code); /* str.isspace */
 typedef enum jinja_case {
@@ -275,8 +272,7 @@ bool ct_jinja_format_percent(jinja_render *r, const jinja_value *text, const jin
 bool ct_jinja_format_braces(jinja_render *r, const jinja_value *text, const jinja_list *positional,
                             const jinja_dict *named, jinja_value *out);
 
-/* ----------------------------------------------------------------------------- operators (operators.c) -----
- */
+/* -------------------------------------------------------------------------------- operators (operators.c) */
 
 typedef enum jinja_operator {
     JINJA_ADD,

@@ -26,8 +26,7 @@ static ct_tensor *plain_tensor_make(plain_tensor *plain, ct_context *context, ct
     return &plain->tensor;
 }
 
-/* ------------------------------------------------------------------------------------------- filling -----
- */
+/* ------------------------------------------------------------------------------------------------ filling */
 
 typedef struct fill_work {
     char *data;
@@ -166,8 +165,7 @@ ct_tensor *ct_from_tiles(ct_context *context, int64_t rows, int64_t columns, ct_
     return ct_tensor_wrap(context, storage, CT_F32, 2, shape, NULL, 0);
 }
 
-/* ------------------------------------------------------------------------------------ regular series -----
- */
+/* ----------------------------------------------------------------------------------------- regular series */
 
 typedef struct series_work {
     double start, step;
@@ -206,8 +204,7 @@ ct_tensor *ct_eye(ct_context *context, ct_dtype dtype, int64_t size) {
     return t;
 }
 
-/* ------------------------------------------------------------------------------------ reading, writing -----
- */
+/* --------------------------------------------------------------------------------------- reading, writing */
 
 /* A generated weight is read along the runs of the view, which lie along its rows or its columns. */
 static void read_generated(const ct_tensor *t, ct_dtype dtype, char *buffer) {
@@ -285,8 +282,7 @@ ct_status ct_item(const ct_tensor *tensor, double *value) {
     return ct_read(tensor, CT_F64, value);
 }
 
-/* -------------------------------------------------------------------------------------------- in place -----
- */
+/* ----------------------------------------------------------------------------------------------- in place */
 
 ct_status ct_copy_into(ct_tensor *target, const ct_tensor *source) {
     ct_status status = ct_raw_copy(target, source);

@@ -125,8 +125,7 @@ ct_tensor *ct_random_normal_tensor(ct_context *context, ct_dtype dtype, int ndim
     return random_tensor("random_normal", context, dtype, ndim, shape, DRAW_NORMAL, mean, deviation, random);
 }
 
-/* --------------------------------------------------------------------------- integers, masks, permutations
- * ----- */
+/* -------------------------------------------------------------------------- integers, masks, permutations */
 
 typedef struct integer_work {
     ct_random random;

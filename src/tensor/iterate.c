@@ -28,8 +28,7 @@ bool ct_operands_ready(const char *operation, int count, const ct_tensor *const 
     return true;
 }
 
-/* -------------------------------------------------------------------------------------------- operands -----
- */
+/* ----------------------------------------------------------------------------------------------- operands */
 
 void ct_operand_make(ct_operand *operand, void *data, ct_dtype dtype, int ndim, const int64_t *shape,
                      const int64_t *stride) {
@@ -64,8 +63,7 @@ void ct_operand_broadcast(ct_operand *operand, const ct_tensor *t, int ndim, con
     ct_operand_make(operand, ct_pointer(t), (ct_dtype)t->dtype, ndim, shape, stride);
 }
 
-/* --------------------------------------------------------------------------------------------- cursors -----
- */
+/* ------------------------------------------------------------------------------------------------ cursors */
 
 void ct_cursor_seek(ct_cursor *cursor, const ct_operand *operand, int64_t position) {
     cursor->operand = operand;
@@ -144,8 +142,7 @@ void ct_cursor_write(ct_cursor *cursor, int64_t n, const void *in) {
     }
 }
 
-/* ----------------------------------------------------------------------------------------------- loops -----
- */
+/* -------------------------------------------------------------------------------------------------- loops */
 
 /* How one operand meets the body. */
 typedef struct loop_port {

@@ -50,8 +50,7 @@ void ct_onednn_release(void) {}
 #define KEPT_MOST 512 /* primitives */
 #define CHAINS 256
 
-/* ----------------------------------------------------------------------------------------- primitives -----
- */
+/* --------------------------------------------------------------------------------------------- primitives */
 
 /* What a primitive is made for: dst [rows, cols] f32 = src [rows, k] weights [k, cols], bf16. */
 typedef struct tile_key {
@@ -192,8 +191,7 @@ void ct_onednn_release(void) {
     pthread_mutex_unlock(&kept.lock);
 }
 
-/* ---------------------------------------------------------------------------------------------- tiles -----
- */
+/* -------------------------------------------------------------------------------------------------- tiles */
 
 enum { WHOLE, LAST }; /* tiles of full size, and those that end the rows or the columns */
 
@@ -391,8 +389,7 @@ static dnnl_status_t run(ct_context *context, const ct_gemm_batch *batch, int64_
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------------- check -----
- */
+/* -------------------------------------------------------------------------------------------------- check */
 
 enum { CHECK_ROWS = TILE_ROWS + 44, CHECK_COLS = TILE_COLS + 16, CHECK_K = 336, CHECK_PERIOD = 4 };
 

@@ -138,8 +138,7 @@ static ct_attention_head head_make(const ct_attention_work *w, const head_layout
     return a;
 }
 
-/* ------------------------------------------------------------------------------------------- forward -----
- */
+/* ------------------------------------------------------------------------------------------------ forward */
 
 typedef struct forward_work {
     const ct_attention_work *w;
@@ -198,8 +197,7 @@ void ct_attention_forward_narrow(ct_attention_work *w, bool run) {
     ct_parallel_for(w->context, w->batch * w->heads * f.blocks, forward_task, &f);
 }
 
-/* ------------------------------------------------------------------------------------------ backward -----
- */
+/* ----------------------------------------------------------------------------------------------- backward */
 
 typedef struct backward_work {
     const ct_attention_work *w;

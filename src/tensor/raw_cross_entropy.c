@@ -100,8 +100,7 @@ static void id_task(void *user, int64_t index, int worker) {
         scale_losses(w, first, rows);
 }
 
-/* ---------------------------------------------------------------------------------------- soft targets -----
- */
+/* ------------------------------------------------------------------------------------------- soft targets */
 
 static void soft_row_f32(const entropy_work *w, const float *x, const float *t, float scale, float *loss,
                          float *gradient) {

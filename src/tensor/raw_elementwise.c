@@ -10,8 +10,7 @@
 /* Results of at least this many bytes are written past the caches. */
 #define STREAM_BYTES ((int64_t)32 << 20)
 
-/* ------------------------------------------------------------------------------------------- integers -----
- */
+/* ----------------------------------------------------------------------------------------------- integers */
 
 static inline int64_t wrap_add(int64_t a, int64_t b) {
     return (int64_t)((uint64_t)a + (uint64_t)b);
@@ -269,8 +268,7 @@ ct_tensor *ct_raw_unary(ct_unary_op op, ct_tensor *x, double p0, double p1) {
     return y;
 }
 
-/* -------------------------------------------------------------------------------------------- binary -----
- */
+/* ------------------------------------------------------------------------------------------------- binary */
 
 typedef enum binary_kind { ARITHMETIC, COMPARISON, GRADIENT } binary_kind;
 typedef struct binary_entry {
@@ -483,8 +481,7 @@ ct_tensor *ct_raw_binary(ct_binary_op op, ct_tensor *a, ct_tensor *b) {
     return y;
 }
 
-/* --------------------------------------------------------------------------------------------- where -----
- */
+/* -------------------------------------------------------------------------------------------------- where */
 
 static void where_f32_body(const void *user, int64_t n, const void *const *inputs, const int *steps,
                            void *out) {

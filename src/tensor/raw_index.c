@@ -7,8 +7,7 @@
 #include "tensor/iterate.h"
 #include "tensor/raw_copy.h"
 
-/* --------------------------------------------------------------------------------------------- checks -----
- */
+/* ------------------------------------------------------------------------------------------------- checks */
 
 typedef struct check_work {
     ct_context *context;
@@ -60,8 +59,7 @@ static bool shapes_match(const char *operation, const ct_tensor *t, const ct_ten
     return false;
 }
 
-/* ---------------------------------------------------------------------------------------------- gather -----
- */
+/* ------------------------------------------------------------------------------------------------- gather */
 
 typedef struct gather_work {
     ct_operand x; /* over the index's shape, with step 0 along the axis */
@@ -121,8 +119,7 @@ ct_tensor *ct_raw_gather(ct_tensor *x, int axis, ct_tensor *index) {
     return ct_scope_return(context, scope, y);
 }
 
-/* --------------------------------------------------------------------------------------------- scatter -----
- */
+/* ------------------------------------------------------------------------------------------------ scatter */
 
 #define LINES 256
 
@@ -264,8 +261,7 @@ ct_status ct_raw_scatter(ct_tensor *target, int axis, ct_tensor *index, ct_tenso
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------- index_select -----
- */
+/* ------------------------------------------------------------------------------------------- index_select */
 
 typedef struct select_work {
     ct_operand outer, inner;
@@ -338,8 +334,7 @@ ct_tensor *ct_raw_index_select(ct_tensor *x, int axis, ct_tensor *index) {
     return ct_scope_return(context, scope, y);
 }
 
-/* ------------------------------------------------------------------------------------------- index_add -----
- */
+/* ---------------------------------------------------------------------------------------------- index_add */
 
 #define ADD_COLUMNS 64
 #define ADD_BANDS 4 /* of rows of the target, where there are few columns */

@@ -25,8 +25,7 @@ struct linear_work {
     bool upper, transposed, unit;
 };
 
-/* ------------------------------------------------------------------------------------- common to all -----
- */
+/* ------------------------------------------------------------------------------------------ common to all */
 
 /* Takes pieces, 64-byte aligned, from a worker's scratch; with base NULL it only counts. */
 typedef struct carver {
@@ -123,8 +122,7 @@ static ct_status run_batch(linear_work *work, int64_t batch, size_t carved, ct_t
     return ct_context_status(work->context);
 }
 
-/* ------------------------------------------------------------------------------------------ cholesky -----
- */
+/* ----------------------------------------------------------------------------------------------- cholesky */
 
 static void cholesky_task(void *user, int64_t index, int worker) {
     (void)worker;
@@ -155,8 +153,7 @@ ct_tensor *ct_raw_cholesky(ct_tensor *x) {
     return y;
 }
 
-/* ------------------------------------------------------------------------------------------------ QR -----
- */
+/* ----------------------------------------------------------------------------------------------------- QR */
 
 typedef struct qr_scratch {
     void *a, *tau, *work;
@@ -214,8 +211,7 @@ ct_status ct_raw_qr(ct_tensor *x, ct_tensor **q, ct_tensor **r) {
     return ct_context_status(x->context);
 }
 
-/* ----------------------------------------------------------------------------------------------- SVD -----
- */
+/* ---------------------------------------------------------------------------------------------------- SVD */
 
 typedef struct svd_scratch {
     void *a, *work;

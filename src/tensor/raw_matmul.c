@@ -5,8 +5,7 @@
 #include "tensor/raw_rows.h"
 #include "tensor/shadow.h"
 
-/* --------------------------------------------------------------------------------------------- matmul -----
- */
+/* ------------------------------------------------------------------------------------------------- matmul */
 
 typedef struct product {
     int64_t m, n, k;
@@ -103,8 +102,7 @@ ct_tensor *ct_raw_matmul(ct_tensor *a, ct_tensor *b, ct_dtype out) {
     return c;
 }
 
-/* --------------------------------------------------------------------------------------------- linear -----
- */
+/* ------------------------------------------------------------------------------------------------- linear */
 
 static void apply_activation(const void *user, void *values, int64_t count) {
     const ct_kernels *kernels = ct_cpu_kernels();

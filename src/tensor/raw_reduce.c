@@ -13,8 +13,7 @@
 
 #define COLUMN_BLOCK 512
 
-/* ------------------------------------------------------------------------------------ the column stage -----
- */
+/* --------------------------------------------------------------------------------------- the column stage */
 
 typedef struct column_work {
     ct_reduce kernel;
@@ -92,8 +91,7 @@ static ct_status reduce_columns(ct_context *context, ct_reduce kernel, const ct_
     return ct_context_status(context);
 }
 
-/* --------------------------------------------------------------------------------------------- stages -----
- */
+/* ------------------------------------------------------------------------------------------------- stages */
 
 /* One stage of a reduction of reals: what it removes and leaves. */
 typedef struct stage {
@@ -178,8 +176,7 @@ static int kept_first(ct_reduction *x) {
     return inner;
 }
 
-/* ---------------------------------------------------------------------------------------- the operation
- * ----- */
+/* ------------------------------------------------------------------------------------------ the operation */
 
 static const char *const reduce_names[] = {[CT_REDUCE_SUM_OP] = "sum",
                                            [CT_REDUCE_MAX_OP] = "max",

@@ -15,8 +15,7 @@ static int shape_without(const ct_tensor *x, int axis, bool keep, int64_t *shape
     return ndim;
 }
 
-/* --------------------------------------------------------------------------------------------- argmax -----
- */
+/* ------------------------------------------------------------------------------------------------- argmax */
 
 typedef struct argmax_work {
     ct_operand outer, inner;
@@ -116,8 +115,7 @@ ct_tensor *ct_raw_argmax(ct_tensor *x, int axis, bool keep, bool minimum) {
     return y;
 }
 
-/* --------------------------------------------------------------------------------------------- cumsum -----
- */
+/* ------------------------------------------------------------------------------------------------- cumsum */
 
 #define SCAN_COLUMNS 256
 

@@ -114,8 +114,7 @@ void ct_shadow_bf16_written(ct_tensor *weight) {
         weight->storage->shadow->version = weight->storage->version;
 }
 
-/* --------------------------------------------------------------------------------------------- panels -----
- */
+/* ------------------------------------------------------------------------------------------------- panels */
 
 static packed_view *packed_find(const ct_tensor *weight) {
     packed_view *p = weight->storage && weight->storage->shadow ? weight->storage->shadow->packed : NULL;

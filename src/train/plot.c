@@ -45,8 +45,7 @@ struct ct_plot {
     int count, colored;
 };
 
-/* ------------------------------------------------------------------------------------------- content -----
- */
+/* ------------------------------------------------------------------------------------------------ content */
 
 ct_plot *ct_plot_create(ct_context *context) {
     ct_plot *plot = ct_alloc_zero(context, sizeof *plot, CT_MEMORY_OTHER);
@@ -176,8 +175,7 @@ ct_status ct_plot_shadow(ct_plot *plot, const double *x, const double *y, size_t
     return add_series(plot, NULL, x, y, count, true);
 }
 
-/* -------------------------------------------------------------------------------------------- layout -----
- */
+/* ------------------------------------------------------------------------------------------------- layout */
 
 typedef struct plot_layout {
     const ct_plot *plot;
@@ -273,8 +271,7 @@ static ct_status make_layout(const ct_plot *plot, const char *path, plot_layout 
     return layout->points ? CT_OK : ct_context_status(plot->context);
 }
 
-/* ------------------------------------------------------------------------------------------- drawing -----
- */
+/* ------------------------------------------------------------------------------------------------ drawing */
 
 static double place_x(const plot_layout *layout, double x) {
     return layout->left + layout->width * ct_plot_scale_at(&layout->scales[CT_PLOT_X], x);

@@ -6,8 +6,7 @@
 
 #include <carat/plot.h>
 
-/* -------------------------------------------------------------------------------------------- canvas -----
- */
+/* ------------------------------------------------------------------------------------------------- canvas */
 
 typedef struct ct_plot_point {
     double x, y;
@@ -48,8 +47,7 @@ ct_status ct_plot_write_svg(ct_context *context, const char *path, int width, in
 ct_status ct_plot_write_png(ct_context *context, const char *path, int width, int height, ct_plot_draw draw,
                             const void *user);
 
-/* ---------------------------------------------------------------------------------------------- axes -----
- */
+/* --------------------------------------------------------------------------------------------------- axes */
 
 /* An axis from `low` to `high`; where logarithmic, both are positive. */
 typedef struct ct_plot_scale {

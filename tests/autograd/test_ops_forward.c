@@ -1,35 +1,8 @@
 /* test_ops_forward.c - results of the operations against numbers worked out by hand (or by the definition, in
  * a plain loop). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "operands.h"
 
-#include "autograd/rules.h"
-#include <math.h>
-
-static ct_context *context;
-
-static int setup(void **state) {
-    (void)state;
-    context = ct_context_create(2);
-    return context ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    ct_context_destroy(context);
-    return 0;
-}
-
-#define F64(dims, ...) ct_from_data(context, CT_F64, dims, (const double[]){__VA_ARGS__})
-#define I64(dims, ...) ct_from_data(context, CT_I64, dims, (const int64_t[]){__VA_ARGS__})
 #define U8(dims, ...) ct_from_data(context, CT_U8, dims, (const uint8_t[]){__VA_ARGS__})
-#define AXES(...)                                                                                            \
-    (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]) {                                       \
-        __VA_ARGS__                                                                                          \
-    }
 
 static void expect_(ct_tensor *t, int ndim, const int64_t *shape, const double *values, int line) {
     double found[128];

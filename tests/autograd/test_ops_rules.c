@@ -1,36 +1,8 @@
 /* test_ops_rules.c - what the gradient checks cannot see: values at kinks and ties, types, what is computed
  * and what is kept, views, errors, failing allocations, the meta device. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include "autograd/rules.h"
+#include "operands.h"
 #include "ops_cases.h"
-#include <math.h>
 #include <stdio.h>
-
-static ct_context *context;
-
-static int setup(void **state) {
-    (void)state;
-    context = ct_context_create(2);
-    return context ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    ct_context_destroy(context);
-    return 0;
-}
-
-#define F64(dims, ...) ct_from_data(context, CT_F64, dims, (const double[]){__VA_ARGS__})
-#define I64(dims, ...) ct_from_data(context, CT_I64, dims, (const int64_t[]){__VA_ARGS__})
-#define AXES(...)                                                                                            \
-    (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]) {                                       \
-        __VA_ARGS__                                                                                          \
-    }
 
 static ct_tensor *leaf(ct_tensor *t) {
     ct_require_grad(t, true);

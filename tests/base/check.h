@@ -53,4 +53,24 @@ static inline void make_folder(char *path, size_t size) {
     assert_non_null(mkdtemp(path));
 }
 
+/* `work` again and again, the n-th allocation failing, until it succeeds, which takes more than `least`
+ * allocations: each time it says that memory is out and leaves nothing behind. */
+static inline void every_allocation_fails_once(bool (*work)(ct_context *context), int least) {
+    ct_context *context = start_context(1);
+    int n = 1;
+    for (;; n++) {
+        ct_memory_fail_at(context, n);
+        bool good = work(context);
+        ct_memory_counts counts;
+        ct_memory_read(context, &counts);
+        assert_int_equal(counts.current_total, 0);
+        if (good) break;
+        assert_int_equal(ct_context_status(context), CT_ERROR_MEMORY);
+        ct_context_clear(context);
+    }
+    assert_true(n > least);
+    ct_memory_fail_at(context, 0);
+    end_context(context);
+}
+
 #endif

@@ -553,21 +553,7 @@ static bool all_file_calls(ct_context *context) {
 
 static void every_allocation_may_fail(void **state) {
     (void)state;
-    ct_context *context = start_context(1);
-    int n = 1;
-    for (;; n++) {
-        ct_memory_fail_at(context, n);
-        bool good = all_file_calls(context);
-        ct_memory_counts counts;
-        ct_memory_read(context, &counts);
-        assert_int_equal(counts.current_total, 0);
-        if (good) break;
-        assert_int_equal(ct_context_status(context), CT_ERROR_MEMORY);
-        ct_context_clear(context);
-    }
-    assert_true(n > 10);
-    ct_memory_fail_at(context, 0);
-    end_context(context);
+    every_allocation_fails_once(all_file_calls, 10);
 }
 
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

@@ -354,21 +354,7 @@ static bool build_and_copy(ct_context *context) {
 
 static void every_allocation_may_fail(void **state) {
     (void)state;
-    ct_context *context = start_context(1);
-    int n = 1;
-    for (;; n++) {
-        ct_memory_fail_at(context, n);
-        bool good = build_and_copy(context);
-        ct_memory_counts counts;
-        ct_memory_read(context, &counts);
-        assert_int_equal(counts.current_total, 0);
-        if (good) break;
-        assert_int_equal(ct_context_status(context), CT_ERROR_MEMORY);
-        ct_context_clear(context);
-    }
-    assert_true(n > 90);
-    ct_memory_fail_at(context, 0);
-    end_context(context);
+    every_allocation_fails_once(build_and_copy, 90);
 }
 
 int main(void) {

@@ -63,6 +63,6 @@ exits 2 plan coordcheck "$work/recipe.yaml" --widths 16,32 --plot "$work/check.g
 says "gif"
 exits 1 plan coordcheck "$work/recipe.yaml" --widths 16,32 --csv "$work/absent/check.csv"
 says "$work/absent"
-exits 1 plan coordcheck "$work/recipe.yaml" --widths 16,32 param.name=mup param.base_width=16 model.tie_word_embeddings=true
+exits 1 plan coordcheck "$work/recipe.yaml" --widths 16,32 param.name=mup param.base_width=16 model.tie_word_embeddings=true model.norm.name=layernorm model.norm.affine=false
 says "tie_word_embeddings: false"
 ok refused

@@ -1,17 +1,10 @@
 /* test_embed.c - texts as vectors: against sentence-transformers (tests/golden/make_encoders.py), pooling
  * written down a second time, bits that do not depend on batches, memory or threads, folders that say what is
  * not known, and the search. */
-#include "reach/reach.h"
+#include "model/check.h"
 #include <carat/data.h>
 #include <carat/evaluate.h>
 #include <carat/format.h>
-
-static void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
-}
 
 static char *golden_path(const char *name) {
     const char *source = getenv("CARAT_SOURCE");

@@ -1,29 +1,9 @@
 /* test_gguf.c - GGUF: reading, every lie a header can tell, writing. */
 #include "gguf_file.h"
 
-typedef struct world {
-    ct_context *context;
-    char folder[64];
-    char *path;
-    gguf_bytes file;
-} world;
-
-static int enter(void **state) {
-    world *here = calloc(1, sizeof *here);
-    here->context = start_context(1);
-    make_folder(here->folder);
-    here->path = ct_path_join(here->context, here->folder, "model.gguf");
-    *state = here;
-    return 0;
-}
-static int leave(void **state) {
-    world *here = *state;
-    ct_free(here->context, here->path);
-    ct_folder_remove(here->context, here->folder);
-    end_context(here->context);
-    free(here);
-    return 0;
-}
+#define WORLD_FILE "model.gguf"
+#define WORLD_MORE gguf_bytes file;
+#include "world.h"
 
 static ct_archive *open_bytes(world *here) {
     assert_int_equal(ct_file_write(here->context, here->path, here->file.data, here->file.size), CT_OK);

@@ -1,34 +1,12 @@
 /* test_npz.c - numpy's files: headers of every version, every type, both orders, what is refused, and
  * archives written and read again. */
 #define _GNU_SOURCE
-#include "check.h"
 #include "carat/npz.h"
 #include "zip_bytes.h"
 #include <sys/stat.h>
 
-typedef struct world {
-    ct_context *context;
-    char folder[64];
-    char *path;
-} world;
-
-static int enter(void **state) {
-    world *here = calloc(1, sizeof *here);
-    here->context = start_context(1);
-    make_folder(here->folder);
-    here->path = ct_path_join(here->context, here->folder, "a.npz");
-    *state = here;
-    return 0;
-}
-
-static int leave(void **state) {
-    world *here = *state;
-    ct_free(here->context, here->path);
-    ct_folder_remove(here->context, here->folder);
-    end_context(here->context);
-    free(here);
-    return 0;
-}
+#define WORLD_FILE "a.npz"
+#include "world.h"
 
 /* A .npy file of this version with this dictionary and data 0, 1, 2, ... */
 static size_t make_npy(unsigned char *out, int version, const char *dictionary, size_t size) {

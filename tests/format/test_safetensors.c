@@ -1,29 +1,6 @@
 /* test_safetensors.c - safetensors: reading, every lie a header can tell, writing, shards. */
-#include "check.h"
-
-typedef struct world {
-    ct_context *context;
-    char folder[64];
-    char *path; /* FOLDER/model.safetensors */
-} world;
-
-static int enter(void **state) {
-    world *here = calloc(1, sizeof *here);
-    here->context = start_context(1);
-    make_folder(here->folder);
-    here->path = ct_path_join(here->context, here->folder, "model.safetensors");
-    *state = here;
-    return 0;
-}
-
-static int leave(void **state) {
-    world *here = *state;
-    ct_free(here->context, here->path);
-    ct_folder_remove(here->context, here->folder);
-    end_context(here->context);
-    free(here);
-    return 0;
-}
+#define WORLD_FILE "model.safetensors"
+#include "world.h"
 
 /* A file with this header and `size` bytes of data 0, 1, 2, ... */
 static void write_file(world *here, const char *name, const char *header, size_t size) {

@@ -6,31 +6,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-typedef struct world {
-    ct_context *context;
-    char folder[64];
-    char *path;
-    zip_bytes zip;
-} world;
-
-static int enter(void **state) {
-    world *here = calloc(1, sizeof *here);
-    here->context = start_context(1);
-    make_folder(here->folder);
-    here->path = ct_path_join(here->context, here->folder, "a.zip");
-    *state = here;
-    return 0;
-}
-
-static int leave(void **state) {
-    world *here = *state;
-    ct_free(here->context, here->path);
-    ct_folder_remove(here->context, here->folder);
-    end_context(here->context);
-    free(here->zip.data);
-    free(here);
-    return 0;
-}
+#define WORLD_FILE "a.zip"
+#define WORLD_MORE zip_bytes zip;
+#define WORLD_LEAVE free(here->zip.data);
+#include "world.h"
 
 /* Opens the archive made so far, and begins a new one. */
 static ct_zip *open_made(world *here) {

@@ -1,6 +1,6 @@
 /* fuzz_bpe_encode.c - any bytes through a byte-level BPE: they come back, cutting at a safe place changes
  * nothing, and streaming gives the same text. */
-#include "fuzz.h"
+#include "fuzz_stream.h"
 #include "carat/tokenizer.h"
 #include "format/pretokenize.h"
 #include <string.h>
@@ -24,23 +24,6 @@ static ct_tokenizer *make_tokenizer(ct_context *context) {
     static const char *const special[] = {"<|end|>", NULL};
     ct_bpe_options options = {.vocab_size = 340, .min_frequency = 2, .special_tokens = special};
     return ct_bpe_train(context, &(ct_text){text, sizeof text - 1}, 1, &options);
-}
-
-static void check_stream(ct_context *context, ct_tokenizer *tokenizer, const ct_ids *ids,
-                         const ct_bytes *whole) {
-    ct_text_stream *stream = ct_text_stream_create(tokenizer, 0);
-    const char *piece;
-    size_t length, total = 0;
-    FUZZ_CHECK(stream);
-    for (size_t i = 0; i <= ids->count; i++) {
-        ct_status status = i < ids->count ? ct_text_stream_push(stream, ids->ids[i], &piece, &length)
-                                          : ct_text_stream_finish(stream, &piece, &length);
-        FUZZ_CHECK(status == CT_OK && total + length <= whole->length &&
-                   memcmp(whole->data + total, piece, length) == 0);
-        total += length;
-    }
-    FUZZ_CHECK(total == whole->length && !ct_failed(context));
-    ct_text_stream_destroy(stream);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

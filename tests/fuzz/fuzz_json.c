@@ -1,7 +1,5 @@
 /* fuzz_json.c - any bytes as JSON; what is accepted is written and reads back as the same tree. */
-#include "fuzz.h"
-#include "carat/format.h"
-#include <math.h>
+#include "fuzz_value.h"
 
 const fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("{\"a\": [1, -2.5e3, true, null], \"b\": {\"c\": \"x\\u00e9\\ud83d\\ude00\\n\"}}"),
@@ -12,13 +10,6 @@ const char *const fuzz_words[] = {
     "{",  "}",    "[",    "]",     "\"",  ":",         ",",     "\\u0000",      "\\ud83d\\ude00",
     "\\", "null", "true", "false", "NaN", "-Infinity", "1e308", "\xef\xbb\xbf", "\"a\":",
     NULL};
-
-static bool has_nan(const ct_value *value) {
-    if (ct_value_kind_of(value) == CT_VALUE_REAL) return isnan(ct_value_as_real(value, 0));
-    for (size_t i = 0; i < ct_value_count(value); i++)
-        if (has_nan(ct_value_at(value, i))) return true;
-    return false;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static ct_context *context;

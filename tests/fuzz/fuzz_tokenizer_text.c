@@ -1,6 +1,6 @@
 /* fuzz_tokenizer_text.c - any bytes as text for tokenizers of several pipelines: they are encoded or refused,
  * ids are of the vocabulary, streaming gives what decoding gives, and byte-level ones give the text back. */
-#include "fuzz.h"
+#include "fuzz_stream.h"
 #include "carat/tokenizer.h"
 #include <string.h>
 
@@ -55,22 +55,6 @@ static const char *const jsons[] = {
     "{\"<s>\":0,\"a\":1,\"b\":2,\"\xc4\xa0\":3,\"ab\":4},\"merges\":[\"a b\"]}}",
     NULL};
 
-static void check_stream(ct_tokenizer *tokenizer, const ct_ids *ids, const ct_bytes *whole) {
-    ct_text_stream *stream = ct_text_stream_create(tokenizer, 0);
-    const char *piece;
-    size_t length, total = 0;
-    FUZZ_CHECK(stream);
-    for (size_t i = 0; i <= ids->count; i++) {
-        ct_status status = i < ids->count ? ct_text_stream_push(stream, ids->ids[i], &piece, &length)
-                                          : ct_text_stream_finish(stream, &piece, &length);
-        FUZZ_CHECK(status == CT_OK && total + length <= whole->length &&
-                   memcmp(whole->data + total, piece, length) == 0);
-        total += length;
-    }
-    FUZZ_CHECK(total == whole->length);
-    ct_text_stream_destroy(stream);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static ct_context *context;
     static ct_tokenizer *tokenizers[8];
@@ -84,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t j = 0; j < ids.count; j++)
             FUZZ_CHECK(ids.ids[j] >= 0 && ids.ids[j] < ct_tokenizer_size(tokenizers[i]));
         FUZZ_CHECK(ct_tokenizer_decode(tokenizers[i], ids.ids, ids.count, 0, &back) == CT_OK);
-        check_stream(tokenizers[i], &ids, &back);
+        check_stream(context, tokenizers[i], &ids, &back);
         ct_ids_free(context, &ids);
         ct_bytes_free(context, &back);
     }

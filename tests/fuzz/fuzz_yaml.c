@@ -1,7 +1,5 @@
 /* fuzz_yaml.c - any bytes as YAML; what is accepted is written and reads back as the same tree. */
-#include "fuzz.h"
-#include "carat/format.h"
-#include <math.h>
+#include "fuzz_value.h"
 
 const fuzz_seed fuzz_seeds[] = {
     FUZZ_SEED("model:\n  kind: gpt2\n  width: 384\nrate: 1e-3\nstages:\n  - {a: 1, b: 'x: y'}\n  - [1, 2]\n"),
@@ -13,13 +11,6 @@ const char *const fuzz_words[] = {"&a ",  "*a",    "<<: ",        "- ",      ": 
                                   "{",    "}",     "[",           "]",       ", ", "!!str ", "!!int ", "|\n",
                                   ">\n",  "---\n", "...\n",       "# ",      "'",  "\"",     "0x1F",   ".inf",
                                   ".nan", "~",     "%YAML 1.2\n", "\\u2028", NULL};
-
-static bool has_nan(const ct_value *value) {
-    if (ct_value_kind_of(value) == CT_VALUE_REAL) return isnan(ct_value_as_real(value, 0));
-    for (size_t i = 0; i < ct_value_count(value); i++)
-        if (has_nan(ct_value_at(value, i))) return true;
-    return false;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static ct_context *context;

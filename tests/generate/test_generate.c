@@ -252,8 +252,7 @@ static void alone_or_in_a_batch(void **state) {
     end(s);
 }
 
-/* --------------------------------------------------------------------------------------- stops and streams
- */
+/* -------------------------------------------------------------------------------------- stops and streams */
 
 typedef struct heard {
     char text[512];
@@ -422,8 +421,7 @@ static void refuses_stops(void **state) {
     end(s);
 }
 
-/* ---------------------------------------------------------------------------------------------------- ends
- */
+/* --------------------------------------------------------------------------------------------------- ends */
 
 /* config.json may name several tokens that end a text, beside the tokenizer's; ids it does not have are passed over. */
 static void ends_of_the_configuration(void **state) {

@@ -200,8 +200,7 @@ static void refuses(void **state) {
     close_fixture(&f);
 }
 
-/* -------------------------------------------------------------------------------- what the method rests on
- */
+/* ------------------------------------------------------------------------------- what the method rests on */
 
 enum { IN = 6, WIDTH = 8, OUT = 3, ROWS = 10 };
 

@@ -91,8 +91,7 @@ static void describes_options(void **state) {
     ct_context_destroy(context); /* which holds the results of claims, if there are any */
 }
 
-/* ------------------------------------------------------------------------------ methods of a program -----
- */
+/* ----------------------------------------------------------------------------------- methods of a program */
 
 typedef struct own_options {
     double rate;

@@ -2,15 +2,8 @@
 #ifndef CARAT_TESTS_MODEL_GOLDEN_H
 #define CARAT_TESTS_MODEL_GOLDEN_H
 
-#include "reach/reach.h"
+#include "model/check.h"
 #include <carat/format.h>
-
-static inline void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
-}
 
 /* tests/golden/FOLDER/NAME */
 static inline char *golden_file(const char *folder, const char *name) {

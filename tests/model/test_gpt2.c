@@ -1,37 +1,7 @@
 /* test_gpt2.c - GPT-2 against a second implementation in f64 loops, its sizes, gradients, recomputation, tied
  * weights, bf16, batches, and input that does not fit. */
+#include "model/check.h"
 #include "model/naive_gpt2.h"
-#include "reach/reach.h"
-
-static void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
-}
-
-static ct_tensor *random_ids(uint64_t seed, int64_t batch, int64_t time, int64_t vocabulary) {
-    ct_random random = ct_random_make(seed, 3);
-    return ct_random_integer_tensor(context, CT_I32, CT_DIMS(batch, time), 0, vocabulary, &random);
-}
-
-/* Every parameter gets draws of a size that makes all parts of the model matter, gains and biases too. */
-static ct_model *stirred(const char *json) {
-    ct_model *model = model_from(json, 1);
-    ct_random random = ct_random_make(99, 1);
-    for (int64_t i = 0; i < ct_model_parameter_count(model); i++) {
-        ct_parameter *p = ct_model_parameter(model, i);
-        ct_perturb(p->tensor, ct_ndim(p->tensor) == 1 ? 0.3 : 0.2, &random);
-    }
-    return model;
-}
-
-static ct_tensor *forward(ct_model *model, const ct_run_options *options, ct_tensor *ids) {
-    ct_run *run = ct_run_create(context, options);
-    ct_tensor *logits = ct_model_forward(model, run, ids);
-    ct_run_destroy(run);
-    return logits;
-}
 
 /* ------------------------------------------------------------------------------------------- numbers */
 
@@ -276,28 +246,20 @@ static void test_tied_head(void **state) {
 
 /* ------------------------------------------------------------------------------------------ bad input */
 
-static void refused(const char *json, ct_status status, const char *words) {
-    ct_value *config = ct_json_parse(context, json, strlen(json), "config.json");
-    assert_ok();
-    ct_model *model = ct_model_create(context, config);
-    ct_value_free(config);
-    assert_null(model);
-    assert_failed_with(status, words);
-}
-
 static void test_bad_configurations(void **state) {
     (void)state;
-    refused("{\"model_type\":\"gpt2\",\"n_embd\":10,\"n_head\":4}", CT_ERROR_ARGUMENT,
-            "n_embd 10 is not a multiple of n_head 4");
-    refused("{\"model_type\":\"gtp2\"}", CT_ERROR_UNSUPPORTED, "did you mean \"gpt2\"?");
-    refused("{\"model_type\":\"\"}", CT_ERROR_UNSUPPORTED, "gpt2, mlp");
-    refused("{\"n_embd\":10}", CT_ERROR_FORMAT, "model_type");
-    refused("{\"model_type\":7}", CT_ERROR_FORMAT, "model_type");
-    refused("[]", CT_ERROR_FORMAT, "model_type");
-    refused("{\"model_type\":\"gpt2\",\"n_layer\":0}", CT_ERROR_ARGUMENT, "config.n_layer");
-    refused("{\"model_type\":\"gpt2\",\"n_head\":\"many\"}", CT_ERROR_ARGUMENT, "config.n_head");
-    refused("{\"model_type\":\"gpt2\",\"activation_function\":\"gelu_nwe\"}", CT_ERROR_ARGUMENT, "gelu_new");
-    refused("{\"model_type\":\"gpt2\",\"resid_pdrop\":1.5}", CT_ERROR_ARGUMENT, "config.resid_pdrop");
+    config_refused("{\"model_type\":\"gpt2\",\"n_embd\":10,\"n_head\":4}", CT_ERROR_ARGUMENT,
+                   "n_embd 10 is not a multiple of n_head 4");
+    config_refused("{\"model_type\":\"gtp2\"}", CT_ERROR_UNSUPPORTED, "did you mean \"gpt2\"?");
+    config_refused("{\"model_type\":\"\"}", CT_ERROR_UNSUPPORTED, "gpt2, mlp");
+    config_refused("{\"n_embd\":10}", CT_ERROR_FORMAT, "model_type");
+    config_refused("{\"model_type\":7}", CT_ERROR_FORMAT, "model_type");
+    config_refused("[]", CT_ERROR_FORMAT, "model_type");
+    config_refused("{\"model_type\":\"gpt2\",\"n_layer\":0}", CT_ERROR_ARGUMENT, "config.n_layer");
+    config_refused("{\"model_type\":\"gpt2\",\"n_head\":\"many\"}", CT_ERROR_ARGUMENT, "config.n_head");
+    config_refused("{\"model_type\":\"gpt2\",\"activation_function\":\"gelu_nwe\"}", CT_ERROR_ARGUMENT,
+                   "gelu_new");
+    config_refused("{\"model_type\":\"gpt2\",\"resid_pdrop\":1.5}", CT_ERROR_ARGUMENT, "config.resid_pdrop");
 }
 
 /* Trees that a hostile file may hold: a message, not a crash. */

@@ -1,13 +1,6 @@
 /* test_mlp.c - the multilayer perceptron against worked numbers, its tree, its gradients, configurations that
  * cannot be. */
-#include "reach/reach.h"
-
-static void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
-}
+#include "model/check.h"
 
 static void test_tree(void **state) {
     (void)state;
@@ -62,33 +55,24 @@ static void test_numbers(void **state) {
     ct_model_destroy(model);
 }
 
-static void refused(const char *json, ct_status status, const char *words) {
-    ct_value *config = ct_json_parse(context, json, strlen(json), "config.json");
-    assert_ok();
-    ct_model *model = ct_model_create(context, config);
-    ct_value_free(config);
-    assert_null(model);
-    assert_failed_with(status, words);
-}
-
 static void test_bad_configurations(void **state) {
     (void)state;
-    refused("{\"model_type\":\"mlp\"}", CT_ERROR_ARGUMENT, "\"sizes\" has 0 entries, expected at least 2");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[3]}", CT_ERROR_ARGUMENT, "\"sizes\" has 1 entries");
-    refused("{\"model_type\":\"mlp\",\"sizes\":7}", CT_ERROR_ARGUMENT, "sizes");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[3,0]}", CT_ERROR_ARGUMENT, "sizes.1");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[3,-4,5]}", CT_ERROR_ARGUMENT, "sizes.1");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[\"a\",4]}", CT_ERROR_ARGUMENT, "sizes.0");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[2.5,4]}", CT_ERROR_ARGUMENT, "sizes.0");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[9223372036854775807,4]}", CT_ERROR_ARGUMENT, "sizes.0");
-    refused("{\"model_type\":\"mlp\",\"sizes\":[2,2],\"activation\":\"rleu\"}", CT_ERROR_ARGUMENT, "relu");
-    refused("{\"model_type\":\"mpl\",\"sizes\":[2,2]}", CT_ERROR_UNSUPPORTED, "did you mean \"mlp\"?");
+    config_refused("{\"model_type\":\"mlp\"}", CT_ERROR_ARGUMENT, "\"sizes\" has 0 entries, expected at least 2");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[3]}", CT_ERROR_ARGUMENT, "\"sizes\" has 1 entries");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":7}", CT_ERROR_ARGUMENT, "sizes");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[3,0]}", CT_ERROR_ARGUMENT, "sizes.1");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[3,-4,5]}", CT_ERROR_ARGUMENT, "sizes.1");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[\"a\",4]}", CT_ERROR_ARGUMENT, "sizes.0");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[2.5,4]}", CT_ERROR_ARGUMENT, "sizes.0");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[9223372036854775807,4]}", CT_ERROR_ARGUMENT, "sizes.0");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[2,2],\"activation\":\"rleu\"}", CT_ERROR_ARGUMENT, "relu");
+    config_refused("{\"model_type\":\"mpl\",\"sizes\":[2,2]}", CT_ERROR_UNSUPPORTED, "did you mean \"mlp\"?");
 }
 
 /* Sizes that no machine has: an error, not an overflow. */
 static void test_too_large(void **state) {
     (void)state;
-    refused("{\"model_type\":\"mlp\",\"sizes\":[1000000000,1000000000]}", CT_ERROR_MEMORY, "");
+    config_refused("{\"model_type\":\"mlp\",\"sizes\":[1000000000,1000000000]}", CT_ERROR_MEMORY, "");
 }
 
 static void test_extra_parameters(void **state) {

@@ -1,6 +1,6 @@
 /* test_save_load.c - model folders: lossless in both directions, names with and without the prefix, tied
  * weights, buffers, types, extra parameters, and files that do not fit the configuration. */
-#include "reach/reach.h"
+#include "model/check.h"
 
 static char folder[] = "/tmp/carat-test-model-XXXXXX";
 static const char config_text[] =
@@ -27,13 +27,6 @@ static const char *at(const char *name) {
     char *path = paths[next++ % 6];
     snprintf(path, 256, "%s/%s", folder, name);
     return path;
-}
-
-static void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
 }
 
 static void assert_same_file(const char *a, const char *b) {

@@ -1,24 +1,17 @@
 /* test_surgery.c - changing a model's tree: layers removed, modules replaced, parameters renamed, dropped and
  * made; the changed model is saved and loaded again, trained, and run with overlays on tied weights. */
-#include "reach/reach.h"
+#include "model/check.h"
 
 static const char gpt2_text[] =
     "{\"model_type\":\"gpt2\",\"vocab_size\":13,\"n_positions\":8,\"n_embd\":16,\"n_layer\":4,"
     "\"n_head\":2,\"initializer_range\":0.2}";
-
-static void assert_failed_with(ct_status status, const char *words) {
-    assert_int_equal(ct_context_status(context), status);
-    if (!strstr(ct_context_message(context), words))
-        fail_msg("\"%s\" not in \"%s\"", words, ct_context_message(context));
-    ct_context_clear(context);
-}
 
 static ct_tensor *sample_ids(void) {
     ct_random random = ct_random_make(5, 1);
     return ct_random_integer_tensor(context, CT_I32, CT_DIMS(2, 8), 0, 13, &random);
 }
 
-static ct_tensor *forward(ct_model *model, ct_tensor *input) {
+static ct_tensor *output_of(ct_model *model, ct_tensor *input) {
     ct_run *run = ct_run_create(context, NULL);
     ct_tensor *output = ct_model_forward(model, run, input);
     ct_run_destroy(run);
@@ -39,7 +32,7 @@ static void assert_survives_saving(ct_model *model, ct_tensor *input) {
         assert_same_bits(ct_model_parameter(again, i)->tensor, ct_model_parameter(model, i)->tensor);
     }
     assert_int_equal(ct_model_layers(again), ct_model_layers(model));
-    assert_same_bits(forward(again, input), forward(model, input));
+    assert_same_bits(output_of(again, input), output_of(model, input));
     ct_value *tree = ct_module_to_value(ct_model_root(model)),
              *tree_again = ct_module_to_value(ct_model_root(again));
     assert_true(ct_value_equal(tree, tree_again));
@@ -116,14 +109,14 @@ static void test_factored_layer(void **state) {
     ct_tensor *up = ct_mul(ct_slice(u, 1, 0, 2, 1), ct_slice(s, 0, 0, 2, 1));
     ct_copy_into(random, ct_matmul(up, down)); /* now of rank 2 */
     ct_tensor *x = ct_random_normal_tensor(context, CT_F32, CT_DIMS(5, 4), 0, 1, &(ct_random){.seed = 1});
-    ct_tensor *expected = forward(model, x);
+    ct_tensor *expected = output_of(model, x);
     ct_value *value = ct_json_parse(context, tree, strlen(tree), NULL);
     ct_module_replace(ct_module_find(ct_model_root(model), "0"), ct_module_from_value(context, value));
     assert_int_equal(ct_model_sync(model, 9), CT_OK);
     ct_copy_into(ct_model_find(model, "0.down.weight")->tensor, down);
     ct_copy_into(ct_model_find(model, "0.up.weight")->tensor, up);
     ct_copy_into(ct_model_find(model, "0.up.bias")->tensor, bias);
-    assert_true(worst_difference(forward(model, x), expected) < 1e-5);
+    assert_true(worst_difference(output_of(model, x), expected) < 1e-5);
     assert_int_equal(ct_model_parameter_count(model), 5);
     assert_survives_saving(model, x);
     ct_value_free(value);
@@ -177,7 +170,7 @@ static void test_resolved_ties(void **state) {
     assert_int_equal(ct_model_save_resolved(model, run, folder), CT_OK);
     ct_model *plain = ct_model_load(context, folder, CT_DTYPES);
     assert_ok();
-    assert_same_bits(forward(plain, sample_ids()), ct_model_forward(model, run, sample_ids()));
+    assert_same_bits(output_of(plain, sample_ids()), ct_model_forward(model, run, sample_ids()));
     ct_model_destroy(plain);
     ct_run_pop_overlay(run);
     /* The head alone: one stored weight cannot be both. */

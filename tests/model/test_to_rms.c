@@ -1,6 +1,6 @@
 /* test_to_rms.c - rewriting a trained GPT-2 from LayerNorm to RMSNorm and CRMSNorm: equal logits in f32 and
  * f64, what the rewritten weights look like, equal training, saving, refusals. */
-#include "reach/reach.h"
+#include "model/centred.h"
 #include <carat/norm.h>
 
 enum { VOCABULARY = 17, WIDTH = 32, TIME = 12, ROWS = 4 };
@@ -104,20 +104,6 @@ static void test_equal(void **state) {
         }
     }
     ct_model_destroy(model);
-}
-
-static double largest_mean(ct_tensor *weight, int axis) {
-    return item(ct_max(ct_abs(ct_mean(weight, 1, &axis, true)), 0, NULL, false));
-}
-
-static ct_tensor *stream_mean(void *user, ct_run *run, const char *point, ct_tensor *value) {
-    (void)run, (void)point;
-    int last = -1;
-    ct_tensor *x = ct_cast(value, CT_F64);
-    double size = sqrt(item(ct_mean_all(ct_square(x)))),
-           mean = item(ct_max(ct_abs(ct_mean(x, 1, &last, false)), 0, NULL, false));
-    *(double *)user = fmax(*(double *)user, mean / size);
-    return value;
 }
 
 /* Columns of writers and rows of tables sum to 0; so does the stream. Twice is once. */

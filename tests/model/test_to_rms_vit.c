@@ -1,5 +1,6 @@
 /* test_to_rms_vit.c - rewriting a vision transformer to RMSNorm and CRMSNorm: class token, positions and
  * patches write to the stream too; models that give the stream itself. */
+#include "model/centred.h"
 #include "model/golden.h"
 #include <carat/norm.h>
 
@@ -16,10 +17,6 @@ static ct_tensor *output(ct_model *model, ct_tensor *pixels) {
 static double relative(ct_model *a, ct_model *b, ct_tensor *pixels) {
     ct_tensor *x = output(a, pixels);
     return worst_difference(x, output(b, pixels)) / item(ct_max(ct_abs(x), 0, NULL, false));
-}
-
-static double largest_mean(ct_tensor *weight, int axis) {
-    return item(ct_max(ct_abs(ct_mean(weight, 1, &axis, true)), 0, NULL, false));
 }
 
 /* Every form, with and without biases of queries, keys and values (which folding needs and makes). */
@@ -62,16 +59,6 @@ static void test_epsilon(void **state) {
     assert_true(relative(model, rms, pixels) < 1e-10);
     ct_model_destroy(rms);
     ct_model_destroy(model);
-}
-
-static ct_tensor *stream_mean(void *user, ct_run *run, const char *point, ct_tensor *value) {
-    (void)run, (void)point;
-    int last = -1;
-    ct_tensor *x = ct_cast(value, CT_F64);
-    double size = sqrt(item(ct_mean_all(ct_square(x)))),
-           mean = item(ct_max(ct_abs(ct_mean(x, 1, &last, false)), 0, NULL, false));
-    *(double *)user = fmax(*(double *)user, mean / size);
-    return value;
 }
 
 /* All writers are centred, and so is the stream; twice is once; the file is written and read as it is. */

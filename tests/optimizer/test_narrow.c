@@ -168,8 +168,7 @@ static void not_finite(void **state) {
     }
 }
 
-/* ------------------------------------------------------------------------------- a state that must be exact
- */
+/* ----------------------------------------------------------------------------- a state that must be exact */
 
 static void copy_direction(const ct_optimizer_range *r) {
     for (int64_t i = 0; i < r->count; i++)

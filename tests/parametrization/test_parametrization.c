@@ -257,7 +257,98 @@ static void adam_table(void **state) {
     ct_model_destroy(model);
     model = model_from(GPT(64, 2, ""), 1); /* tied: the embedding stays an input tensor */
     p = parametrize(model, "{name: mup, base_width: 16}", "adamw");
-    assert_true(scale_of(p, model, "wte")->multiplier == 1 && ct_parametrization_unties(p));
+    assert_true(scale_of(p, model, "wte")->multiplier == 1 && !ct_parametrization_unties(p));
+    assert_true(scale_of(p, model, "ln_f.weight")->multiplier == 0.25 &&
+                scale_of(p, model, "ln_f.bias")->multiplier == 0.25 &&
+                scale_of(p, model, "ln_1.weight")->multiplier == 1);
+    ct_parametrization_destroy(p);
+    ct_model_destroy(model);
+}
+
+/* ------------------------------------------------------------------------------------- tied heads */
+
+#define DECODER(type, rest)                                                                                  \
+    "{\"model_type\":\"" type "\",\"vocab_size\":19,\"hidden_size\":64,\"intermediate_size\":32,"            \
+    "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"num_key_value_heads\":2,\"head_dim\":32,"           \
+    "\"max_position_embeddings\":8,\"tie_word_embeddings\":true" rest "}"
+
+static double largest(ct_tensor *tensor) {
+    double most = 0, *x = values(tensor);
+    for (int64_t i = 0; i < ct_count(tensor); i++)
+        most = fmax(most, fabs(x[i]));
+    free(x);
+    return most;
+}
+
+static ct_tensor *logits_of(ct_model *model, ct_parametrization *p, ct_tensor *ids) {
+    ct_run *run = ct_run_create(context, NULL);
+    if (p) ct_parametrization_attach(p, run);
+    ct_tensor *logits = ct_model_forward(model, run, ids);
+    ct_run_destroy(run);
+    assert_ok();
+    return logits;
+}
+
+/* The logits are those of the model times 1/m, and those of what is saved, whose tensors are as many as
+ * before. */
+static void tied_head(void **state) {
+    (void)state;
+    static const char *const models[] = {
+        GPT(64, 2, ""), GPT(64, 2, ",\"norm\":{\"name\":\"rmsnorm\",\"place\":\"post\"}"),
+        DECODER("llama", ""), DECODER("gemma2", ",\"final_logit_softcapping\":null")};
+    char folder[] = "/tmp/carat-tied-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+        ct_model *model = model_from(models[i], 1);
+        ct_random random = ct_random_make(9, 1);
+        for (int64_t k = 0; k < ct_model_parameter_count(model);
+             k++) { /* gains and biases of a trained model */
+            ct_tensor *tensor = ct_model_parameter(model, k)->tensor;
+            if (ct_ndim(tensor) == 1)
+                ct_add_into(tensor,
+                            ct_random_normal_tensor(context, CT_F32, 1, ct_shape(tensor), 0, 0.3, &random),
+                            1);
+        }
+        ct_tensor *ids = ct_random_integer_tensor(context, CT_I32, CT_DIMS(2, 7), 0, 19, &random);
+        ct_parametrization *p =
+            parametrize(model, "{name: mup, base_width: 24, attention: 1/sqrt(d)}", "adamw");
+        assert_ok();
+        assert_true(!ct_parametrization_unties(p) && ct_parametrization_multiplies(p));
+        ct_tensor *plain = logits_of(model, NULL, ids), *scaled = logits_of(model, p, ids);
+        double most = largest(plain);
+        double off = largest(ct_sub(scaled, ct_mul_scalar(plain, 24.0 / 64)));
+        if (!(off <= 2e-6 * most && most > 0.01)) fail_msg("%s: %g of %g", models[i], off, most);
+        ct_run *run = ct_run_create(context, NULL);
+        ct_parametrization_attach(p, run);
+        assert_int_equal(ct_model_save_resolved(model, run, folder), CT_OK);
+        ct_run_destroy(run);
+        ct_model *loaded = ct_model_load(context, folder, CT_DTYPES);
+        assert_ok();
+        assert_int_equal(ct_model_parameter_count(loaded), ct_model_parameter_count(model));
+        assert_same_bits(logits_of(loaded, NULL, ids), scaled);
+        ct_model_destroy(loaded);
+        ct_parametrization_destroy(p);
+        ct_model_destroy(model);
+    }
+    assert_int_equal(ct_folder_remove(context, folder), CT_OK);
+}
+
+/* Without a gain before the head nothing else can be multiplied: the head is, and the model cannot be saved
+ * for others. */
+static void tied_head_without_gain(void **state) {
+    (void)state;
+    ct_model *model = model_from(GPT(64, 2, ",\"norm\":{\"name\":\"layernorm\",\"affine\":false}"), 1);
+    ct_parametrization *p = parametrize(model, "{name: mup, base_width: 24, attention: 1/sqrt(d)}", "adamw");
+    assert_ok();
+    assert_true(ct_parametrization_unties(p) && ct_parametrization_multiplies(p));
+    ct_random random = ct_random_make(9, 1);
+    ct_tensor *ids = ct_random_integer_tensor(context, CT_I32, CT_DIMS(2, 7), 0, 31, &random);
+    ct_tensor *plain = logits_of(model, NULL, ids), *scaled = logits_of(model, p, ids);
+    double off = largest(ct_sub(scaled, ct_mul_scalar(plain, 24.0 / 64)));
+    assert_true(off <= 2e-6 * largest(plain));
+    ct_parametrization_destroy(p);
+    p = parametrize(model, "{name: standard, base_width: 16}", "adamw");
+    assert_true(!ct_parametrization_unties(p));
     ct_parametrization_destroy(p);
     ct_model_destroy(model);
 }
@@ -386,10 +477,18 @@ static void memory_runs_out(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        reach_test(calculator),   reach_test(base_width),     reach_test(symmetry),
-        reach_test(custom),       reach_test(zero_queries),   reach_test(adam_table),
-        reach_test(fixed_shapes), reach_test(attention),      reach_test(attention_of_decoders),
-        reach_test(bad_input),    reach_test(memory_runs_out)};
+    const struct CMUnitTest tests[] = {reach_test(calculator),
+                                       reach_test(base_width),
+                                       reach_test(symmetry),
+                                       reach_test(custom),
+                                       reach_test(zero_queries),
+                                       reach_test(adam_table),
+                                       reach_test(fixed_shapes),
+                                       reach_test(tied_head),
+                                       reach_test(tied_head_without_gain),
+                                       reach_test(attention),
+                                       reach_test(attention_of_decoders),
+                                       reach_test(bad_input),
+                                       reach_test(memory_runs_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

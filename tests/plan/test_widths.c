@@ -271,7 +271,7 @@ static void bad_input(void **state) {
     refused(true, "{model.model_type: gpt3}", "{widths: \"[16, 32]\"}", "gpt3");
     refused(true, "{}", "{widths: \"[16, 32]\", points: \"*.nothing\"}",
             "no point of the model matches \"*.nothing\"");
-    refused(true, "{param: {name: mup, base_width: 16}, model.tie_word_embeddings: true}",
+    refused(true, "{param: {name: mup, base_width: 16}, model.tie_word_embeddings: true, model.norm: {name: layernorm, affine: false}}",
             "{widths: \"[16, 32]\"}", "tie_word_embeddings");
     refused(true, "{learning_rat: 1}", "{widths: \"[16, 32]\"}", "learning_rate");
     refused(false, "{}", "{widths: \"[16, 32]\"}", "rates: expected at least two");

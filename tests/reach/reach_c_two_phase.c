@@ -5,8 +5,7 @@
 
 enum { WIDTH = 24, ROWS = 8, STAGES = 2, MICRO = 3, STAGE_WEIGHTS = 6 };
 
-/* ------------------------------------------------------------- an operation from outside: what a stage
- * receives */
+/* --------------------------------------------------------- an operation from outside: what a stage receives */
 
 static void receive_vjp(const ct_vjp *call, ct_tensor **input_gradients) {
     ct_tensor **place = *(ct_tensor * *const *)call->attributes;

@@ -94,8 +94,7 @@ static void test_bits_and_bytes(void **state) {
     ct_drop(x);
 }
 
-/* ------------------------------------------------------------------------------- training without gradients
- */
+/* ----------------------------------------------------------------------------- training without gradients */
 
 enum { IN = 16, HIDDEN = 48, CLASSES = 4, SAMPLES = 64 };
 

@@ -157,8 +157,7 @@ static void test_in_place(void **state) {
     expect_error(context, CT_ERROR_TYPE, "scale_into: 0.1 is not a factor for an integer tensor");
 }
 
-/* --------------------------------------------------------------------------------------------- random -----
- */
+/* ------------------------------------------------------------------------------------------------- random */
 
 static void moments(const ct_tensor *t, double *mean, double *variance) {
     double *values = elements(t), sum = 0, squares = 0;

@@ -26,8 +26,7 @@ static double uniform(void) {
     return (double)draw(1 << 24) / (1 << 23) - 1;
 }
 
-/* ------------------------------------------------------------------------------ numbers of every type ----
- */
+/* ---------------------------------------------------------------------------------- numbers of every type */
 
 /* The value of a 16-bit float with `fraction` bits of fraction. */
 static double decode(uint16_t bits, int fraction) {
@@ -158,8 +157,7 @@ static void square_f64(const void *user, void *values, int64_t count) {
         ((double *)values)[i] *= ((double *)values)[i] + *(const float *)user;
 }
 
-/* ------------------------------------------------------------------------------- the order of gemm.h -----
- */
+/* ------------------------------------------------------------------------------------ the order of gemm.h */
 
 typedef struct product {
     ct_dtype compute;
@@ -402,8 +400,7 @@ static void test_large(void **state) {
     each_isa(large_products);
 }
 
-/* ---------------------------------------------------------------------------------- worked by hand -------
- */
+/* ----------------------------------------------------------------------------------------- worked by hand */
 
 static void test_worked(void **state) {
     (void)state;
@@ -560,8 +557,7 @@ static void test_one_rounding(void **state) {
     ct_context_destroy(context);
 }
 
-/* ---------------------------------------------------------------------------------------- batches --------
- */
+/* ------------------------------------------------------------------------------------------------ batches */
 
 /* [outer, inner] products; B is shared along the inner axis. Against the products one by one. */
 static void batches(ct_context *context, const char *isa) {

@@ -1,48 +1,9 @@
 /* test_kernels.c - elementwise kernels, reductions, soft maximum and cross entropy against straightforward
  * mathematics in double precision, and the promises of kernels.h: what may be cut where, what may be in
  * place. */
-#include "tensor/cpu/kernels.h"
+#include "kernel_check.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-static const ct_kernels *k;
-
-static uint64_t state = 88172645463325252u;
-static double uniform(void) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (double)(state >> 11) * 0x1p-53;
-}
-static double normal(void) {
-    return uniform() + uniform() + uniform() + uniform() + uniform() + uniform() - 3;
-}
-static float *floats(int64_t n) {
-    float *x = test_malloc((size_t)(n + 1) * sizeof(float));
-    for (int64_t i = 0; i < n; ++i)
-        x[i] = (float)(2 * normal());
-    return x;
-}
-static double *doubles(int64_t n) {
-    double *x = test_malloc((size_t)(n + 1) * sizeof(double));
-    for (int64_t i = 0; i < n; ++i)
-        x[i] = 2 * normal();
-    return x;
-}
-#define NEAR(got, want, tolerance)                                                                           \
-    do {                                                                                                     \
-        double got_ = (got), want_ = (want);                                                                 \
-        if (!(fabs(got_ - want_) <= (tolerance) * (1 + fabs(want_))))                                        \
-            fail_msg("line %d: got %.17g, expected %.17g", __LINE__, got_, want_);                           \
-    } while (0)
-
-/* ----------------------------------------------------------------------------------------------- elementwise
- * --- */
+/* -------------------------------------------------------------------------------------------- elementwise */
 
 static void unary_values(void **unused) {
     (void)unused;
@@ -211,8 +172,7 @@ static void gated_units(void **unused) {
     test_free(dy);
 }
 
-/* ------------------------------------------------------------------------------------------------ reductions
- * --- */
+/* --------------------------------------------------------------------------------------------- reductions */
 
 static void reductions(void **unused) {
     (void)unused;
@@ -281,8 +241,7 @@ static void column_reductions(void **unused) {
     test_free(before);
 }
 
-/* ---------------------------------------------------------------------------- soft maximum, cross entropy
- * --- */
+/* ---------------------------------------------------------------------------- soft maximum, cross entropy */
 
 static double row_lse(int64_t n, const float *x) {
     double highest = -INFINITY, sum = 0;

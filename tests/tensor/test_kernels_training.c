@@ -1,48 +1,9 @@
 /* test_kernels_training.c - norms, optimizer steps, random fills, conversions and layout kernels against
  * straightforward mathematics in double precision. */
 #include "base/random_internal.h"
-#include "tensor/cpu/kernels.h"
+#include "kernel_check.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-static const ct_kernels *k;
-
-static uint64_t state = 88172645463325252u;
-static double uniform(void) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (double)(state >> 11) * 0x1p-53;
-}
-static double normal(void) {
-    return uniform() + uniform() + uniform() + uniform() + uniform() + uniform() - 3;
-}
-static float *floats(int64_t n) {
-    float *x = test_malloc((size_t)(n + 1) * sizeof(float));
-    for (int64_t i = 0; i < n; ++i)
-        x[i] = (float)(2 * normal());
-    return x;
-}
-static double *doubles(int64_t n) {
-    double *x = test_malloc((size_t)(n + 1) * sizeof(double));
-    for (int64_t i = 0; i < n; ++i)
-        x[i] = 2 * normal();
-    return x;
-}
-#define NEAR(got, want, tolerance)                                                                           \
-    do {                                                                                                     \
-        double got_ = (got), want_ = (want);                                                                 \
-        if (!(fabs(got_ - want_) <= (tolerance) * (1 + fabs(want_))))                                        \
-            fail_msg("line %d: got %.17g, expected %.17g", __LINE__, got_, want_);                           \
-    } while (0)
-
-/* ----------------------------------------------------------------------------------------------------- norms
- * --- */
+/* -------------------------------------------------------------------------------------------------- norms */
 
 static void layer_norm_rows(void **unused) {
     (void)unused;
@@ -124,8 +85,7 @@ static void norm_gradients(void **unused) {
     test_free(beta);
 }
 
-/* ------------------------------------------------------------------------------------------------ optimizers
- * --- */
+/* --------------------------------------------------------------------------------------------- optimizers */
 
 static void optimizer_steps(void **unused) {
     (void)unused;
@@ -177,8 +137,7 @@ static void optimizer_steps(void **unused) {
     test_free(g);
 }
 
-/* ---------------------------------------------------------------------------------------------------- random
- * --- */
+/* ------------------------------------------------------------------------------------------------- random */
 
 static void random_fills(void **unused) {
     (void)unused;
@@ -239,8 +198,7 @@ static void random_fills(void **unused) {
     test_free(y);
 }
 
-/* ------------------------------------------------------------------------------------- conversions, layout
- * --- */
+/* ------------------------------------------------------------------------------------ conversions, layout */
 
 static void conversions(void **unused) {
     (void)unused;

@@ -11,8 +11,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------- unary -----
- */
+/* -------------------------------------------------------------------------------------------------- unary */
 
 static double gelu(double x) {
     return 0.5 * x * erfc(-x * M_SQRT1_2);
@@ -150,8 +149,7 @@ static void test_unary_integers(void **state) {
     expect_error(context, CT_ERROR_TYPE, "mul_scalar: 0.5 is not a value for an integer tensor");
 }
 
-/* --------------------------------------------------------------------------------------------- binary -----
- */
+/* ------------------------------------------------------------------------------------------------- binary */
 
 static double binary_reference(ct_binary_op op, double a, double b) {
     switch (op) {
@@ -332,8 +330,7 @@ static void test_where(void **state) {
     expect_error(context, CT_ERROR_TYPE, "where: the mask is f32, expected u8");
 }
 
-/* -------------------------------------------------------------------------------------- common demands -----
- */
+/* ----------------------------------------------------------------------------------------- common demands */
 
 static void test_meta(void **state) {
     ct_context *context = *state;

@@ -181,8 +181,7 @@ static void test_sum_to(void **state) {
     expect_error(context, CT_ERROR_SHAPE, "sum_to: f32[2, 4] does not broadcast to f32[2, 3, 4]");
 }
 
-/* ------------------------------------------------------------------------------------- argmax, cumsum -----
- */
+/* ----------------------------------------------------------------------------------------- argmax, cumsum */
 
 static void test_argmax(void **state) {
     ct_context *context = *state;
@@ -251,8 +250,7 @@ static void test_cumsum(void **state) {
     expect_error(context, CT_ERROR_SHAPE, "cumsum: axis 0 does not exist");
 }
 
-/* --------------------------------------------------------------------------------------- common demands
- * ----- */
+/* ----------------------------------------------------------------------------------------- common demands */
 
 static void test_meta(void **state) {
     ct_context *context = *state;

@@ -121,8 +121,7 @@ static void bits_do_not_depend_on_threads_or_rows(void **state) {
         ct_context_destroy(contexts[t]);
 }
 
-/* ------------------------------------------------------------------------------------ generated weights
- * ----- */
+/* -------------------------------------------------------------------------------------- generated weights */
 
 static void hilbert(const void *user, int64_t row, int64_t column, int64_t rows, int64_t columns, float *out,
                     int64_t pitch) {
@@ -228,8 +227,7 @@ static void packed_weights(void **state) {
     ct_context_destroy(context);
 }
 
-/* ----------------------------------------------------------------------------------------------- linear
- * ----- */
+/* ------------------------------------------------------------------------------------------------- linear */
 
 static double activate(ct_activation activation, double x) {
     switch (activation) {

@@ -66,8 +66,7 @@ static void softmax_strided_and_masked(void **state) {
     ct_context_destroy(context);
 }
 
-/* ------------------------------------------------------------------------------------- cross entropy -----
- */
+/* ------------------------------------------------------------------------------------------ cross entropy */
 
 /* targets: [rows, n] probabilities. */
 static void expected_entropy(const double *x, const double *targets, const double *scale, int64_t rows,

@@ -1,5 +1,6 @@
 /* test_vmath.c - the elementary functions against the C library in long double: greatest error in ulp over
  * dense samples, and special values. Run with an argument it prints what it measured. */
+#include "draws.h"
 #include "tensor/cpu/kernels.h"
 
 #include <math.h>
@@ -38,13 +39,6 @@ static long double elu_l(long double x) {
 
 /* Samples of [low, high]: even indices uniform, odd ones log-uniform towards 0, both signs where the range
  * has them. */
-static uint64_t state = 88172645463325252u;
-static double uniform(void) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (double)(state >> 11) * 0x1p-53;
-}
 static double sample(int i, double low, double high) {
     if (i % 2 == 0) return low + (high - low) * uniform();
     double end = uniform() < 0.5 ? low : high;

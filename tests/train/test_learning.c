@@ -4,8 +4,7 @@
 #include "train/learner.h"
 #include "train/recipe.h"
 
-/* -------------------------------------------------------------------------- a learner by hand, on a few
- * tokens */
+/* ----------------------------------------------------------------- a learner by hand, on a few tokens */
 
 typedef struct bench {
     ct_context *context;
@@ -273,8 +272,7 @@ static void moving_average(void **state) {
     bench_end(b);
 }
 
-/* ----------------------------------------------------------------------------------------------- whole runs
- */
+/* --------------------------------------------------------------------------------------------- whole runs */
 
 /* What PyTorch 2 reaches from the same weights on the same row, with its AdamW, clipping, cosine schedule
  * after a warmup, label smoothing and decay of matrices only. */

@@ -110,8 +110,7 @@ static void log_lines(void **state) {
     ct_context_destroy(context);
 }
 
-/* ------------------------------------------------------------------------------------------- what goes wrong
- */
+/* ---------------------------------------------------------------------------------------- what goes wrong */
 
 typedef struct sink {
     ct_context *context;

@@ -46,8 +46,7 @@ static void assert_message(ct_status status, ct_status expected, const char *par
     ct_context_clear(context);
 }
 
-/* --------------------------------------------------------------------------------------------- ticks -----
- */
+/* -------------------------------------------------------------------------------------------------- ticks */
 
 static void assert_labels(double low, double high, bool logarithmic, int wanted, const char *expected) {
     ct_plot_scale scale = {low, high, logarithmic};
@@ -111,8 +110,7 @@ static void positions(void **state) {
     assert_true(fabs(ct_plot_scale_at(&logarithmic, 10) - 0.75) < 1e-12);
 }
 
-/* ----------------------------------------------------------------------------------------------- SVG -----
- */
+/* ---------------------------------------------------------------------------------------------------- SVG */
 
 /* Enough of XML to see that every element closes in order, attributes are quoted and no bare & or < is in
  * text. */
@@ -270,8 +268,7 @@ static void logarithmic_axes(void **state) {
     ct_plot_destroy(plot);
 }
 
-/* ----------------------------------------------------------------------------------------------- PNG -----
- */
+/* ---------------------------------------------------------------------------------------------------- PNG */
 
 static uint32_t big_endian(const unsigned char *at) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
@@ -302,8 +299,7 @@ static void png_is_png(void **state) {
     ct_plot_destroy(plot);
 }
 
-/* -------------------------------------------------------------------------------------------- errors -----
- */
+/* ------------------------------------------------------------------------------------------------- errors */
 
 static void bad_input(void **state) {
     (void)state;

@@ -38,8 +38,7 @@ static inline __attribute__((always_inline)) void CT_N(prefetch)(const void *b, 
     __builtin_prefetch((const char *)((uintptr_t)b + (uintptr_t)offset), 0, 3);
 }
 
-/* ------------------------------------------------------------------------- B contiguous along its rows ---
- */
+/* ---------------------------------------------------------------------------- B contiguous along its rows */
 
 /* `together` steps of k added to the sums, along whole rows of B: long runs of memory, one after the other.
  */
@@ -107,8 +106,7 @@ static inline __attribute__((always_inline)) void CT_N(matvec_columns_of)(const 
     }
 }
 
-/* ---------------------------------------------------------------------- B contiguous along its columns ---
- */
+/* ------------------------------------------------------------------------- B contiguous along its columns */
 
 /* A few steps of some columns are transposed into a buffer in the first-level cache, then the sums go along
  * it. Units are elements of CT_T or pairs of 16-bit ones. */

@@ -4,8 +4,7 @@
 
 #define CHUNK 1024 /* elements that are computed into the first cache before they are streamed out */
 
-/* --------------------------------------------------------------------------------------------------- unary
- * --- */
+/* -------------------------------------------------------------------------------------------------- unary */
 
 typedef void N(unary_loop)(int64_t vectors, const REAL *x, REAL *y, REAL p, REAL q);
 
@@ -136,8 +135,7 @@ static void N(unary)(int op, int64_t n, const REAL *x, REAL *y, REAL p, REAL q) 
     simd_fence();
 }
 
-/* ----------------------------------------------------------------------------------------- unary gradients
- * --- */
+/* ---------------------------------------------------------------------------------------- unary gradients */
 
 typedef void N(gradient_loop)(int64_t vectors, const REAL *s, const REAL *dy, REAL *dx, REAL p, REAL q);
 
@@ -190,8 +188,7 @@ static void N(unary_backward)(ct_unary_gradient op, int64_t n, const REAL *s, co
     V(store_part)(dx + done, V(load)(gradient), n - done);
 }
 
-/* -------------------------------------------------------------------------------------------------- binary
- * --- */
+/* ------------------------------------------------------------------------------------------------- binary */
 
 /* Operands advance by `a_next`, `b_next` elements a vector: LANES, or 0 for a vector of one repeated value.
  */
@@ -271,8 +268,7 @@ static void N(binary)(int op, int64_t n, const REAL *a, int a_step, const REAL *
     simd_fence();
 }
 
-/* ------------------------------------------------------------------------------------ comparison, selection
- * --- */
+/* ---------------------------------------------------------------------------------- comparison, selection */
 
 #define COMPARE(name)                                                                                        \
     static void N(compare_##name)(int64_t vectors, const REAL *a, int a_next, const REAL *b, int b_next,     \
@@ -325,8 +321,7 @@ static void N(where)(int64_t n, const uint8_t *mask, const REAL *a, int a_step, 
     V(store_part)(y + i, V(select)(M(load_bytes)(bytes), V(load)(a), V(load)(b)), n - i);
 }
 
-/* ---------------------------------------------------------------------------------- updates, simple and wide
- * --- */
+/* ------------------------------------------------------------------------------- updates, simple and wide */
 
 /* A vector at the pointer, or the first `count` lanes of one at the end of a range. */
 SIMD VT N(load_count)(const REAL *x, int64_t count) {
@@ -378,8 +373,7 @@ static void N(lerp)(int64_t n, REAL weight, const REAL *a, const REAL *b, REAL *
     }
 }
 
-/* --------------------------------------------------------------------------------------------- gated units
- * --- */
+/* -------------------------------------------------------------------------------------------- gated units */
 
 SIMD VT N(gate_value)(ct_gate op, VT x) {
     switch (op) {

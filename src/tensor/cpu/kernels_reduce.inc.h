@@ -196,8 +196,7 @@ static bool N(row_has_nan)(int64_t n, const REAL *x) {
     return false;
 }
 
-/* ------------------------------------------------------------------------------------------------- argmax
- * --- */
+/* ------------------------------------------------------------------------------------------------- argmax */
 
 /* Blocks are compared by their extremes; only the winning block is searched for the position. */
 static int64_t N(arg_extreme)(int64_t n, const REAL *x, bool greatest) {
@@ -229,8 +228,7 @@ static int64_t N(argmin)(int64_t n, const REAL *x) {
     return N(arg_extreme)(n, x, false);
 }
 
-/* ---------------------------------------------------------------------------------------- over the rows ---
- */
+/* ------------------------------------------------------------------------------------------ over the rows */
 
 #define COLUMNS_AT_ONCE 2048 /* a strip of y that stays in the first cache */
 

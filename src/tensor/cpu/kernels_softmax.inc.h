@@ -187,8 +187,7 @@ static void N(softmax_total)(int64_t n, const REAL *x, ct_softmax_part *total, R
     total->sum = ct_reduce_counter_total(&counter, CT_REDUCE_SUM);
 }
 
-/* -------------------------------------------------------------------------------------------------- writing
- * --- */
+/* ------------------------------------------------------------------------------------------------ writing */
 
 SIMD VT N(softmax_value)(VT x, VT m, VT factor) {
     return V(mul)(V(exp_negative)(V(sub)(x, m)), factor);
@@ -305,8 +304,7 @@ static void N(logsumexp)(int64_t rows, int64_t n, const REAL *x, int64_t x_strid
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ gradients
- * --- */
+/* ---------------------------------------------------------------------------------------------- gradients */
 
 static void N(softmax_backward)(int64_t rows, int64_t n, const REAL *y, int64_t y_stride, const REAL *dy,
                                 int64_t dy_stride, REAL *dx, int64_t dx_stride) {

@@ -22,8 +22,7 @@
             vector##_fma(result, x, vector##_set((coefficients)[power]));                                    \
     } while (0)
 
-/* ---------------------------------------------------------------------------------------------------- f32
- * --- */
+/* ---------------------------------------------------------------------------------------------------- f32 */
 
 #define VF_EXP_HIGHEST 0x1.62e42ep6f   /* e^x is finite up to here */
 #define VF_EXP_LOWEST (-0x1.5d589ep6f) /* and normal down to here */
@@ -125,8 +124,7 @@ SIMD vf vf_erfc_scaled(vf t) {
 #define VF_TANH_CAP 10.0f     /* tanh is 1 from here on */
 #define VF_EXPM1_FLOOR -30.0f /* e^x - 1 is -1 below */
 
-/* ---------------------------------------------------------------------------------------------------- f64
- * --- */
+/* ---------------------------------------------------------------------------------------------------- f64 */
 
 #define VD_EXP_HIGHEST 0x1.62e42fefa39efp9
 #define VD_EXP_LOWEST (-0x1.6232bdd7abcd2p9)
@@ -328,8 +326,7 @@ SIMD void vd_turn_lanes(vd x, unsigned lanes, vd *r, vd *low, vl *quadrant) {
 #define VMATH_REAL double
 #include "tensor/cpu/vmath_real.inc.h"
 
-/* ------------------------------------------------------------------------------------------------- powers
- * --- */
+/* ------------------------------------------------------------------------------------------------- powers */
 
 /* log|x| as an unevaluated sum, to about 2^-64 of itself: 2 atanh(s), s = f/(2 + f), the first two terms of
  * the series and s in double-double arithmetic. For finite x > 0. */

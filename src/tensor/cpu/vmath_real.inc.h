@@ -180,8 +180,7 @@ SIMD VMATH_VECTOR V(normal_distribution)(VMATH_VECTOR x, VMATH_VECTOR *gauss) {
     return V(select)(V(gt)(x, V(zero)()), V(sub)(C(1), half), half);
 }
 
-/* ------------------------------------------------------------------------------- activations, gradients ---
- */
+/* --------------------------------------------------------------------------------- activations, gradients */
 
 SIMD VMATH_VECTOR V(gelu_erf)(VMATH_VECTOR x) {
     VMATH_VECTOR gauss;
