@@ -1,8 +1,8 @@
-/* data.h - text as token ids, and batches of it. */
+/* data.h - text as token ids, images with classes, and batches of them. */
 #ifndef CARAT_DATA_H
 #define CARAT_DATA_H
 
-#include <carat/tensor.h>
+#include <carat/model.h>
 #include <carat/tokenizer.h>
 
 #ifdef __cplusplus
@@ -105,6 +105,29 @@ ct_tensor *ct_idx_read(ct_context *context, const char *path);
 /* The first `most` images of an IDX file, u8 [n, height, width] or [n, channels, height, width], as f32 [n, channels,
  * height, width] in [0, 1]. Refused where they are not of `shape`: channels, height, width. NULL on error. */
 ct_tensor *ct_images_read(ct_context *context, const char *path, const int64_t shape[3], int64_t most);
+
+/* ------------------------------------------------------------------------------- images with classes ----- */
+
+/* A dataset of two IDX files: images, u8 [n, height, width] or [n, channels, height, width], and their classes, u8, i8 or
+ * i32 [n], from 0. Each image is a row; ct_dataset_drawn says which one training takes, ct_dataset_largest the largest
+ * class, ct_dataset_tokens the number of images. ct_dataset_part gives images [from, to). NULL on error. */
+ct_dataset *ct_dataset_from_images(ct_context *context, const char *images, const char *labels);
+bool ct_dataset_has_images(const ct_dataset *dataset);
+/* The pixels of one of them, its shape (channels, height, width) and its class. */
+const uint8_t *ct_dataset_image(const ct_dataset *dataset, int64_t image, int64_t shape[3], int32_t *class_id);
+/* Refuses models that classify no images: whose input is neither images nor rows of numbers, or without a head. */
+ct_status ct_images_take(const ct_model *model, const char *name);
+/* The same, and images of other sizes or of classes that the model does not have. `name` is what messages call the data
+ * ("data.train: FILE"). */
+ct_status ct_images_fit(const ct_model *model, const ct_dataset *images, const char *name);
+/* The input of the model for some of the images, pixels in [0, 1], and their classes, i32 [count]: [count, channels,
+ * height, width], or [count, channels x height x width] for a model of linear layers. In f32, or in bf16 for a run that
+ * computes in it. With `images` NULL (on meta) there are shapes alone. NULL on error. */
+ct_tensor *ct_images_batch(const ct_model *model, const ct_dataset *images, const int64_t *rows, int64_t count,
+                           ct_dtype compute, ct_tensor **classes);
+/* Adds the cross-entropies of logits [count, classes] in the order of the images, and how many of them have their largest
+ * logit at their class. */
+ct_status ct_images_score(ct_tensor *logits, ct_tensor *classes, double *loss, int64_t *right);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef CARAT_EVALUATE_H
 #define CARAT_EVALUATE_H
 
+#include <carat/data.h>
 #include <carat/ensemble.h>
 #include <carat/model.h>
 #include <carat/tokenizer.h>
@@ -55,6 +56,20 @@ typedef struct ct_choice_result {
 } ct_choice_result;
 ct_status ct_evaluate_choices(ct_model *model, ct_tokenizer *tokenizer, const char *path, int64_t limit,
                               ct_choice_result *result);
+
+/* Images with classes (ct_dataset_from_images): the first `limit` of them (0: all), `batch` at a time, which changes nothing. */
+typedef struct ct_image_options {
+    int64_t batch, limit;
+    bool bf16;
+} ct_image_options;
+typedef struct ct_image_result {
+    double loss;     /* mean cross-entropy, nats */
+    double accuracy; /* share of images whose largest logit is at their class */
+    int64_t images;
+    double seconds;
+} ct_image_result;
+ct_status ct_evaluate_images(ct_model *model, const ct_dataset *images, const ct_image_options *options,
+                             ct_image_result *result);
 
 /* What each block of a transformer does on a batch of text: the reports of `carat evaluate layers` (P. Li et al.,
  * arXiv:2412.13795, section 2) and `carat evaluate growth` (J. Kim et al., arXiv:2502.02732, section 3). Entry 0 is the

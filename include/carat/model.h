@@ -88,6 +88,10 @@ int64_t ct_model_vocabulary(const ct_model *model);
 int64_t ct_model_layers(const ct_model *model);
 /* False where its input is no image; else channels, height and width. */
 bool ct_model_image_shape(const ct_model *model, int64_t shape[3]);
+/* Numbers that a row of the input of a model of linear layers has; 0 where its input is ids or images. */
+int64_t ct_model_features(const ct_model *model);
+/* Outputs of the last linear layer that stands directly in the model: its classes. 0 if there is none. */
+int64_t ct_model_classes(const ct_model *model);
 /* Refuses, naming `who` asks ("evaluate"), what predicts no next token: encoders, and models whose input is not ids. */
 ct_status ct_model_need_causal(const ct_model *model, const char *who);
 
@@ -138,6 +142,10 @@ typedef struct ct_rms_options {
     bool unpadded; /* crmsnorm: d - 1 channels are stored; else the width stays d and the last channel is ignored */
 } ct_rms_options;
 ct_model *ct_model_to_rms(ct_model *source, const ct_rms_options *options);
+/* A new model without norms that computes what `source` does in evaluation: norms with running statistics (batchnorm,
+ * ghostbn, powernorm) are taken in by the layers that read them, of an mlp by those before them. Refuses other norms, norms
+ * that no layer reads, layers without a bias where a norm adds something, and tied heads unless `untie`. `source` stays. */
+ct_model *ct_model_fold_norms(ct_model *source, bool untie);
 /* Training an RMSNorm model as the LayerNorm model would be trained: the stream has to stay centred, in one of two ways.
  * ct_stream_centre (activations): from now on every writer and table of `model` resolves, in `run`, to itself less the
  * mean over its outputs, which takes the mean from what it writes; gradients are then those of the LayerNorm model. Until

@@ -93,6 +93,8 @@ typedef struct ct_norm_needs {
 } ct_norm_needs;
 ct_norm_needs ct_norm_needs_of(ct_module *module);
 
+/* What `norm` does in evaluation, y = scale x + shift, [width] each. Refuses methods that are no such function. */
+ct_status ct_norm_affine_of(ct_module *norm, ct_tensor **scale, ct_tensor **shift);
 /* Folds what `norm` does in evaluation into the linear or conv1d module behind it: W' = W diag(scale), b' = b + W shift;
  * parameters are changed in place and the norm becomes "none". Refuses where the method has no such form, where the
  * widths differ, where a shift meets a layer without a bias, and tied weights. Call ct_model_sync afterwards. */

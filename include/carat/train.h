@@ -1,4 +1,4 @@
-/* train.h - training a language model by a recipe: options, memory plan, steps, evaluation, checkpoints, resume.
+/* train.h - training a language model, or one that classifies images, by a recipe: options, memory plan, steps, evaluation, checkpoints, resume.
  *
  * A recipe is a YAML map with the keys of ct_train_options; names are Hugging Face's where it has one. */
 #ifndef CARAT_TRAIN_H
@@ -21,6 +21,7 @@ typedef struct ct_train_data_options {
     const char *validation; /* the same; NULL: a part of train */
     double validation_fraction;
     const char *field; /* of JSONL records */
+    const char *train_labels, *validation_labels; /* images: their classes */
 } ct_train_data_options;
 
 typedef struct ct_train_tokenizer_options {
@@ -39,8 +40,8 @@ typedef struct ct_train_growth_options {
     double limit; /* of a variance; 0: none */
 } ct_train_growth_options;
 
-/* What is learnt: a stream of text, or the answers of dialogues (sft.h). */
-typedef enum ct_train_task { CT_TASK_TEXT, CT_TASK_SFT } ct_train_task;
+/* What is learnt: a stream of text, the answers of dialogues (sft.h), or the classes of images. */
+typedef enum ct_train_task { CT_TASK_TEXT, CT_TASK_SFT, CT_TASK_IMAGES } ct_train_task;
 /* The mean that the loss of a step is: over all its targets, or over its samples, each the mean of its targets. */
 typedef enum ct_loss_normalization { CT_BY_TOKEN, CT_BY_SAMPLE } ct_loss_normalization;
 
@@ -130,6 +131,7 @@ typedef struct ct_train_report {
     double seconds, tokens_per_second; /* of training steps alone */
     double first_loss, last_loss;
     double bits_per_byte_before, bits_per_byte_after, perplexity_before, perplexity_after; /* NAN if not evaluated */
+    double accuracy_before, accuracy_after; /* of images; NAN: there are none, or not evaluated */
     double best_loss;
     int64_t best_step;
     bool stopped_early, interrupted, resumed;
@@ -156,7 +158,7 @@ ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_p
  * train.jsonl, loss.svg and loss.png, recipe.yaml and report.json. train.jsonl has a line for every logged step,
  * {"step", "loss", "learning_rate", "grad_norm", "tokens", "samples", "tokens_per_second", "seconds"}, and one for every
  * evaluation,
- * {"step", "eval_loss", "bits_per_byte", "perplexity"}. */
+ * {"step", "eval_loss", "bits_per_byte", "perplexity"}, of images {"step", "eval_loss", "accuracy"}. */
 ct_status ct_train(ct_context *context, const ct_value *recipe, bool resume, ct_train_report *report);
 /* The model with which the recipe's run would begin, its initializer carried out on the first rows of the data, into
  * output_dir, with the tokenizer and recipe.yaml. `report`: {output_dir, layers: what the initializer did at each}, to be

@@ -73,7 +73,7 @@ static ct_status build(ct_claim_language *language, const ct_value *given, uint6
     language->config = ct_learner_config(context, o, language->corpus.tokenizer);
     if (language->config) language->learner = ct_learner_create(context, o, language->config);
     ct_learner *learner = language->learner;
-    if (!learner || ct_corpus_check(context, o, &language->corpus, ct_model_vocabulary(learner->model),
+    if (!learner || ct_corpus_check(context, o, &language->corpus, learner->model,
                                     learner->row_length) != CT_OK)
         return ct_context_status(context);
     language->total_steps =

@@ -8,15 +8,16 @@ typedef struct convert_flags {
     int64_t max_shard_size, memory;
 } convert_flags;
 
-static const char *const targets[] = {"auto", "safetensors", "gguf", "npz", "rmsnorm", "crmsnorm", NULL};
-enum { TO_AUTO, TO_SAFETENSORS, TO_GGUF, TO_NPZ, TO_RMSNORM, TO_CRMSNORM };
+static const char *const targets[] = {"auto", "safetensors", "gguf", "npz", "rmsnorm", "crmsnorm", "folded", NULL};
+enum { TO_AUTO, TO_SAFETENSORS, TO_GGUF, TO_NPZ, TO_RMSNORM, TO_CRMSNORM, TO_FOLDED };
 static const char *const dtypes[] = {"keep", "f32", "f16", "bf16", "f64", "q8_0", "q4_0", NULL};
 
 static const ct_option flags_table[] = {
     CT_OPTION_CHOICE("to", convert_flags, to, "auto", targets,
                      "file format (auto: as OUT's name ends, else a safetensors folder); or the norm: "
                      "LayerNorm of a pre-norm model "
-                     "becomes RMSNorm, or CRMSNorm on one channel less"),
+                     "becomes RMSNorm, or CRMSNorm on one channel less; folded: norms with running statistics become part "
+                     "of the layers beside them"),
     CT_OPTION_CHOICE("dtype", convert_flags, dtype, "keep", dtypes,
                      "type of the weights; q8_0 and q4_0 for GGUF, whose vectors stay f32"),
     CT_OPTION_BYTES("max_shard_size", convert_flags, max_shard_size, 5e9, 0, 9e15,
@@ -70,7 +71,10 @@ static int run(ct_cli *cli) {
                             cli->positional[0]);
     bool to_norm = flags.to >= TO_RMSNORM;
     if (!to_norm && (norms.fold || norms.untie || norms.verify || !norms.pad))
-        return ct_cli_usage(cli, "--fold, --pad, --untie and --verify are for --to rmsnorm and crmsnorm");
+        return ct_cli_usage(cli, "--fold, --pad, --untie and --verify are for --to rmsnorm and crmsnorm, "
+                                 "--untie and --verify also for --to folded");
+    if (flags.to == TO_FOLDED && (norms.fold || !norms.pad))
+        return ct_cli_usage(cli, "--fold and --pad are for --to rmsnorm and crmsnorm");
     if (to_norm && flags.dtype)
         return ct_cli_usage(cli, "--dtype: with --to %s weights keep their types; convert the result again",
                             targets[flags.to]);
@@ -85,7 +89,9 @@ static const char *const examples[] = {
     "carat convert out/tiny out/tiny-shards --dtype bf16 --max_shard_size 100K",
     "carat convert out/tiny-shards out/tiny.npz --dtype f32",
     "carat convert out/tiny out/tiny-rms --to rmsnorm --untie --verify README.md",
-    "carat convert out/tiny out/tiny-crms --to crmsnorm --untie --pad 0", NULL};
+    "carat convert out/tiny out/tiny-crms --to crmsnorm --untie --pad 0",
+    "carat train recipes/gpt-tiny.yaml data.train=README.md model.norm.name=batchnorm max_steps=20 out=out/bn",
+    "carat convert out/bn out/bn-folded --to folded", NULL};
 
 const ct_verb ct_verb_convert = {
     .name = "convert",
@@ -98,7 +104,9 @@ const ct_verb ct_verb_convert = {
         "them. With --to rmsnorm or crmsnorm a pre-norm model with LayerNorm, such as GPT-2, becomes one "
         "with RMSNorm or CRMSNorm, "
         "without training: what "
-        "writes to the residual stream is centred, and on a stream of mean 0 the norms agree.",
+        "writes to the residual stream is centred, and on a stream of mean 0 the norms agree. With --to folded batchnorm, "
+        "ghostbn and powernorm, which in evaluation only scale and shift each channel, are taken into the linear layers "
+        "that read them (of an mlp into those before them); the model then has no norms.",
     .tables = {flags_table, ct_cli_norm_table},
     .least = 2,
     .most = 2,

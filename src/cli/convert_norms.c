@@ -1,5 +1,5 @@
-/* convert_norms.c - carat convert --to rmsnorm|crmsnorm: a pre-norm model with LayerNorm as one that computes
- * the same, and how far apart the two are on sample inputs. */
+/* convert_norms.c - carat convert --to rmsnorm|crmsnorm|folded: a pre-norm model with LayerNorm as one that computes the
+ * same, one with running statistics without its norms, and how far apart the two are on sample inputs. */
 #include "cli/convert_norms.h"
 #include <math.h>
 #include <string.h>
@@ -19,7 +19,7 @@ const ct_option ct_cli_norm_table[] = {
     CT_OPTION_STRING("field", ct_cli_norm_flags, field, "text", "of JSONL records that holds the text"),
     CT_OPTION_END};
 
-enum { RANDOM_TOKENS = 64, RANDOM_IMAGES = 2, IMAGES = 8 };
+enum { RANDOM_TOKENS = 64, RANDOM_IMAGES = 2, RANDOM_ROWS = 16, IMAGES = 8 };
 
 /* Families whose norms stand behind the residual sum, told from config.json alone. */
 static bool is_post_norm(ct_context *context, const char *path) {
@@ -46,6 +46,8 @@ static ct_tensor *random_input(ct_model *model) {
     if (ct_model_image_shape(model, shape))
         return ct_random_normal_tensor(context, CT_F32, CT_DIMS(RANDOM_IMAGES, shape[0], shape[1], shape[2]),
                                        0, 1, &random);
+    if (ct_model_features(model) > 0)
+        return ct_random_normal_tensor(context, CT_F32, CT_DIMS(RANDOM_ROWS, ct_model_features(model)), 0, 1, &random);
     if (most && length > most) length = most;
     return ct_random_integer_tensor(context, CT_I32, CT_DIMS(1, length), 0, ct_model_vocabulary(model),
                                     &random);
@@ -80,6 +82,10 @@ static ct_tensor *sample(ct_cli *cli, const ct_cli_norm_flags *flags, ct_model *
     int64_t shape[3];
     if (!flags->verify) return random_input(model);
     if (ct_model_image_shape(model, shape)) return ct_images_read(cli->context, flags->verify, shape, IMAGES);
+    if (ct_model_features(model) > 0) {
+        ct_fail(cli->context, CT_ERROR_ARGUMENT, "--verify: rows of numbers are compared on random input");
+        return NULL;
+    }
     return text_input(cli, flags, model);
 }
 
@@ -128,12 +134,14 @@ static void report(ct_cli *cli, const char *to, const ct_cli_norm_flags *flags, 
 
 void ct_cli_convert_norms(ct_cli *cli, const char *to, const ct_cli_norm_flags *flags) {
     ct_context *context = cli->context;
-    bool compress = strcmp(to, "crmsnorm") == 0;
+    bool compress = strcmp(to, "crmsnorm") == 0, folds = strcmp(to, "folded") == 0;
     const ct_rms_options options = {compress, flags->fold, flags->untie, compress && !flags->pad};
     double difference = NAN;
     if (is_post_norm(context, cli->positional[0])) return;
     ct_model *before = ct_model_load(context, cli->positional[0], CT_DTYPES);
-    ct_model *after = before ? ct_model_to_rms(before, &options) : NULL;
+    ct_model *after = !before ? NULL
+                      : folds ? ct_model_fold_norms(before, flags->untie)
+                              : ct_model_to_rms(before, &options);
     if (after && compare(cli, flags, before, after, &difference) == CT_OK &&
         ct_model_save(after, cli->positional[1], CT_DTYPES) == CT_OK)
         report(cli, to, flags, before, after, difference);

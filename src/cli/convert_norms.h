@@ -1,4 +1,4 @@
-/* convert_norms.h - inside cli: carat convert --to rmsnorm|crmsnorm. */
+/* convert_norms.h - inside cli: carat convert --to rmsnorm|crmsnorm|folded. */
 #ifndef CARAT_SRC_CLI_CONVERT_NORMS_H
 #define CARAT_SRC_CLI_CONVERT_NORMS_H
 
@@ -10,7 +10,7 @@ typedef struct ct_cli_norm_flags {
 } ct_cli_norm_flags;
 
 extern const ct_option ct_cli_norm_table[];
-/* `to` is the norm's name, "rmsnorm" or "crmsnorm". Errors are in the context. */
+/* `to` is the norm's name, "rmsnorm" or "crmsnorm", or "folded". Errors are in the context. */
 void ct_cli_convert_norms(ct_cli *cli, const char *to, const ct_cli_norm_flags *flags);
 
 #endif

@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct evaluate_flags {
-    const char *tokenizer, *field, *choices, *plot;
+    const char *tokenizer, *field, *choices, *plot, *labels;
     bool bf16_weights;
     int64_t limit;
     double alpha;
@@ -19,7 +19,9 @@ static const ct_option flags_table[] = {
     CT_OPTION_STRING("field", evaluate_flags, field, "text", "of JSONL records that holds the text"),
     CT_OPTION_STRING("choices", evaluate_flags, choices, NULL,
                      "JSONL of {\"prompt\", \"choices\", \"answer\"}: multiple choice by likelihood"),
-    CT_OPTION_INT("limit", evaluate_flags, limit, 0, 0, 1e12, "questions at most; 0: all"),
+    CT_OPTION_STRING("labels", evaluate_flags, labels, NULL,
+                     "IDX file of the classes of images: loss and accuracy on an IDX file of images"),
+    CT_OPTION_INT("limit", evaluate_flags, limit, 0, 0, 1e12, "questions or images at most; 0: all"),
     CT_OPTION_REAL("alpha", evaluate_flags, alpha, 1, 1e-6, 1e6, "entropy: its order"),
     CT_OPTION_STRING("plot", evaluate_flags, plot, NULL, "distance: file for a picture, .svg or .png"),
     CT_OPTION_BOOL("bf16_weights", evaluate_flags, bf16_weights, false, "weights in bf16"), CT_OPTION_END};
@@ -113,6 +115,34 @@ static void evaluate_choices(ct_cli *cli, ct_model *model, ct_tokenizer *tokeniz
     ct_cli_print_json(cli, map);
 }
 
+static int evaluate_images(ct_cli *cli, const evaluate_flags *flags, const ct_perplexity_options *options) {
+    ct_context *context = cli->context;
+    if (cli->positional_count != 2)
+        return ct_cli_usage(cli, "--labels: expected a MODEL and an IDX file of images");
+    if (flags->choices || flags->tokenizer) return ct_cli_usage(cli, "--labels is for images, which have no tokens");
+    ct_model *model = ct_model_load(context, cli->positional[0], flags->bf16_weights ? CT_BF16 : CT_DTYPES);
+    ct_dataset *images = model ? ct_dataset_from_images(context, cli->positional[1], flags->labels) : NULL;
+    const ct_image_options how = {options->batch, flags->limit, options->bf16};
+    ct_image_result r;
+    if (images && ct_images_fit(model, images, cli->positional[1]) == CT_OK &&
+        ct_evaluate_images(model, images, &how, &r) == CT_OK) {
+        ct_value *map = cli->json ? ct_value_map(context) : NULL;
+        if (map) {
+            ct_cli_put_real(map, "loss", r.loss, context);
+            ct_cli_put_real(map, "accuracy", r.accuracy, context);
+            ct_cli_put_int(map, "images", r.images, context);
+            ct_cli_put_real(map, "seconds", r.seconds, context);
+            ct_cli_print_json(cli, map);
+        } else if (!cli->json) {
+            printf("accuracy %.4f, loss %.5f (%lld images, %.1f s)\n", r.accuracy, r.loss, (long long)r.images,
+                   r.seconds);
+        }
+    }
+    ct_dataset_destroy(images);
+    ct_model_destroy(model);
+    return ct_cli_finish(cli);
+}
+
 static int run(ct_cli *cli) {
     evaluate_flags flags;
     ct_perplexity_options options;
@@ -126,6 +156,7 @@ static int run(ct_cli *cli) {
         return ct_cli_finish(cli);
     }
     if (flags.plot) return ct_cli_usage(cli, "--plot is for carat evaluate distance RUN");
+    if (flags.labels) return evaluate_images(cli, &flags, &options);
     if (strcmp(cli->positional[0], "embed") == 0) {
         if (cli->positional_count != 2)
             return ct_cli_usage(cli, "embed: expected a MODEL and no other argument; --text names the texts");
@@ -176,10 +207,10 @@ static const char *const examples[] = {
 
 const ct_verb ct_verb_evaluate = {
     .name = "evaluate",
-    .arguments = "[layers | growth | entropy] MODEL TEXT | distance RUN | embed MODEL",
-    .summary = "Measure perplexity and bits per byte, multiple choice, what each layer does, how far training went; make "
-               "vectors of texts",
-    .details = "MODEL is a folder or, for a TEXT alone, the manifest of an ensemble (carat merge ensemble). TEXT is a file, a .jsonl file (--field), or a folder of texts. With layers it prints CSV, a line for each "
+    .arguments = "[layers | growth | entropy] MODEL TEXT | MODEL IMAGES --labels CLASSES | distance RUN | embed MODEL",
+    .summary = "Measure perplexity and bits per byte, multiple choice, accuracy on images, what each layer does, how far "
+               "training went; make vectors of texts",
+    .details = "MODEL is a folder or, for a TEXT alone, the manifest of an ensemble (carat merge ensemble). TEXT is a file, a .jsonl file (--field), or a folder of texts. With --labels, IMAGES and CLASSES are IDX files, plain or gzip. With layers it prints CSV, a line for each "
                "block of a transformer: the stream's variance, how far the block turns it, the norm of the block's gradients, "
                "and the loss without the block. With growth: how large the stream is, from layer -1, the embeddings, on. "
                "With entropy: the matrix entropy (--alpha) of sequences, and of the batch at a position. distance: how far the "

@@ -67,6 +67,10 @@ ct_value *ct_cli_train_report(ct_context *context, const ct_train_report *r, con
     ct_cli_put_real(map, "bits_per_byte_after", r->bits_per_byte_after, context);
     ct_cli_put_real(map, "perplexity_before", r->perplexity_before, context);
     ct_cli_put_real(map, "perplexity_after", r->perplexity_after, context);
+    if (isfinite(r->accuracy_after)) {
+        ct_cli_put_real(map, "accuracy_before", r->accuracy_before, context);
+        ct_cli_put_real(map, "accuracy_after", r->accuracy_after, context);
+    }
     ct_cli_put_real(map, "best_loss", r->best_loss, context);
     ct_cli_put_int(map, "best_step", r->best_step, context);
     ct_value_set(map, "stopped_early", ct_value_bool(context, r->stopped_early));

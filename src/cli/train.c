@@ -49,11 +49,17 @@ void ct_cli_overlay(ct_value *target, const ct_value *over) {
     }
 }
 
-static void say_report(ct_cli *cli, const ct_train_report *r, const char *folder) {
+static void say_report(ct_cli *cli, const ct_train_report *r, bool images, const char *folder) {
     char predicted[32], measured[32];
-    ct_cli_say(cli, "%s after %lld steps, %lld tokens, %.0f tokens/s",
-               r->interrupted ? "Interrupted" : "Done", (long long)r->steps, (long long)r->tokens,
-               r->tokens_per_second);
+    const char *what = images ? "images" : "tokens";
+    ct_cli_say(cli, "%s after %lld steps, %lld %s, %.0f %s/s", r->interrupted ? "Interrupted" : "Done",
+               (long long)r->steps, (long long)r->tokens, what, r->tokens_per_second, what);
+    if (isfinite(r->accuracy_before))
+        ct_cli_say(cli, "Held-out images: before  loss %.4f, accuracy %.4f", log(r->perplexity_before),
+                   r->accuracy_before);
+    if (isfinite(r->accuracy_after))
+        ct_cli_say(cli, "                 after   loss %.4f, accuracy %.4f", log(r->perplexity_after),
+                   r->accuracy_after);
     if (isfinite(r->bits_per_byte_before))
         ct_cli_say(cli, "Held-out text:   before  %.3f bits per byte, perplexity %.2f",
                    r->bits_per_byte_before, r->perplexity_before);
@@ -149,7 +155,7 @@ static int run(ct_cli *cli) {
         if (cli->json)
             ct_cli_print_json(cli, ct_cli_train_report(cli->context, &report, folder));
         else
-            say_report(cli, &report, folder);
+            say_report(cli, &report, strcmp(ct_value_as_string(ct_value_get(recipe, "task"), ""), "images") == 0, folder);
     }
     ct_value_free(recipe);
     return ct_cli_finish(cli);
@@ -168,7 +174,7 @@ const ct_verb ct_verb_train = {
     .name = "train",
     .arguments =
         "[tune|init] RECIPE.yaml [key=value ...] | rewrite RECIPE.yaml --insert_norm ln|rms --out FILE",
-    .summary = "Train a language model by a recipe",
+    .summary = "Train a language model, or one that classifies images, by a recipe",
     .details = "key=value overrides the recipe; dotted keys reach into maps (model.n_layer=6). Ctrl-C writes "
                "a checkpoint\n"
                "and exits; --resume goes on to the same bits that an uninterrupted run would have reached. "

@@ -1,4 +1,5 @@
 /* dataset.c - a stream of tokens, and training rows that are functions of (seed, index). */
+#include "data/image_set.h"
 #include "data/phases.h"
 #include "data/samples.h"
 
@@ -11,6 +12,7 @@ struct ct_dataset {
     int32_t largest;
     ct_samples *samples; /* owned; NULL: one stream of text, or phases */
     ct_phases *phases;   /* owned; then the dataset holds nothing itself */
+    ct_image_set *images; /* owned; the same */
 };
 
 static ct_dataset *dataset_new(ct_context *context) {
@@ -71,6 +73,13 @@ ct_dataset *ct_dataset_part(ct_dataset *whole, int64_t from, int64_t to) {
     ct_dataset *part = dataset_new(context);
     if (!part) return NULL;
     part->count = to - from;
+    if (whole->images) {
+        part->images = ct_image_set_part(context, whole->images, from, to);
+        part->largest = part->images ? ct_image_set_largest(part->images) : 0;
+        if (part->images) return part;
+        ct_dataset_destroy(part);
+        return NULL;
+    }
     part->largest = whole->largest;
     if (whole->narrow) part->narrow = whole->narrow + from;
     if (whole->wide) part->wide = whole->wide + from;
@@ -112,9 +121,38 @@ int ct_dataset_phase(const ct_dataset *dataset, int64_t step) {
     return dataset && dataset->phases ? ct_phases_at(dataset->phases, step) : 0;
 }
 
+ct_dataset *ct_dataset_from_images(ct_context *context, const char *images, const char *labels) {
+    ct_image_set *set = ct_failed(context) ? NULL : ct_image_set_read(context, images, labels);
+    ct_dataset *dataset = set ? dataset_new(context) : NULL;
+    if (!dataset) {
+        ct_image_set_destroy(context, set);
+        return NULL;
+    }
+    dataset->images = set;
+    dataset->count = ct_image_set_count(set);
+    dataset->largest = ct_image_set_largest(set);
+    return dataset;
+}
+
+bool ct_dataset_has_images(const ct_dataset *dataset) {
+    return dataset && dataset->images;
+}
+
+const uint8_t *ct_dataset_image(const ct_dataset *dataset, int64_t image, int64_t shape[3], int32_t *class_id) {
+    for (int i = 0; i < 3; i++)
+        shape[i] = ct_image_set_shape(dataset->images)[i];
+    *class_id = ct_image_set_class(dataset->images, image);
+    return ct_image_set_pixels(dataset->images, image);
+}
+
+const ct_image_set *ct_dataset_images(const ct_dataset *dataset) {
+    return dataset->images;
+}
+
 bool ct_dataset_has_samples(const ct_dataset *dataset) { return dataset && (dataset->samples || dataset->phases); }
 
 int64_t ct_dataset_drawn(ct_context *context, const ct_dataset *dataset, uint64_t seed, int64_t index) {
+    if (dataset->images) return ct_image_set_drawn(dataset->images, seed, index);
     if (dataset->phases) return ct_phases_drawn(context, dataset->phases, seed, index);
     return ct_samples_drawn(context, dataset->samples, seed, index);
 }
@@ -163,6 +201,7 @@ void ct_dataset_destroy(ct_dataset *dataset) {
     if (!dataset) return;
     ct_samples_destroy(dataset->context, dataset->samples);
     ct_phases_destroy(dataset->context, dataset->phases);
+    ct_image_set_destroy(dataset->context, dataset->images);
     if (dataset->owns) {
         ct_free(dataset->context, dataset->narrow);
         ct_free(dataset->context, dataset->wide);
@@ -181,6 +220,7 @@ int32_t ct_dataset_token(const ct_dataset *dataset, int64_t index) {
 
 /* A row needs length + 1 tokens; shifting the windows by less than `length` must leave that many rows in every epoch. */
 int64_t ct_dataset_rows(const ct_dataset *dataset, int64_t length) {
+    if (dataset->images) return dataset->count;
     if (dataset->phases) return ct_phases_rows(dataset->phases);
     if (dataset->samples) return ct_samples_rows(dataset->samples);
     if (dataset->count < length + 1) return 0;

@@ -493,6 +493,26 @@ bool ct_model_image_shape(const ct_model *model, int64_t shape[3]) {
     return true;
 }
 
+/* Axis `axis` of the weight [out, in] of the first or the last linear layer in the root; 0: there is none. */
+static int64_t linear_size(const ct_model *model, bool last, int axis) {
+    int64_t size = 0;
+    for (int i = 0; i < ct_module_child_count(model->root); i++) {
+        ct_module *child = ct_module_child(model->root, i);
+        const ct_slot *weight = strcmp(child->kind->name, "linear") == 0 ? ct_module_slot_named(child, "weight") : NULL;
+        if (weight && weight->ndim == 2 && (last || size == 0)) size = weight->shape[axis];
+    }
+    return size;
+}
+
+int64_t ct_model_features(const ct_model *model) {
+    bool other = ct_model_vocabulary(model) > 0 || model->architecture->image_shape;
+    return other ? 0 : linear_size(model, false, 1);
+}
+
+int64_t ct_model_classes(const ct_model *model) {
+    return linear_size(model, true, 0);
+}
+
 int64_t ct_model_elements(const ct_model *model, bool trainable_only) {
     int64_t total = 0;
     for (int64_t i = 0; i < model->count; i++)

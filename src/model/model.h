@@ -44,6 +44,8 @@ ct_status ct_model_check_place(ct_model *model, const char *recorded, const char
 /* Where a family's norms stand when its configuration does not say: so do those of weights that record nothing. */
 const char *ct_model_own_place(const ct_model *model);
 bool ct_model_is_tied(const ct_model *model); /* whether two slots share a parameter */
+/* to_rms.c: tensors of the source's file that are no weights, and its side files, are copied when `model` is saved. */
+void ct_model_keep(ct_model *source, ct_model *model);
 /* The axis of a writer's or table's slot that is the stream's channels, and a weight less its mean along an axis. */
 int ct_stream_axis(ct_stream_role role, const ct_slot *slot);
 ct_tensor *ct_stream_project(ct_tensor *weight, int axis);

@@ -246,9 +246,7 @@ static ct_status check(ct_model *source, const ct_rms_options *options) {
     return CT_OK;
 }
 
-/* Tensors of the source's file that are no weights, and its side files, are copied when the result is saved.
- */
-static void keep(ct_model *source, ct_model *model) {
+void ct_model_keep(ct_model *source, ct_model *model) {
     ct_context *context = source->context;
     model->folder = ct_strdup(context, source->folder);
     model->kept = ct_value_list(context);
@@ -271,7 +269,7 @@ ct_model *ct_model_to_rms(ct_model *source, const ct_rms_options *options) {
         ct_model_initialize(r.model, 0); /* gains 1, biases 0 */
         if (ct_dtype_of(source->parameters[0]->tensor) != CT_F32)
             ct_model_cast(r.model, ct_dtype_of(source->parameters[0]->tensor));
-        if (source->folder) keep(source, r.model);
+        if (source->folder) ct_model_keep(source, r.model);
         ct_stream_visit(source, write_part, &r);
     }
     ct_grad_mode_set(context, before);

@@ -339,22 +339,31 @@ static ct_status fold_into(const ct_module *norm, ct_module *linear, bool in_fir
     return ct_copy_into(weight, scaled);
 }
 
-ct_status ct_norm_fold(ct_module *norm, ct_module *linear) {
-    ct_context *context = norm->context;
-    bool in_first = false, before = ct_grad_mode(context);
-    if (fold_check(norm, linear, &in_first) != CT_OK) return ct_context_status(context);
-    norm_state *state = norm->state;
-    ct_tensor *tensors[CT_NORM_TENSORS] = {0}, *scale = NULL, *shift = NULL;
-    ct_norm_call call = {context, state->options, ct_module_path(norm), state->width, tensors, NULL,
-                         false,   false,          &state->told};
-    ct_scope scope = ct_scope_open(context);
-    ct_grad_mode_set(context, false);
+ct_status ct_norm_affine_of(ct_module *norm, ct_tensor **scale, ct_tensor **shift) {
+    norm_state *state = state_of(norm) ? norm->state : NULL;
+    ct_tensor *tensors[CT_NORM_TENSORS] = {0};
+    if (!state || !state->method->affine)
+        return ct_fail(norm->context, CT_ERROR_UNSUPPORTED,
+                       "%s (%s) cannot be folded: in evaluation it depends on the token, not only on the channel",
+                       ct_module_path(norm), state ? state->method->method.name : norm->kind->name);
+    ct_norm_call call = {norm->context, state->options, ct_module_path(norm), state->width, tensors, NULL,
+                         false,         false,          &state->told};
     for (int i = 0; i < CT_NORM_TENSORS; i++) {
         const ct_slot *slot = state->slot[i] < 0 ? NULL : &norm->slots[state->slot[i]];
         if (slot && slot->parameter) tensors[i] = slot->parameter->tensor;
     }
-    if (state->method->affine(&call, &scale, &shift) == CT_OK)
-        fold_into(norm, linear, in_first, scale, shift);
+    return state->method->affine(&call, scale, shift);
+}
+
+ct_status ct_norm_fold(ct_module *norm, ct_module *linear) {
+    ct_context *context = norm->context;
+    bool in_first = false, before = ct_grad_mode(context);
+    if (fold_check(norm, linear, &in_first) != CT_OK) return ct_context_status(context);
+    const norm_state *state = norm->state;
+    ct_tensor *scale = NULL, *shift = NULL;
+    ct_scope scope = ct_scope_open(context);
+    ct_grad_mode_set(context, false);
+    if (ct_norm_affine_of(norm, &scale, &shift) == CT_OK) fold_into(norm, linear, in_first, scale, shift);
     ct_grad_mode_set(context, before);
     ct_scope_close(context, scope);
     if (ct_failed(context)) return ct_context_status(context);

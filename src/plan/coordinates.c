@@ -106,20 +106,6 @@ static void look_at_nothing(looker *l) {
 
 /* ----------------------------------------------------------------------------------------------- running */
 
-/* The rows with which training begins, [rows, row_length]. */
-static ct_tensor *first_rows(const ct_width_study *study, int64_t rows) {
-    ct_context *context = study->context;
-    int64_t length = study->learner->row_length;
-    ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(rows, length)),
-              *targets = ct_empty(context, CT_I32, CT_DIMS(length));
-    int32_t *in = ct_data_mutable(ids), *out = ct_data_mutable(targets);
-    for (int64_t i = 0; in && out && i < rows; i++)
-        if (ct_dataset_row(context, study->corpus.train, length, (uint64_t)study->options.seed, i,
-                           in + i * length, out) != CT_OK)
-            break;
-    return ids;
-}
-
 static ct_status allocate(looker *l, const ct_width_options *o) {
     ct_coordinates *r = l->result;
     if (r->point_count == 0)
@@ -137,7 +123,7 @@ static ct_status one(looker *l, ct_width_study *study, const ct_width_options *o
         ct_run_add_tap(study->learner->evaluation, o->points, look, l) != CT_OK)
         return ct_context_status(context);
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *ids = first_rows(study, o->rows);
+    ct_tensor *ids = ct_learner_first_rows(study->learner, study->corpus.train, o->rows);
     ct_status status = ct_context_status(context);
     l->naming = !l->result->size;
     if (l->naming && status == CT_OK) status = pass(l, study, ids);

@@ -110,7 +110,7 @@ ct_status ct_width_study_open(ct_width_study *study, int64_t width, int64_t seed
     study->config = ct_learner_config(context, &study->options, study->corpus.tokenizer);
     if (study->config) study->learner = ct_learner_create(context, &study->options, study->config);
     if (!study->learner ||
-        ct_corpus_check(context, &study->options, &study->corpus, ct_model_vocabulary(study->learner->model),
+        ct_corpus_check(context, &study->options, &study->corpus, study->learner->model,
                         study->learner->row_length) != CT_OK)
         return ct_context_status(context);
     return ct_learner_initialize(study->learner, study->corpus.train);

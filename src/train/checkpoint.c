@@ -77,11 +77,16 @@ static ct_value *state_value(const ct_trainer *trainer) {
     ct_put_real(context, map, "perplexity_before", s->perplexity_before);
     ct_put_real(context, map, "bits_per_byte_after", s->bits_after);
     ct_put_real(context, map, "perplexity_after", s->perplexity_after);
+    if (trainer->options.task == CT_TASK_IMAGES) {
+        ct_put_real(context, map, "accuracy_before", s->accuracy_before);
+        ct_put_real(context, map, "accuracy_after", s->accuracy_after);
+    }
     ct_put_real(context, map, "seconds", s->seconds);
     ct_put_hash(context, map, "loss_hash", s->loss_hash);
     ct_put_hash(context, map, "weights_hash", ct_learner_weights_hash(trainer->learner));
     ct_put_hash(context, map, "text_hash", trainer->corpus.text_hash);
-    ct_put_hash(context, map, "tokenizer_fingerprint", ct_tokenizer_fingerprint(trainer->corpus.tokenizer));
+    if (trainer->corpus.tokenizer)
+        ct_put_hash(context, map, "tokenizer_fingerprint", ct_tokenizer_fingerprint(trainer->corpus.tokenizer));
     if (trainer->learner->teacher)
         ct_put_hash(context, map, "teacher_hash", ct_teacher_hash(trainer->learner->teacher));
     ct_put_int(context, map, "log_bytes", s->log_bytes);
@@ -106,13 +111,35 @@ static ct_status write_state(const ct_trainer *trainer, const char *folder) {
 
 /* ------------------------------------------------------------------------------------------ checkpoints */
 
+/* How transformers makes what a vision transformer was trained on from an image: pixels / 255 and nothing else. */
+static ct_status write_image_reader(ct_trainer *trainer, const char *folder) {
+    static const char form[] =
+        "{\"image_processor_type\": \"ViTImageProcessor\", \"do_resize\": false, \"do_normalize\": false, "
+        "\"do_rescale\": true, \"rescale_factor\": 0.00392156862745098, \"size\": {\"height\": %lld, \"width\": %lld}}\n";
+    ct_context *context = trainer->context;
+    int64_t shape[3];
+    if (!ct_model_image_shape(trainer->learner->model, shape)) return CT_OK;
+    char *path = ct_path_join(context, folder, "preprocessor_config.json");
+    char *text = path ? ct_format(context, form, (long long)shape[1], (long long)shape[2]) : NULL;
+    if (text) ct_file_write(context, path, text, strlen(text));
+    ct_free(context, text);
+    ct_free(context, path);
+    return ct_context_status(context);
+}
+
+/* What makes the model's input: the tokenizer, or how images are read. */
+static ct_status write_reader(ct_trainer *trainer, const char *folder) {
+    const ct_tokenizer *tokenizer = trainer->corpus.tokenizer;
+    return tokenizer ? ct_tokenizer_save(tokenizer, folder) : write_image_reader(trainer, folder);
+}
+
 static ct_status write_checkpoint(ct_trainer *trainer, const char *folder) {
     const ct_learner *learner = trainer->learner;
     const tensor_list states = {ct_optimizer_state_count(learner->optimizer), state_at};
     const tensor_list averages = {ct_model_parameter_count(learner->model), average_at};
     if (ct_log_sync(&trainer->log, &trainer->state.log_bytes) != CT_OK ||
         ct_model_save(learner->model, folder, CT_F32) != CT_OK ||
-        ct_tokenizer_save(trainer->corpus.tokenizer, folder) != CT_OK ||
+        write_reader(trainer, folder) != CT_OK ||
         (states.count && write_tensors(learner, &states, folder, "optimizer.safetensors") != CT_OK) ||
         (learner->average && write_tensors(learner, &averages, folder, "ema.safetensors") != CT_OK))
         return ct_context_status(trainer->context);
@@ -178,7 +205,6 @@ ct_status ct_model_folder_write(ct_trainer *trainer, const char *folder) {
                     (learner->parametrization && ct_parametrization_multiplies(learner->parametrization));
     ct_status status = overlaid ? ct_model_save_resolved(learner->model, learner->evaluation, folder)
                                 : ct_model_save(learner->model, folder, CT_F32);
-    if (status != CT_OK || ct_tokenizer_save(trainer->corpus.tokenizer, folder) != CT_OK)
-        return ct_context_status(trainer->context);
-    return write_generation_config(trainer, folder);
+    if (status != CT_OK || write_reader(trainer, folder) != CT_OK) return ct_context_status(trainer->context);
+    return trainer->corpus.tokenizer ? write_generation_config(trainer, folder) : CT_OK;
 }

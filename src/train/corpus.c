@@ -190,6 +190,7 @@ ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, c
                          ct_corpus *corpus) {
     texts t = {0};
     *corpus = (ct_corpus){0};
+    if (options->task == CT_TASK_IMAGES) return ct_corpus_read_images(context, options, corpus);
     if (texts_read(context, options, &t) == CT_OK) {
         corpus->text_hash = hash_texts(&t);
         corpus->tokenizer = tokenizer_folder ? ct_tokenizer_load(context, tokenizer_folder)
@@ -219,12 +220,15 @@ ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, c
 void ct_corpus_free(ct_corpus *corpus) {
     ct_dataset_destroy(corpus->train);
     ct_dataset_destroy(corpus->validation);
+    ct_dataset_destroy(corpus->images);
     ct_tokenizer_destroy(corpus->tokenizer);
     *corpus = (ct_corpus){0};
 }
 
 ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, const ct_corpus *corpus,
-                          int64_t vocabulary, int64_t row_length) {
+                          const ct_model *model, int64_t row_length) {
+    if (options->task == CT_TASK_IMAGES) return ct_corpus_check_images(context, options, corpus, model);
+    int64_t vocabulary = ct_model_vocabulary(model);
     int32_t size = ct_tokenizer_size(corpus->tokenizer);
     if (size > vocabulary)
         return ct_fail(

@@ -1,12 +1,13 @@
-/* corpus.h - inside train: the text of a recipe as tokens, and the tokenizer. */
+/* corpus.h - inside train: the text of a recipe as tokens, and the tokenizer; or its images. */
 #ifndef CARAT_SRC_TRAIN_CORPUS_H
 #define CARAT_SRC_TRAIN_CORPUS_H
 
 #include <carat/train.h>
 
 typedef struct ct_corpus {
-    ct_tokenizer *tokenizer;
+    ct_tokenizer *tokenizer; /* NULL: images */
     ct_dataset *train, *validation; /* validation NULL: none */
+    ct_dataset *images;             /* images: all of data.train, of which those are parts; else NULL */
     uint64_t text_hash;             /* of both texts */
     ct_sft_counts counts;           /* sft: what was read of data.train and data.validation together */
 } ct_corpus;
@@ -17,6 +18,10 @@ ct_status ct_corpus_read(ct_context *context, const ct_train_options *options, c
                          ct_corpus *corpus);
 /* corpus_sft.c: samples of data.train and data.validation, or a part of data.train held out. */
 ct_status ct_corpus_read_samples(ct_context *context, const ct_train_options *options, ct_corpus *corpus);
+/* corpus_images.c: images and their classes; whether the model can take them. */
+ct_status ct_corpus_read_images(ct_context *context, const ct_train_options *options, ct_corpus *corpus);
+ct_status ct_corpus_check_images(ct_context *context, const ct_train_options *options, const ct_corpus *corpus,
+                                 const ct_model *model);
 /* Cuts the rows of a step to max_batch_share of an epoch, in the options and in the recipe. */
 ct_status ct_corpus_limit_batch(ct_context *context, const ct_corpus *corpus, ct_train_options *options,
                                 ct_value *recipe);
@@ -27,8 +32,8 @@ size_t ct_corpus_source_count(const ct_train_options *options);
 const char *ct_corpus_source(const ct_train_options *options, size_t index);
 const char *ct_corpus_source_key(const ct_train_options *options);
 void ct_corpus_free(ct_corpus *corpus);
-/* Errors if the model does not know all the tokens, or the text is too short for a row. */
+/* Errors if the model does not know all the tokens, or the text is too short for a row; if images do not fit it. */
 ct_status ct_corpus_check(ct_context *context, const ct_train_options *options, const ct_corpus *corpus,
-                          int64_t vocabulary, int64_t row_length);
+                          const ct_model *model, int64_t row_length);
 
 #endif

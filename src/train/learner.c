@@ -36,6 +36,7 @@ ct_value *ct_learner_config(ct_context *context, const ct_train_options *options
         ct_value_free(config);
         return NULL;
     }
+    if (!tokenizer) return config;
     if (knows(architecture, config, "vocab_size"))
         ct_value_set(config, "vocab_size", ct_value_int(context, ct_tokenizer_size(tokenizer)));
     static const char *const lengths[] = {"n_positions", "max_position_embeddings"};
@@ -167,6 +168,10 @@ ct_status ct_learner_arrange(ct_learner *learner, int64_t micro_batch, int64_t c
 static ct_status check_context(ct_learner *learner) {
     ct_context *context = learner->context;
     int64_t positions = ct_model_context_length(learner->model), wanted = learner->options->context;
+    if (learner->options->task == CT_TASK_IMAGES) {
+        learner->row_length = 1; /* a target an image */
+        return ct_images_take(learner->model, "task: images");
+    }
     if (ct_model_need_causal(learner->model, "model") != CT_OK) return ct_context_status(context);
     if (wanted == 0 && positions == 0)
         return ct_fail(context, CT_ERROR_ARGUMENT,
@@ -230,6 +235,7 @@ ct_learner *ct_learner_create(ct_context *context, const ct_train_options *optio
     if (!learner) return NULL;
     learner->context = context;
     learner->options = options;
+    learner->accuracy = NAN;
     if (build(learner, config) == CT_OK && !ct_failed(context)) return learner;
     ct_learner_destroy(learner);
     return NULL;
@@ -254,9 +260,12 @@ void ct_learner_destroy(ct_learner *learner) {
     ct_free(context, learner);
 }
 
-/* The rows that the first steps train on, [rows, row_length]. */
-static ct_tensor *first_rows(ct_learner *learner, const ct_dataset *data, int64_t rows) {
+ct_tensor *ct_learner_first_rows(ct_learner *learner, const ct_dataset *data, int64_t rows) {
     ct_context *context = learner->context;
+    if (ct_dataset_has_images(data)) {
+        ct_tensor *classes;
+        return ct_learner_draw_images(learner, data, 0, rows, &classes);
+    }
     int64_t length = learner->row_length;
     ct_tensor *ids = ct_empty(context, CT_I32, CT_DIMS(rows, length));
     ct_tensor *targets = ct_empty(context, CT_I32, CT_DIMS(1, length));
@@ -277,7 +286,7 @@ static ct_status run_initializer(ct_learner *learner, const ct_dataset *data) {
     int64_t rows = -1;
     if (ct_initializer_check(context, o->init, "init", &rows) != CT_OK) return ct_context_status(context);
     ct_scope scope = ct_scope_open(context);
-    ct_tensor *ids = rows >= 0 ? first_rows(learner, data, rows ? rows : learner->rows) : NULL;
+    ct_tensor *ids = rows >= 0 ? ct_learner_first_rows(learner, data, rows ? rows : learner->rows) : NULL;
     if (!ct_failed(context)) ct_initialize(learner->model, o->init, ids, (uint64_t)o->seed, &report);
     ct_scope_close(context, scope);
     char *text = report.count ? ct_initializer_report_text(context, &report) : NULL;

@@ -23,6 +23,7 @@ typedef struct ct_learner {
     int64_t rows;        /* of a step */
     int64_t row_length;  /* tokens a row */
     int64_t micro_batch, checkpoint_every;
+    double accuracy; /* of the last evaluation of images; NAN: there was none */
 } ct_learner;
 
 /* The configuration of the recipe's model with what text and tokenizer decide filled in; a new map, or NULL.
@@ -59,5 +60,14 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
 /* Mean loss over the text in rows one after the other, each predicting from itself alone; at most `most_rows`
  * rows (0: all), spread evenly. CT_ERROR_INTERRUPTED as above. On meta `data` is NULL. */
 ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64_t most_rows, double *loss);
+
+/* The input for the first `rows` rows of training: ids [rows, row_length], or images. NULL on error. */
+ct_tensor *ct_learner_first_rows(ct_learner *learner, const ct_dataset *data, int64_t rows);
+/* images.c: the images that training takes as index ... index + count - 1, and their classes, i32 [count]. */
+ct_tensor *ct_learner_draw_images(ct_learner *learner, const ct_dataset *data, int64_t index, int64_t count,
+                                  ct_tensor **classes);
+/* ct_learner_evaluate for images; `rows` has room for a micro-batch. */
+ct_status ct_learner_evaluate_images(ct_learner *learner, const ct_dataset *data, int64_t most, int64_t *rows,
+                                     double *loss);
 
 #endif

@@ -9,6 +9,10 @@ static const ct_option data_table[] = {
     CT_OPTION_REAL("validation_fraction", ct_train_data_options, validation_fraction, 0.1, 0, 0.9,
                    "how much of the training text is held out if data.validation is not given"),
     CT_OPTION_STRING("field", ct_train_data_options, field, "text", "which field of .jsonl records is text"),
+    CT_OPTION_STRING("train_labels", ct_train_data_options, train_labels, NULL,
+                     "images: IDX file of the classes of data.train, an IDX file of images"),
+    CT_OPTION_STRING("validation_labels", ct_train_data_options, validation_labels, NULL,
+                     "images: IDX file of the classes of data.validation"),
     CT_OPTION_END};
 
 static const ct_option tokenizer_table[] = {
@@ -35,7 +39,7 @@ static const ct_option teacher_table[] = {
                      "what of an ensemble is averaged; as_is: what its manifest says"),
     CT_OPTION_END};
 
-static const char *const tasks[] = {"text", "sft", NULL};
+static const char *const tasks[] = {"text", "sft", "images", NULL};
 static const char *const phase_optimizers[] = {"keep", "reset", NULL};
 static const char *const normalizations[] = {"token", "sample", NULL};
 
@@ -57,9 +61,10 @@ const ct_option ct_train_table[] = {
                      "an rmsnorm model learns as with layernorm: the mean is taken from weights after each step, or from "
                      "what writes to the stream"),
     CT_OPTION_GROUP("tokenizer", ct_train_options, tokenizer, tokenizer_table, "how text becomes tokens"),
-    CT_OPTION_GROUP("data", ct_train_options, data, data_table, "the text"),
+    CT_OPTION_GROUP("data", ct_train_options, data, data_table, "the text, or the images"),
     CT_OPTION_CHOICE("task", ct_train_options, task, "text", tasks,
-                     "text: learn a stream of text; sft: learn the answers of dialogues in .jsonl files"),
+                     "text: learn a stream of text; sft: learn the answers of dialogues in .jsonl files; images: learn "
+                     "the classes of images in IDX files"),
     CT_SFT_OPTIONS(ct_train_options, sft),
     CT_OPTION_BOOL("packing", ct_train_options, packing, false,
                    "sft: several samples in a row, each attending to itself alone"),

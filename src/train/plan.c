@@ -211,6 +211,8 @@ ct_status ct_plan_make(ct_context *context, const ct_value *recipe, const ct_val
         p.layers = layers > 0 ? layers : 1;
         p.norms = ct_norm_needs_of(ct_model_root(p.learner->model));
         add_regularizers(&p);
+        if (p.options.task == CT_TASK_IMAGES && p.norms.rows != CT_ROWS_STEP)
+            p.norms = (ct_norm_needs){CT_ROWS_WHOLE, p.norms.recompute, "task: images"};
         choose(&p, context, plan);
     }
     if (ct_failed(p.context))

@@ -292,7 +292,7 @@ static ct_status settle_sft(ct_context *context, const ct_value *recipe, ct_trai
                       o->phase_replay > 0,
                       o->phase_optimizer != CT_PHASE_KEEP};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (changed[i]) return fail_at(context, recipe, keys[i], "it is an option of task: sft, the task is text");
+        if (changed[i]) return fail_at(context, recipe, keys[i], "it is an option of task: sft, which this recipe is not");
     return CT_OK;
 }
 
@@ -314,7 +314,8 @@ ct_status ct_recipe_read(ct_context *context, const ct_value *recipe, ct_train_o
                        ct_value_kind_name(ct_value_kind_of(recipe)));
     ct_options_default(ct_train_table, options);
     if (ct_options_apply(context, ct_train_table, options, recipe, "", NULL) != CT_OK ||
-        settle_sft(context, recipe, options) != CT_OK || ct_recipe_large_batch(context, recipe, options) != CT_OK ||
+        ct_recipe_check_images(context, options) != CT_OK || settle_sft(context, recipe, options) != CT_OK ||
+        ct_recipe_large_batch(context, recipe, options) != CT_OK ||
         check_together(context, recipe, options) != CT_OK || check_model(context, options) != CT_OK ||
         check_groups(context, options) != CT_OK ||
         check_param(context, options) != CT_OK ||

@@ -21,6 +21,8 @@ const char *ct_recipe_schedule(const ct_train_options *options);
  * regime_adaptation are as if they had not been given. */
 ct_status ct_recipe_large_batch(ct_context *context, const ct_value *recipe, ct_train_options *options);
 extern const char *const ct_lr_rules[];
+/* corpus_images.c: what a recipe of images must say and may not, and others of images. */
+ct_status ct_recipe_check_images(ct_context *context, const ct_train_options *options);
 /* What the loss of row number `row` of a run is multiplied by under gradient_noise. */
 double ct_gradient_noise(const ct_train_options *options, int64_t row);
 

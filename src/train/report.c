@@ -55,6 +55,10 @@ ct_value *ct_train_report_to_value(ct_context *context, const ct_train_report *r
     ct_put_real(context, map, "bits_per_byte_after", report->bits_per_byte_after);
     ct_put_real(context, map, "perplexity_before", report->perplexity_before);
     ct_put_real(context, map, "perplexity_after", report->perplexity_after);
+    if (isfinite(report->accuracy_after)) {
+        ct_put_real(context, map, "accuracy_before", report->accuracy_before);
+        ct_put_real(context, map, "accuracy_after", report->accuracy_after);
+    }
     ct_put_real(context, map, "best_loss", report->best_loss);
     ct_put_int(context, map, "best_step", report->best_step);
     put(map, "stopped_early", ct_value_bool(context, report->stopped_early));
@@ -85,6 +89,8 @@ void ct_trainer_report(const ct_trainer *trainer, ct_train_report *report) {
         .bits_per_byte_after = s->bits_after,
         .perplexity_before = s->perplexity_before,
         .perplexity_after = s->perplexity_after,
+        .accuracy_before = s->accuracy_before,
+        .accuracy_after = s->accuracy_after,
         .best_loss = s->best_loss,
         .best_step = s->best_step,
         .stopped_early = trainer->stopped_early,
@@ -119,10 +125,12 @@ ct_status ct_trainer_write_report(const ct_trainer *trainer, const ct_train_repo
     ct_put_text(context, map, "carat_version", CT_VERSION);
     ct_put_text(context, map, "isa", ct_isa_name(ct_cpu_isa()));
     ct_put_int(context, map, "threads", ct_context_threads(context));
-    ct_put_text(context, map, "tokenizer", ct_tokenizer_kind(trainer->corpus.tokenizer));
-    ct_put_int(context, map, "vocabulary", ct_model_vocabulary(trainer->learner->model));
-    ct_put_int(context, map, "training_tokens", ct_dataset_tokens(trainer->corpus.train));
-    ct_put_int(context, map, "validation_tokens",
+    const ct_tokenizer *tokenizer = trainer->corpus.tokenizer;
+    if (tokenizer) ct_put_text(context, map, "tokenizer", ct_tokenizer_kind(tokenizer));
+    if (tokenizer) ct_put_int(context, map, "vocabulary", ct_model_vocabulary(trainer->learner->model));
+    ct_put_int(context, map, tokenizer ? "training_tokens" : "training_images",
+               ct_dataset_tokens(trainer->corpus.train));
+    ct_put_int(context, map, tokenizer ? "validation_tokens" : "validation_images",
                trainer->corpus.validation ? ct_dataset_tokens(trainer->corpus.validation) : 0);
     if (trainer->options.task == CT_TASK_SFT) put(map, "samples", counts_value(trainer));
     if (trainer->learner->teacher)

@@ -91,7 +91,8 @@ static ct_status read_states(ct_learner *learner, const char *folder, int64_t st
 
 static ct_status read_state(ct_trainer *trainer, const char *path, const ct_value *state) {
     ct_train_state *s = &trainer->state;
-    uint64_t text_hash, weights_hash, fingerprint, teacher;
+    uint64_t text_hash, weights_hash, fingerprint = 0, teacher;
+    const ct_tokenizer *tokenizer = trainer->corpus.tokenizer;
     s->step = int_at(state, "global_step", -1);
     const ct_learner *learner = trainer->learner; /* states without the next two are of text, whose rows are whole */
     s->samples = int_at(state, "samples", s->step * learner->rows);
@@ -107,22 +108,24 @@ static ct_status read_state(ct_trainer *trainer, const char *path, const ct_valu
     s->perplexity_before = real_at(state, "perplexity_before");
     s->bits_after = real_at(state, "bits_per_byte_after");
     s->perplexity_after = real_at(state, "perplexity_after");
+    s->accuracy_before = real_at(state, "accuracy_before");
+    s->accuracy_after = real_at(state, "accuracy_after");
     s->seconds = ct_value_as_real(ct_value_get(state, "seconds"), 0);
     s->log_bytes = int_at(state, "log_bytes", -1);
     if (s->step < 0 || s->log_bytes < 0 || !hash_at(state, "loss_hash", &s->loss_hash) ||
         !hash_at(state, "text_hash", &text_hash) || !hash_at(state, "weights_hash", &weights_hash) ||
-        !hash_at(state, "tokenizer_fingerprint", &fingerprint))
+        (tokenizer && !hash_at(state, "tokenizer_fingerprint", &fingerprint)))
         return damaged(trainer, path, "keys are missing or damaged");
     if (text_hash != trainer->corpus.text_hash)
         return ct_fail(
             trainer->context, CT_ERROR_ARGUMENT,
-            "%s: it cannot be resumed with another text: data.train (%s) or data.validation has changed",
-            path, trainer->options.data.train);
+            "%s: it cannot be resumed with %s: data.train (%s) or data.validation has changed", path,
+            tokenizer ? "another text" : "other images", trainer->options.data.train);
     if (learner->teacher && (!hash_at(state, "teacher_hash", &teacher) || teacher != ct_teacher_hash(learner->teacher)))
         return ct_fail(trainer->context, CT_ERROR_ARGUMENT,
                        "%s: it cannot be resumed with another teacher: what %s (teacher.path) holds has changed", path,
                        trainer->options.teacher.path);
-    if (fingerprint != ct_tokenizer_fingerprint(trainer->corpus.tokenizer))
+    if (tokenizer && fingerprint != ct_tokenizer_fingerprint(tokenizer))
         return ct_fail(trainer->context, CT_ERROR_FORMAT,
                        "%s: the tokenizer there is not the one that was saved", path);
     if (weights_hash != ct_learner_weights_hash(trainer->learner))

@@ -15,6 +15,7 @@ typedef struct ct_train_state {
     double best_loss;
     double first_loss, last_loss;
     double bits_before, perplexity_before, bits_after, perplexity_after;
+    double accuracy_before, accuracy_after; /* images */
     double seconds; /* in training steps, of all sessions */
     uint64_t loss_hash;
     int64_t log_bytes; /* of train.jsonl when the checkpoint was made */

@@ -9,9 +9,9 @@
 #include "train/recipe.h"
 #include <math.h>
 
-/* A micro-batch. Without samples only ids and targets. */
+/* A micro-batch. Without samples only input and targets. */
 typedef struct batch {
-    ct_tensor *ids, *targets; /* i32 [rows, length] */
+    ct_tensor *input, *targets; /* i32 [rows, length]; of images as ct_images_batch has them */
     ct_tensor *segments;      /* i32 [rows, length] if rows are packed, else NULL */
     ct_tensor *text;          /* u8 [rows, length], 0 in padding, or NULL */
     ct_tensor *weights;       /* f32 [rows * length] of the losses */
@@ -55,7 +55,7 @@ static ct_status look_over(ct_learner *learner, const ct_dataset *data, int64_t 
 
 static void make_batch(ct_learner *learner, const ct_dataset *data, int64_t rows, int64_t length, batch *b) {
     ct_context *context = learner->context;
-    *b = (batch){.ids = ct_empty(context, CT_I32, CT_DIMS(rows, length)),
+    *b = (batch){.input = ct_empty(context, CT_I32, CT_DIMS(rows, length)),
                  .targets = ct_empty(context, CT_I32, CT_DIMS(rows, length))};
     if (!has_samples(learner, data)) return;
     if (learner->options->packing) b->segments = ct_empty(context, CT_I32, CT_DIMS(rows, length));
@@ -67,11 +67,11 @@ static void make_batch(ct_learner *learner, const ct_dataset *data, int64_t rows
  * 1 / (samples of the step x targets of its sample). */
 static ct_status fill_samples(ct_learner *learner, const ct_dataset *data, int64_t row, int64_t i, const survey *s,
                               int32_t *segments, batch *b) {
-    int64_t length = ct_dim(b->ids, 1), at = i * length;
+    int64_t length = ct_dim(b->input, 1), at = i * length;
     float *weights = (float *)ct_data_mutable(b->weights) + at;
     uint8_t *text = (uint8_t *)ct_data_mutable(b->text) + at;
     int32_t *number = b->segments ? (int32_t *)ct_data_mutable(b->segments) + at : segments;
-    if (ct_dataset_fill_row(learner->context, data, row, length, (int32_t *)ct_data_mutable(b->ids) + at,
+    if (ct_dataset_fill_row(learner->context, data, row, length, (int32_t *)ct_data_mutable(b->input) + at,
                             (int32_t *)ct_data_mutable(b->targets) + at, number, weights) != CT_OK)
         return ct_context_status(learner->context);
     bool by_sample = learner->options->loss_normalization == CT_BY_SAMPLE;
@@ -87,7 +87,7 @@ static ct_status fill_samples(ct_learner *learner, const ct_dataset *data, int64
 static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t index, int64_t count,
                            const survey *s, batch *b) {
     ct_context *context = learner->context;
-    int32_t *in = ct_data_mutable(b->ids), *out = ct_data_mutable(b->targets);
+    int32_t *in = ct_data_mutable(b->input), *out = ct_data_mutable(b->targets);
     if (!data || !in || !out || ct_failed(context)) return ct_context_status(context);
     uint64_t seed = (uint64_t)learner->options->seed;
     int64_t length = s->length;
@@ -106,7 +106,7 @@ static ct_status fill_rows(ct_learner *learner, const ct_dataset *data, int64_t 
 
 /* The losses of each row times its factor: rows first ... of the step. */
 static void add_noise(ct_learner *learner, int64_t step, int64_t first, double weight, batch *b) {
-    int64_t rows = ct_dim(b->ids, 0), length = ct_dim(b->ids, 1);
+    int64_t rows = ct_dim(b->targets, 0), length = ct_count(b->targets) / rows;
     if (!(learner->options->gradient_noise > 0)) return;
     if (!b->weights) b->weights = ct_full(learner->context, CT_F32, CT_DIMS(rows * length), weight);
     float *weights = ct_failed(learner->context) ? NULL : ct_data_mutable(b->weights);
@@ -133,9 +133,9 @@ static ct_tensor *forward(ct_learner *learner, ct_run *run, const batch *b, doub
     if (!weights && weight != 1) weights = ct_full(context, CT_F32, 1, &count, weight);
     /* Before the student, so that the teacher's activations and the student's are never there together. */
     ct_tensor *teacher = run == learner->run && learner->teacher
-                             ? ct_teacher_outputs(learner->teacher, b->ids, b->segments, b->text)
+                             ? ct_teacher_outputs(learner->teacher, b->input, b->segments, b->text)
                              : NULL;
-    ct_tensor *logits = ct_model_forward(learner->model, run, b->ids);
+    ct_tensor *logits = ct_model_forward(learner->model, run, b->input);
     if (run == learner->run)
         return ct_scope_return(context, scope,
                                ct_objective_losses_taught(learner->objective, logits, b->targets, teacher, weights,
@@ -183,10 +183,19 @@ static ct_status micro_batch(ct_learner *learner, const ct_dataset *data, int64_
                              int64_t count, const survey *s, ct_step_result *result) {
     ct_context *context = learner->context;
     ct_scope scope = ct_scope_open(context);
-    batch b;
-    make_batch(learner, data, count, s->length, &b);
+    batch b = {0};
     double weight = (double)(float)(1 / (double)s->targets);
-    fill_rows(learner, data, step * learner->rows + first, count, s, &b);
+    int64_t index = step * learner->rows + first;
+    if (learner->options->task == CT_TASK_IMAGES) {
+        b.input = ct_learner_draw_images(learner, data, index, count, &b.targets);
+    } else {
+        make_batch(learner, data, count, s->length, &b);
+        fill_rows(learner, data, index, count, s, &b);
+    }
+    if (ct_failed(context)) {
+        ct_scope_close(context, scope);
+        return ct_context_status(context);
+    }
     add_noise(learner, step, first, weight, &b);
     ct_run_reset(learner->run);
     ct_run_set_rows(learner->run, (uint64_t)step, first);
@@ -328,7 +337,7 @@ static ct_status evaluate_rows(ct_learner *learner, const ct_dataset *data, cons
     ct_scope scope = ct_scope_open(context);
     batch b;
     make_batch(learner, data, rows, length, &b);
-    int32_t *in = ct_data_mutable(b.ids), *out = ct_data_mutable(b.targets);
+    int32_t *in = ct_data_mutable(b.input), *out = ct_data_mutable(b.targets);
     for (int64_t r = 0; data && in && out && r < rows; r++)
         for (int64_t t = 0; t < length; t++) {
             in[r * length + t] = ct_dataset_token(data, starts[r] + t);
@@ -421,7 +430,8 @@ ct_status ct_learner_evaluate(ct_learner *learner, const ct_dataset *data, int64
     if (!starts) return CT_ERROR_MEMORY;
     bool before = ct_grad_mode_set(context, false);
     ct_status status =
-        ct_dataset_has_samples(data) ? evaluate_samples(learner, data, most_rows, starts, loss)
+        learner->options->task == CT_TASK_IMAGES ? ct_learner_evaluate_images(learner, data, most_rows, starts, loss)
+        : ct_dataset_has_samples(data) ? evaluate_samples(learner, data, most_rows, starts, loss)
         : data                       ? evaluate_text(learner, data, most_rows, starts, loss)
                                      : evaluate_rows(learner, NULL, starts, learner->micro_batch, learner->row_length, loss);
     ct_grad_mode_set(context, before);

@@ -26,6 +26,8 @@ static const ct_train_state fresh_state = {.last_evaluation = -1,
                                            .perplexity_before = NAN,
                                            .bits_after = NAN,
                                            .perplexity_after = NAN,
+                                           .accuracy_before = NAN,
+                                           .accuracy_after = NAN,
                                            .loss_hash = CT_HASH_START};
 
 /* Text, tokenizer, the model's configuration. `checkpoint` is the folder that is resumed from, or NULL. */
@@ -81,7 +83,7 @@ static ct_status prepare_learner(ct_trainer *trainer, bool resumes) {
     ct_memory_set_cache_limit(context, inside + (slack > CACHE_SLACK ? slack : CACHE_SLACK));
     trainer->learner = ct_learner_create(context, o, trainer->config);
     ct_learner *learner = trainer->learner;
-    if (!learner || ct_corpus_check(context, o, &trainer->corpus, ct_model_vocabulary(learner->model),
+    if (!learner || ct_corpus_check(context, o, &trainer->corpus, learner->model,
                                     learner->row_length) != CT_OK)
         return ct_context_status(context);
     int64_t total = ct_recipe_total_steps(o, ct_dataset_rows(trainer->corpus.train, learner->row_length));
@@ -208,15 +210,18 @@ static ct_status evaluate(ct_trainer *trainer) {
         ct_learner_evaluate(trainer->learner, text, o->eval_batches * o->per_device_train_batch_size, &loss);
     if (status != CT_OK) return status;
     sample_memory(trainer, true);
-    /* Of answers the bytes are not known. */
+    /* Of answers the bytes are not known, and images have none. */
+    bool images = ct_dataset_has_images(text);
     double tokens_a_byte =
-        ct_dataset_has_samples(text) ? NAN : (double)ct_dataset_tokens(text) / (double)ct_dataset_bytes(text);
+        images || ct_dataset_has_samples(text) ? NAN : (double)ct_dataset_tokens(text) / (double)ct_dataset_bytes(text);
     s->bits_after = loss / log(2) * tokens_a_byte;
     s->perplexity_after = exp(loss);
+    s->accuracy_after = trainer->learner->accuracy;
     s->last_evaluation = s->step;
     if (s->step == 0) {
         s->bits_before = s->bits_after;
         s->perplexity_before = s->perplexity_after;
+        s->accuracy_before = s->accuracy_after;
     }
     if (isnan(s->best_loss) || loss < s->best_loss - o->early_stopping_threshold) {
         s->best_loss = loss;
@@ -229,8 +234,12 @@ static ct_status evaluate(ct_trainer *trainer) {
     ct_value *line = ct_value_map(context);
     ct_put_int(context, line, "step", s->step);
     ct_put_real(context, line, "eval_loss", loss);
-    ct_put_real(context, line, "bits_per_byte", s->bits_after);
-    ct_put_real(context, line, "perplexity", s->perplexity_after);
+    if (images) {
+        ct_put_real(context, line, "accuracy", s->accuracy_after);
+    } else {
+        ct_put_real(context, line, "bits_per_byte", s->bits_after);
+        ct_put_real(context, line, "perplexity", s->perplexity_after);
+    }
     return ct_log_append(&trainer->log, line);
 }
 
@@ -383,7 +392,7 @@ static ct_status set_up_init(ct_trainer *trainer, const ct_value *recipe) {
         return ct_context_status(context);
     if (o->memory > 0) ct_memory_set_budget(context, (size_t)o->memory);
     ct_learner *learner = trainer->learner = ct_learner_create(context, o, trainer->config);
-    if (!learner || ct_corpus_check(context, o, &trainer->corpus, ct_model_vocabulary(learner->model),
+    if (!learner || ct_corpus_check(context, o, &trainer->corpus, learner->model,
                                     learner->row_length) != CT_OK)
         return ct_context_status(context);
     int64_t total = ct_recipe_total_steps(o, ct_dataset_rows(trainer->corpus.train, learner->row_length));
