@@ -39,7 +39,7 @@ test: all
 
 sanitize: $(ASAN)/build.ninja
 	@ninja -C $(ASAN)
-	@meson test -C $(ASAN) --no-rebuild --print-errorlogs --timeout-multiplier 4 $(TEST)
+	@meson test -C $(ASAN) --no-rebuild --print-errorlogs --timeout-multiplier 8 $(TEST)
 
 # `make clean` or a changed program starts anew. To keep the results: cp build/claims/claims.json claims/results.json
 claims: all

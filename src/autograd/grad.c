@@ -5,6 +5,7 @@
  * is complete by then). A leaf is served the moment its last user has run. Sums of gradients are made in that order,
  * which depends on the program alone. */
 #include "autograd/graph.h"
+#include "autograd/rules.h"
 #include "tensor/raw.h"
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +185,7 @@ ct_status ct_node_run(ct_node *node, ct_tensor *const *output_gradients, const b
         else gradients[i] = NULL;
         ct_hold(gradients[i]);
     }
+    if (ct_failed(context)) ct_parallel_finish(context); /* what it works on may go now */
     ct_grad_mode_set(context, before);
     ct_scope_close(context, scope);
     return ct_context_status(context);
@@ -291,24 +293,54 @@ static bool accumulates(const pass *p, const ct_node *source) {
     return plain && source && source->leaf && !source->leaf->sink;
 }
 
+bool ct_may_wait(const ct_vjp *call, int operand) {
+    return ct_autograd_of(call->context)->running.may_wait >> operand & 1;
+}
+ct_tensor *ct_pending_gradient(const ct_vjp *call) {
+    return ct_autograd_of(call->context)->running.pending;
+}
+ct_tensor *ct_take_pending(const ct_vjp *call) {
+    struct ct_running_rule *running = &ct_autograd_of(call->context)->running;
+    running->taken = true;
+    return running->pending;
+}
+
+/* Where the sum for an operand is kept that is not added to a leaf at once. */
+static ct_tensor **sum_for(const pass *p, const entry *at, int operand) {
+    int64_t source = p->edges[at->first_edge + operand];
+    return source < 0 ? NULL : &p->gradients[p->entries[source].first_gradient + at->node->operands[operand].output];
+}
+
 static void run_rule(pass *p, entry *at, ct_tensor **given) {
     ct_node *node = at->node;
+    ct_autograd *room = ct_autograd_of(p->context);
+    struct ct_running_rule outer = room->running, running = {0};
     int uses[64];
     for (int i = 0; i < node->operand_count; i++) {
         ct_node *source = node->operands[i].node;
         bool keeps = i < 64 && p->wanted[i] && accumulates(p, source);
         if (i < 64) uses[i] = keeps ? next_use(p, source->leaf) : -1;
         p->accumulate[i] = keeps ? source->leaf->gradient[uses[i]] : NULL;
+        /* the last sum may belong to several uses */
+        if (keeps && uses[i] < CT_LEAF_USES - 1) running.may_wait |= UINT64_C(1) << i;
     }
+    bool plain = p->wanted[0] && uses[0] < 0 && !(p->flags & CT_GRAD_RECORD);
+    if (plain) running.pending = *sum_for(p, at, 0);
+    room->running = running;
     ct_node_run(node, given, p->wanted, (p->flags & CT_GRAD_RECORD) != 0, p->accumulate, p->rule_gradients);
+    bool taken = room->running.taken;
+    room->running = outer;
     for (int i = 0; i < node->operand_count; i++) {
         if (!p->rule_gradients[i]) continue;
-        entry *source = &p->entries[p->edges[at->first_edge + i]];
+        ct_tensor **sum = sum_for(p, at, i);
         if (i < 64 && uses[i] >= 0) {
-            ct_leaf_accumulate(source->node, uses[i], p->rule_gradients[i]);
+            ct_leaf_accumulate(node->operands[i].node, uses[i], p->rule_gradients[i]);
             ct_drop(p->rule_gradients[i]);
+        } else if (i == 0 && taken) {
+            ct_drop(*sum);
+            *sum = p->rule_gradients[i];
         } else {
-            accumulate(p, &p->gradients[source->first_gradient + node->operands[i].output], p->rule_gradients[i]);
+            accumulate(p, sum, p->rule_gradients[i]);
         }
         p->rule_gradients[i] = NULL;
     }
@@ -372,6 +404,7 @@ static ct_status pass_execute(pass *p, ct_tensor *const *outputs, int output_cou
     if (pass_discover(p, outputs, output_count) && pass_connect(p) &&
         pass_seed(p, outputs, output_gradients, output_count) == CT_OK)
         pass_run(p);
+    ct_parallel_finish(p->context);
     ct_grad_mode_set(p->context, before);
     pass_free(p);
     ct_scope_close(p->context, scope);

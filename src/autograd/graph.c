@@ -143,6 +143,7 @@ ct_status ct_leaf_accumulate(ct_node *node, int use, ct_tensor *gradient) {
     ct_context *context = node->context;
     ct_tensor **sum = &node->leaf->gradient[use];
     if (*sum == gradient) return ct_context_status(context); /* the rule has added to it */
+    if (*sum || !exclusive(gradient)) ct_parallel_finish(context);
     if (*sum) return ct_add_into(*sum, gradient, 1.0);
     ct_scope scope = ct_scope_open(context);
     if (!exclusive(gradient)) {

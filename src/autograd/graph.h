@@ -56,6 +56,13 @@ struct ct_node {
     ct_operand operands[]; /* then the attributes */
 };
 
+/* What the rule that a pass runs may do besides (see rules.h). */
+struct ct_running_rule {
+    uint64_t may_wait;  /* operands whose gradients may still be unfinished when it returns */
+    ct_tensor *pending; /* the sum for operand 0 so far */
+    bool taken;         /* the rule's gradient contains it */
+};
+
 /* State of the room in a context. The gradient mode is bit 0 of context->flags (set: off), so trials restore it. */
 typedef struct ct_autograd {
     uint64_t sequence, pass;
@@ -64,6 +71,7 @@ typedef struct ct_autograd {
     ct_random random;
     ct_saved_hooks hooks[CT_MAX_HOOKS];
     int hook_count;
+    struct ct_running_rule running;
 } ct_autograd;
 
 extern const ct_rule ct_leaf_rule;

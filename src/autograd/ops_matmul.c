@@ -144,7 +144,7 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     if (call->wanted[1] && !call->recording) {
         dx[1] = ct_raw_weight_gradient(ct_saved(call, a->x), g, a->transposed, ct_operand_dtype(call, 1),
-                                       call->accumulate[1]);
+                                       call->accumulate[1], ct_may_wait(call, 1));
     } else if (call->wanted[1]) {
         ct_tensor *x = ct_rows(ct_saved(call, a->x)), *rows = ct_rows(g);
         dx[1] = a->transposed ? product(call, 1, ct_transposed(x), rows)
@@ -152,7 +152,8 @@ static void linear_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     if (call->wanted[2])
         dx[2] = call->recording ? ct_sum_to_operand(call, 2, g)
-                                : ct_raw_bias_gradient(g, ct_operand_dtype(call, 2), call->accumulate[2]);
+                                : ct_raw_bias_gradient(g, ct_operand_dtype(call, 2), call->accumulate[2],
+                                                       ct_may_wait(call, 2));
 }
 
 /* The result behind an activation, from the value before it. */
@@ -168,8 +169,8 @@ static ct_tensor *linear_repeat(const ct_vjp *call) {
     if (a->activation == CT_ACT_GELU_TANH) return ct_raw_unary(CT_GELU_TANH, middle, 0, 0);
     return ct_raw_unary(CT_SILU, middle, 0, 0);
 }
-static const ct_rule linear_rule = {"linear",          linear_vjp,   sizeof(linear_attributes), NULL,
-                                    linear_can_repeat, linear_repeat};
+static const ct_rule linear_rule = {"linear", linear_vjp,        sizeof(linear_attributes),
+                                    NULL,     linear_can_repeat, linear_repeat};
 
 static void linear_record(ct_tensor *const operands[3], ct_tensor *y, ct_tensor *middle,
                           linear_attributes *a) {

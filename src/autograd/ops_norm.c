@@ -36,6 +36,17 @@ static void composite_vjp(const ct_vjp *call, ct_tensor **dx, bool centred) {
     if (centred && call->wanted[2]) dx[2] = ct_sum_to_operand(call, 2, g);
 }
 
+/* What reaches x by other ways, if the kernel can add it to dx. */
+static ct_tensor *other_ways(const ct_vjp *call, ct_tensor *x) {
+    ct_tensor *other = call->wanted[0] ? ct_pending_gradient(call) : NULL;
+    return other && ct_raw_norm_adds(x, other) ? ct_take_pending(call) : NULL;
+}
+
+/* No parameter, or one that may wait. */
+static bool waits(const ct_vjp *call, int operand) {
+    return !call->wanted[operand] || ct_may_wait(call, operand);
+}
+
 static void layer_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     const norm_attributes *a = call->attributes;
     if (call->recording) {
@@ -45,10 +56,11 @@ static void layer_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
     dx[1] = call->accumulate[1];
     dx[2] = call->accumulate[2];
-    ct_raw_layer_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
-                               ct_saved(call, a->statistics + 1), call->output_gradients[0],
-                               call->wanted[0] ? &dx[0] : NULL, call->wanted[1] ? &dx[1] : NULL,
-                               call->wanted[2] ? &dx[2] : NULL);
+    ct_tensor *x = ct_saved(call, 0);
+    ct_raw_layer_norm_backward(x, weight, ct_saved(call, a->statistics), ct_saved(call, a->statistics + 1),
+                               call->output_gradients[0], other_ways(call, x),
+                               waits(call, 1) && waits(call, 2), call->wanted[0] ? &dx[0] : NULL,
+                               call->wanted[1] ? &dx[1] : NULL, call->wanted[2] ? &dx[2] : NULL);
 }
 
 static bool norm_can_repeat(const void *attributes) {
@@ -63,8 +75,8 @@ static ct_tensor *layer_norm_repeat(const ct_vjp *call) {
     ct_tensor *bias = a->bias >= 0 ? ct_saved(call, a->bias) : NULL;
     return ct_raw_layer_norm(ct_saved(call, 0), weight, bias, a->epsilon, NULL, NULL);
 }
-static const ct_rule layer_norm_rule = {"layer_norm",    layer_norm_vjp,   sizeof(norm_attributes), NULL,
-                                        norm_can_repeat, layer_norm_repeat};
+static const ct_rule layer_norm_rule = {"layer_norm", layer_norm_vjp,  sizeof(norm_attributes),
+                                        NULL,         norm_can_repeat, layer_norm_repeat};
 
 static void rms_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     const norm_attributes *a = call->attributes;
@@ -74,8 +86,9 @@ static void rms_norm_vjp(const ct_vjp *call, ct_tensor **dx) {
     }
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
     dx[1] = call->accumulate[1];
-    ct_raw_rms_norm_backward(ct_saved(call, 0), weight, ct_saved(call, a->statistics),
-                             call->output_gradients[0], call->wanted[0] ? &dx[0] : NULL,
+    ct_tensor *x = ct_saved(call, 0);
+    ct_raw_rms_norm_backward(x, weight, ct_saved(call, a->statistics), call->output_gradients[0],
+                             other_ways(call, x), waits(call, 1), call->wanted[0] ? &dx[0] : NULL,
                              call->wanted[1] ? &dx[1] : NULL);
 }
 
@@ -84,15 +97,16 @@ static ct_tensor *rms_norm_repeat(const ct_vjp *call) {
     ct_tensor *weight = a->weight >= 0 ? ct_saved(call, a->weight) : NULL;
     return ct_raw_rms_norm(ct_saved(call, 0), weight, a->epsilon, NULL);
 }
-static const ct_rule rms_norm_rule = {"rms_norm",      rms_norm_vjp,   sizeof(norm_attributes), NULL,
-                                      norm_can_repeat, rms_norm_repeat};
+static const ct_rule rms_norm_rule = {"rms_norm", rms_norm_vjp,    sizeof(norm_attributes),
+                                      NULL,       norm_can_repeat, rms_norm_repeat};
 
 static void norm_record(const ct_rule *rule, ct_tensor *const *operands, int count, ct_tensor *y,
                         ct_tensor *mean, ct_tensor *rstd, double epsilon) {
     ct_tensor *x = operands[0], *weight = operands[1];
     ct_tensor *bias = count > 2 ? operands[2] : NULL;
     int8_t statistics = weight ? 2 : 1;
-    const norm_attributes attributes = {epsilon, weight ? 1 : -1, statistics, bias ? (int8_t)(statistics + 2) : -1};
+    const norm_attributes attributes = {epsilon, weight ? 1 : -1, statistics,
+                                        bias ? (int8_t)(statistics + 2) : -1};
     ct_node *node = ct_record(x->context, rule, operands, count, &y, 1, &attributes);
     if (!node) return;
     ct_save_operand(node, 0, x);

@@ -52,7 +52,8 @@ ct_tensor *ct_fold_to_operand(const ct_vjp *call, int operand, ct_tensor *gradie
     int64_t channels = gradient->ndim ? gradient->shape[gradient->ndim - 1] : 0;
     bool vector = ct_operand_ndim(call, operand) == 1 && ct_operand_shape(call, operand)[0] == channels;
     if (call->recording || !vector || gradient->ndim < 3) return ct_sum_to_operand(call, operand, gradient);
-    return ct_raw_bias_gradient(gradient, ct_operand_dtype(call, operand), call->accumulate[operand]);
+    return ct_raw_bias_gradient(gradient, ct_operand_dtype(call, operand), call->accumulate[operand],
+                                ct_may_wait(call, operand));
 }
 
 ct_tensor *ct_keep_where(ct_tensor *mask, ct_tensor *g) {

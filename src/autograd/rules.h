@@ -42,6 +42,12 @@ ct_tensor *ct_sum_to_operand(const ct_vjp *call, int operand, ct_tensor *gradien
 /* The same as the last thing a rule does: for a vector along the channels of [sequences, ..., channels], such as the gain
  * of a norm, folded sequence by sequence onto what earlier passes left, so that the bits do not depend on the cut. */
 ct_tensor *ct_fold_to_operand(const ct_vjp *call, int operand, ct_tensor *gradient);
+/* Whether the gradient of that operand may be finished later in the pass: it goes into a leaf's sum of its own. */
+bool ct_may_wait(const ct_vjp *call, int operand);
+/* What the gradient of operand 0 will be added to, or NULL. A rule that takes it adds it itself to the gradient that it
+ * gives; it must not change it, others may read it. */
+ct_tensor *ct_pending_gradient(const ct_vjp *call);
+ct_tensor *ct_take_pending(const ct_vjp *call);
 /* g where the (constant) u8 mask is not 0, else 0; and the reverse. */
 ct_tensor *ct_keep_where(ct_tensor *mask, ct_tensor *g);
 ct_tensor *ct_drop_where(ct_tensor *mask, ct_tensor *g);

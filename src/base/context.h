@@ -76,6 +76,17 @@ struct ct_context {
 
 /* CPUs that this process may run on. */
 int ct_cpu_count(void);
+/* Work that can wait: calls task for every index, on workers that have no loop to run, at the latest before
+ * ct_parallel_finish returns. It fills the time in which the caller's thread is alone between loops. `user`, at most
+ * CT_LATER_BYTES, is copied; `release` gets the copy on the caller's thread when all indices are done. Until then what
+ * the tasks read and write must stay (`kept` bytes that would otherwise go; when much is kept, all is finished), and
+ * nobody else may touch it. Tasks use their worker's scratch as in a loop and
+ * may not report errors. With one thread all is done at once. */
+enum { CT_LATER_BYTES = 192 };
+void ct_parallel_later(ct_context *context, int64_t count, ct_task task, const void *user, size_t bytes,
+                       size_t kept, void (*release)(void *user));
+bool ct_parallel_pending(const ct_context *context);
+void ct_parallel_finish(ct_context *context);
 /* Stops the workers and frees the scratch. */
 void ct_parallel_destroy(ct_context *context);
 

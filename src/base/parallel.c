@@ -1,14 +1,18 @@
 /* parallel.c - parallel-for over persistent workers, and their scratch.
  *
- * One loop at a time. Each thread has a range of the indices, the same share of every loop, so that what it wrote in
- * one loop is still in its cache in the next; who has finished its own takes from the others'. The indices of a range
- * are handed out through `left`, a counter that the caller sets and that everyone takes from: who gets a positive
- * value owns the indices it names. As long as an index that was taken is not completed, the caller does not return, so
- * the description of the loop holds still; a worker that wakes late finds nothing left and touches nothing else. The
- * caller therefore never waits for a worker that is asleep, and more threads than CPUs do no harm.
+ * One loop at a time. Each thread has a range of the indices, the same share of every loop, so that what it
+ * wrote in one loop is still in its cache in the next; who has finished its own takes from the others'. The
+ * indices of a range are handed out through `left`, a counter that the caller sets and that everyone takes
+ * from: who gets a positive value owns the indices it names. As long as an index that was taken is not
+ * completed, the caller does not return, so the description of the loop holds still; a worker that wakes late
+ * finds nothing left and touches nothing else. The caller therefore never waits for a worker that is asleep,
+ * and more threads than CPUs do no harm.
  *
  * Workers wait for the next loop by spinning for a while (waking costs 15 us and more), then asleep on a
- * futex. */
+ * futex.
+ *
+ * Work that can wait (ct_parallel_later) lies in slots, each with such a counter. Workers without a loop take
+ * from them, one index at a time; ct_parallel_finish does what is left. */
 #define _GNU_SOURCE
 #include "base/context.h"
 #include <limits.h>
@@ -24,6 +28,7 @@
 #include <immintrin.h>
 #endif
 
+#define LATER_KEPT ((size_t)2 << 20) /* bytes that work which can wait may keep in memory */
 #define SPIN_SECONDS 200e-6
 #define SPIN_SECONDS_CROWDED 3e-6 /* more threads than CPUs: the CPU is wanted elsewhere */
 
@@ -31,6 +36,18 @@ typedef struct range {
     _Alignas(64) _Atomic int64_t left; /* indices not yet taken; falls below 0 when all are */
     int64_t end;
 } range;
+
+enum { LATER_SLOTS = 16 };
+
+typedef struct later_slot {
+    _Alignas(64) _Atomic int64_t left; /* as in range */
+    _Atomic int64_t completed;
+    int64_t count;
+    unsigned float_control;
+    ct_task task;
+    void (*release)(void *user);
+    _Alignas(16) char user[CT_LATER_BYTES];
+} later_slot;
 
 typedef struct ct_pool {
     _Alignas(64) _Atomic int64_t completed;
@@ -43,6 +60,9 @@ typedef struct ct_pool {
     _Alignas(64) ct_task task;
     void *user;
     unsigned float_control;
+    _Atomic int later_count; /* slots in use */
+    later_slot later[LATER_SLOTS];
+    size_t later_kept; /* bytes that the work in them keeps in memory */
     /* Fixed for the life of the pool. */
     ct_context *context;
     double spin_seconds;
@@ -122,6 +142,28 @@ static int64_t run_share(ct_pool *pool, int worker) {
     return done;
 }
 
+/* One index of the work that can wait; false if none is left. */
+static bool run_later_index(ct_pool *pool, later_slot *slot, int worker) {
+    if (atomic_load_explicit(&slot->left, memory_order_acquire) <= 0) return false;
+    int64_t left = atomic_fetch_sub_explicit(&slot->left, 1, memory_order_acq_rel);
+    if (left <= 0) return false;
+    set_float_control(slot->float_control);
+    running.context = pool->context;
+    running.worker = worker;
+    running.index = slot->count - left;
+    slot->task(slot->user, running.index, worker);
+    running.context = NULL;
+    atomic_fetch_add_explicit(&slot->completed, 1, memory_order_release);
+    return true;
+}
+
+static bool run_some_later(ct_pool *pool, int worker) {
+    int count = atomic_load_explicit(&pool->later_count, memory_order_acquire);
+    for (int i = 0; i < count; i++)
+        if (run_later_index(pool, &pool->later[i], worker)) return true;
+    return false;
+}
+
 /* Until another loop is there than the one `seen`, or the time is up. */
 static bool spin_for_work(ct_pool *pool, uint32_t seen) {
     double end = 0;
@@ -138,8 +180,8 @@ static bool spin_for_work(ct_pool *pool, uint32_t seen) {
 
 static void sleep_for_work(ct_pool *pool, uint32_t seen) {
     atomic_fetch_add(&pool->sleepers, 1);
-    /* The caller raises `loops` before it reads `sleepers`; here it is the other way round, so that one of the two
-     * notices the other. */
+    /* The caller raises `loops` before it reads `sleepers`; here it is the other way round, so that one of
+     * the two notices the other. */
     if (atomic_load(&pool->loops) == seen) futex_wait(&pool->loops, seen);
     atomic_fetch_sub(&pool->sleepers, 1);
 }
@@ -163,6 +205,7 @@ static void *worker_main(void *argument) {
                 futex_wake(&pool->finished, 1);
             }
         }
+        if (run_some_later(pool, start.worker)) continue;
         if (!spin_for_work(pool, seen)) sleep_for_work(pool, seen);
     }
     return NULL;
@@ -225,6 +268,7 @@ static ct_pool *pool_of(ct_context *context) {
 void ct_parallel_destroy(ct_context *context) {
     ct_pool *pool = context->pool;
     if (pool) {
+        ct_parallel_finish(context);
         atomic_store(&pool->quit, 1);
         atomic_fetch_add(&pool->loops, 1);
         futex_wake(&pool->loops, INT_MAX);
@@ -263,6 +307,12 @@ static void run_serially(ct_context *context, int64_t count, ct_task task, void 
     running.index = outer_index;
 }
 
+static void wake_workers(ct_pool *pool, int64_t most) {
+    atomic_fetch_add(&pool->loops, 1);
+    uint32_t sleepers = atomic_load(&pool->sleepers);
+    if (sleepers) futex_wake(&pool->loops, most < (int64_t)sleepers ? (int)most : (int)sleepers);
+}
+
 static void run_in_parallel(ct_pool *pool, int64_t count, ct_task task, void *user) {
     pool->task = task;
     pool->user = user;
@@ -274,9 +324,7 @@ static void run_in_parallel(ct_pool *pool, int64_t count, ct_task task, void *us
         int64_t first = count * i / pool->threads;
         atomic_store_explicit(&pool->ranges[i].left, pool->ranges[i].end - first, memory_order_release);
     }
-    atomic_fetch_add(&pool->loops, 1);
-    uint32_t sleepers = atomic_load(&pool->sleepers);
-    if (sleepers) futex_wake(&pool->loops, count - 1 < (int64_t)sleepers ? (int)(count - 1) : (int)sleepers);
+    wake_workers(pool, count - 1);
     int64_t done = run_share(pool, 0);
     atomic_fetch_add(&pool->completed, done);
     wait_completed(pool, count);
@@ -299,6 +347,58 @@ void ct_parallel_for(ct_context *context, int64_t count, ct_task task, void *use
         error->present = false;
         ct_fail(context, error->status, "%s", error->message);
     }
+}
+
+void ct_parallel_later(ct_context *context, int64_t count, ct_task task, const void *user, size_t bytes,
+                       size_t kept, void (*release)(void *user)) {
+    ct_pool *pool =
+        context->threads > 1 && !running.context && context->status == CT_OK ? pool_of(context) : NULL;
+    if (!pool || !pool->started || bytes > CT_LATER_BYTES) {
+        void *same = (void *)(uintptr_t)user;
+        ct_parallel_for(context, count, task, same);
+        release(same);
+        return;
+    }
+    if (atomic_load(&pool->later_count) == LATER_SLOTS || pool->later_kept + kept > LATER_KEPT)
+        ct_parallel_finish(context);
+    pool->later_kept += kept;
+    int slots = atomic_load(&pool->later_count);
+    later_slot *slot = &pool->later[slots];
+    slot->count = count;
+    slot->float_control = float_control();
+    slot->task = task;
+    slot->release = release;
+    memcpy(slot->user, user, bytes);
+    atomic_store(&slot->completed, 0);
+    atomic_store_explicit(&slot->left, count, memory_order_release);
+    atomic_store_explicit(&pool->later_count, slots + 1, memory_order_release);
+    wake_workers(pool, count);
+}
+
+bool ct_parallel_pending(const ct_context *context) {
+    return context->pool && atomic_load_explicit(&context->pool->later_count, memory_order_relaxed) > 0;
+}
+
+void ct_parallel_finish(ct_context *context) {
+    ct_pool *pool = context->pool;
+    if (!ct_parallel_pending(context) || running.context == context) return;
+    int count = atomic_load(&pool->later_count);
+    for (int i = 0; i < count; i++)
+        while (run_later_index(pool, &pool->later[i], 0))
+            continue;
+    for (int i = 0; i < count; i++) {
+        later_slot *slot = &pool->later[i];
+        for (unsigned turn = 1; atomic_load_explicit(&slot->completed, memory_order_acquire) < slot->count;
+             turn++)
+            if (turn % 1024)
+                spin_pause();
+            else
+                sched_yield();
+    }
+    atomic_store(&pool->later_count, 0);
+    pool->later_kept = 0;
+    for (int i = 0; i < count; i++)
+        pool->later[i].release(pool->later[i].user);
 }
 
 void ct_parallel_error(ct_context *context, int64_t index, ct_status status, const char *format, ...) {
@@ -324,6 +424,7 @@ ct_status ct_scratch_reserve(ct_context *context, size_t bytes) {
     if (context->status != CT_OK) return context->status;
     if (bytes == 0) bytes = 1;
     if (context->scratch && context->scratch_bytes >= bytes) return CT_OK;
+    ct_parallel_finish(context); /* what runs there uses the old bytes */
     size_t threads = (size_t)context->threads;
     if (!context->scratch)
         context->scratch = ct_alloc_zero(context, threads * sizeof(void *), CT_MEMORY_OTHER);

@@ -18,7 +18,7 @@
 #undef CT_REDUCE_SUM
 
 #define CT_TILE 1024
-#define CT_CHUNK 32768
+#define CT_CHUNK 8192
 #define CT_LOOP_INPUTS 3
 
 typedef struct ct_operand {

@@ -61,9 +61,11 @@ ct_tensor *ct_raw_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool 
 /* Gradients of the parameters of layers. x and gradient have the same leading axes; with three axes or more the first
  * one counts sequences, and the gradient is a left fold: each sequence's part by itself, added in order to `into`
  * ([the parameter's shape], returned; NULL: a new tensor of type `out` that begins with the first sequence's part).
- * So the bits do not depend on how sequences are cut into calls. bf16 products through oneDNN are not folded. */
-ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into);
-ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into);
+ * So the bits do not depend on how sequences are cut into calls. bf16 products through oneDNN are not folded.
+ * `may_wait`: small ones may be complete only after ct_parallel_finish. */
+ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out, ct_tensor *into,
+                                  bool may_wait);
+ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into, bool may_wait);
 ct_status ct_raw_qr(ct_tensor *x, ct_tensor **q, ct_tensor **r);
 ct_tensor *ct_raw_cholesky(ct_tensor *x);
 ct_status ct_raw_svd(ct_tensor *x, ct_tensor **u, ct_tensor **s, ct_tensor **vh);
@@ -80,12 +82,15 @@ ct_tensor *ct_raw_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor
 ct_tensor *ct_raw_layer_norm(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, double epsilon, ct_tensor **mean,
                              ct_tensor **rstd);
 /* Any of the three results may be unwanted (NULL pointer). *dweight and *dbias that are not NULL on entry are added to,
- * as ct_raw_weight_gradient does. */
+ * and may wait, as ct_raw_weight_gradient does. `other`, if not NULL and if ct_raw_norm_adds says that it can be, is
+ * added to dx: the gradient that reaches x by other ways. */
+bool ct_raw_norm_adds(const ct_tensor *x, const ct_tensor *other);
 ct_status ct_raw_layer_norm_backward(ct_tensor *x, ct_tensor *weight, ct_tensor *mean, ct_tensor *rstd,
-                                     ct_tensor *gradient, ct_tensor **dx, ct_tensor **dweight, ct_tensor **dbias);
+                                     ct_tensor *gradient, ct_tensor *other, bool may_wait, ct_tensor **dx,
+                                     ct_tensor **dweight, ct_tensor **dbias);
 ct_tensor *ct_raw_rms_norm(ct_tensor *x, ct_tensor *weight, double epsilon, ct_tensor **rstd);
 ct_status ct_raw_rms_norm_backward(ct_tensor *x, ct_tensor *weight, ct_tensor *rstd, ct_tensor *gradient,
-                                   ct_tensor **dx, ct_tensor **dweight);
+                                   ct_tensor *other, bool may_wait, ct_tensor **dx, ct_tensor **dweight);
 ct_tensor *ct_raw_attention(ct_tensor *q, ct_tensor *k, ct_tensor *v, const ct_attention_options *options,
                             ct_tensor **logsumexp);
 ct_status ct_raw_attention_backward(ct_tensor *q, ct_tensor *k, ct_tensor *v, ct_tensor *out, ct_tensor *logsumexp,

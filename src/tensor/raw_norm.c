@@ -7,7 +7,6 @@
 #include "tensor/raw_rows.h"
 
 #define PIECE_ROWS 16 /* rows widened at a time in the forward pass */
-#define SUM_COLUMNS 512
 
 typedef struct norm_work {
     ct_context *context;
@@ -18,9 +17,10 @@ typedef struct norm_work {
     ct_dtype dtype, compute;
     double epsilon;
     const void *x, *gain, *bias, *gradient; /* gain and bias of `compute`; gradient of `dtype` */
-    void *y, *dx;                           /* of `dtype` */
-    void *mean, *rstd;                      /* [rows] of `compute` */
-    void *gain_parts, *bias_parts;          /* [chunks, columns] of `compute`, NULL: not wanted */
+    const void *other;             /* of `dtype`: what reaches x by other ways, added to dx; or NULL */
+    void *y, *dx;                  /* of `dtype` */
+    void *mean, *rstd;             /* [rows] of `compute` */
+    void *gain_parts, *bias_parts; /* [chunks, columns] of `compute`, NULL: not wanted */
 } norm_work;
 
 static int64_t chunks_each(const norm_work *w) {
@@ -76,7 +76,7 @@ static void forward_task(void *user, int64_t index, int worker) {
 /* ----------------------------------------------------------------------------------------------- backward */
 
 static void backward_rows(const norm_work *w, int64_t chunk, int64_t rows, const void *x,
-                          const void *gradient, void *dx) {
+                          const void *gradient, const void *other, void *dx) {
     const ct_kernels *kernels = ct_cpu_kernels();
     int64_t n = w->columns, unused, first = chunk_start(w, chunk, &unused);
     const void *mean = w->mean ? ct_at(w->mean, w->compute, first) : NULL;
@@ -85,16 +85,16 @@ static void backward_rows(const norm_work *w, int64_t chunk, int64_t rows, const
     void *bias_part = w->bias_parts ? ct_at(w->bias_parts, w->compute, chunk * n) : NULL;
     if (w->compute == CT_F64) {
         if (w->centred)
-            kernels->f64.layer_norm_backward(rows, n, x, w->gain, mean, rstd, gradient, NULL, dx, gain_part,
+            kernels->f64.layer_norm_backward(rows, n, x, w->gain, mean, rstd, gradient, other, dx, gain_part,
                                              bias_part);
         else
-            kernels->f64.rms_norm_backward(rows, n, x, w->gain, 0, rstd, gradient, NULL, dx, gain_part);
+            kernels->f64.rms_norm_backward(rows, n, x, w->gain, 0, rstd, gradient, other, dx, gain_part);
     } else {
         if (w->centred)
-            kernels->f32.layer_norm_backward(rows, n, x, w->gain, mean, rstd, gradient, NULL, dx, gain_part,
+            kernels->f32.layer_norm_backward(rows, n, x, w->gain, mean, rstd, gradient, other, dx, gain_part,
                                              bias_part);
         else
-            kernels->f32.rms_norm_backward(rows, n, x, w->gain, 0, rstd, gradient, NULL, dx, gain_part);
+            kernels->f32.rms_norm_backward(rows, n, x, w->gain, 0, rstd, gradient, other, dx, gain_part);
     }
 }
 
@@ -106,60 +106,59 @@ static void backward_task(void *user, int64_t chunk, int worker) {
     const void *x = ct_at(w->x, w->dtype, start), *gradient = ct_at(w->gradient, w->dtype, start);
     void *dx = w->dx ? ct_at(w->dx, w->dtype, start) : NULL;
     if (!w->narrow) {
-        backward_rows(w, chunk, rows, x, gradient, dx);
+        backward_rows(w, chunk, rows, x, gradient, w->other ? ct_at(w->other, w->dtype, start) : NULL, dx);
         return;
     }
     float *wide = ct_scratch(w->context, worker);
     kernels->convert(count, w->dtype, x, CT_F32, wide);
     kernels->convert(count, w->dtype, gradient, CT_F32, wide + count);
-    backward_rows(w, chunk, rows, wide, wide + count, dx ? wide + count : NULL);
+    backward_rows(w, chunk, rows, wide, wide + count, NULL, dx ? wide + count : NULL);
     if (dx) kernels->convert(count, CT_F32, wide + count, w->dtype, dx);
 }
 
-typedef struct part_sum {
-    const norm_work *w;
-    const void *parts;
-    void *sum; /* [columns] of w->compute */
-    bool onto; /* sum holds what earlier sequences gave */
-} part_sum;
+/* What is wanted of the gradients of gain and bias: results[0..1] begin in `into`, or anew with the type of
+ * `like`. */
+typedef struct parameter_sums {
+    const bool *wanted;
+    ct_tensor *const *into;
+    ct_tensor *like;
+    bool may_wait;
+} parameter_sums;
 
-/* Columns from `first`: for each sequence its chunks' rows in order, then the sequences in order. */
-static void part_sum_task(void *user, int64_t index, int worker) {
-    (void)worker;
-    const part_sum *s = user;
-    const norm_work *w = s->w;
-    const ct_kernels *kernels = ct_cpu_kernels();
-    int64_t first = index * SUM_COLUMNS, columns = ct_least(SUM_COLUMNS, w->columns - first),
-            each = chunks_each(w);
-    double space[SUM_COLUMNS];
-    void *sum = ct_at(s->sum, w->compute, first);
-    for (int64_t chunk = 0; chunk < chunks_of(w); chunk += each) {
-        const void *parts = ct_at(s->parts, w->compute, chunk * w->columns + first);
-        bool begins = chunk == 0 && !s->onto;
-        void *part = begins ? sum : space;
-        if (w->compute == CT_F64) {
-            kernels->f64.column_reduce(CT_REDUCE_SUM, each, columns, parts, w->columns, part, false);
-            if (!begins) kernels->f64.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
-        } else {
-            kernels->f32.column_reduce(CT_REDUCE_SUM, each, columns, parts, w->columns, part, false);
-            if (!begins) kernels->f32.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
-        }
-    }
+static bool is_onto(const norm_work *w, const ct_tensor *into) {
+    return into && (ct_dtype)into->dtype == w->compute && ct_is_contiguous(into);
 }
 
-/* The sum of the parts, onto `into` if it is not NULL, else new and of the type of `like`. */
-static ct_tensor *add_parts(const norm_work *w, const void *parts, ct_tensor *like, ct_tensor *into,
-                            bool meta) {
-    bool onto = into && (ct_dtype)into->dtype == w->compute && ct_is_contiguous(into);
-    ct_tensor *sum = onto ? into : ct_empty_on(w->context, ct_device_of(like), w->compute, 1, &w->columns);
-    if (!ct_failed(w->context) && !meta) {
-        part_sum s = {w, parts, ct_pointer(sum), onto};
-        ct_parallel_for(w->context, ct_ceil_div(w->columns, SUM_COLUMNS), part_sum_task, &s);
+/* Adds the chunks' rows in `parts`, which it frees. */
+static void sum_parts(const norm_work *w, const parameter_sums *p, void *parts, ct_tensor **results) {
+    ct_context *context = w->context;
+    ct_column_folds folds = {.context = context,
+                             .compute = w->compute,
+                             .rows = chunks_each(w),
+                             .sequences = w->sequence ? w->rows / w->sequence : 0,
+                             .columns = w->columns,
+                             .owned = parts};
+    bool meta = ct_is_meta(p->like), may_wait = p->may_wait;
+    for (int i = 0; i < 2; i++) {
+        if (!p->wanted[i]) continue;
+        bool onto = is_onto(w, p->into[i]);
+        results[i] =
+            onto ? p->into[i] : ct_empty_on(context, ct_device_of(p->like), w->compute, 1, &w->columns);
+        may_wait = may_wait && (onto || (!p->into[i] && (ct_dtype)p->like->dtype == w->compute));
+        folds.data[folds.count] =
+            meta ? NULL : ct_at(parts, w->compute, folds.count * chunks_of(w) * w->columns);
+        folds.sum[folds.count] = ct_pointer(results[i]);
+        folds.onto[folds.count++] = onto;
     }
-    if (onto) return into;
-    if (!into) return ct_in_dtype(sum, (ct_dtype)like->dtype);
-    ct_raw_axpy(into, sum, 1);
-    return into;
+    if (ct_failed(context))
+        ct_free(context, parts);
+    else
+        ct_column_folds_run(&folds, may_wait);
+    for (int i = 0; i < 2; i++) {
+        if (!p->wanted[i] || is_onto(w, p->into[i])) continue;
+        if (p->into[i]) ct_raw_axpy(p->into[i], results[i], 1);
+        results[i] = p->into[i] ? p->into[i] : ct_in_dtype(results[i], (ct_dtype)p->like->dtype);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------ */
@@ -258,21 +257,18 @@ static void *parts_alloc(const norm_work *w, int wanted, bool meta) {
     return NULL;
 }
 
-static void parts_free(const norm_work *w, void *parts, int wanted, bool meta) {
+static void parts_uncount(const norm_work *w, int wanted) {
     size_t bytes = (size_t)(wanted * chunks_of(w) * w->columns) * ct_dtype_size(w->compute);
-    if (meta)
-        ct_memory_uncount(w->context, ct_memory_rounded(bytes), CT_MEMORY_WORKSPACE);
-    else
-        ct_free(w->context, parts);
+    ct_memory_uncount(w->context, ct_memory_rounded(bytes), CT_MEMORY_WORKSPACE);
 }
 
 typedef struct norm_operands {
-    ct_tensor *x, *gain, *mean, *rstd, *gradient;
+    ct_tensor *x, *gain, *mean, *rstd, *gradient, *other;
 } norm_operands;
 
 /* wanted[0..2] and results[0..2]: dx, dweight, dbias. */
 static void backward_run(norm_work *w, const norm_operands *o, const bool wanted[3], ct_tensor *const into[3],
-                         ct_tensor *results[3]) {
+                         bool may_wait, ct_tensor *results[3]) {
     ct_context *context = w->context;
     bool meta = ct_is_meta(o->x);
     ct_tensor *like = o->gain ? o->gain : o->x;
@@ -295,17 +291,23 @@ static void backward_run(norm_work *w, const norm_operands *o, const bool wanted
         w->mean = mean ? ct_pointer(mean) : NULL;
         w->rstd = ct_pointer(rstd);
         w->dx = wanted[0] ? ct_pointer(results[0]) : NULL;
+        w->other = o->other ? ct_pointer(o->other) : NULL;
         w->gain_parts = wanted[1] ? parts : NULL;
         w->bias_parts = wanted[2] ? bias_parts : NULL;
         ct_parallel_for(context, chunks_of(w), backward_task, w);
     }
-    if (wanted[1]) results[1] = add_parts(w, parts, like, into[1], meta);
-    if (wanted[2]) results[2] = add_parts(w, bias_parts, like, into[2], meta);
-    if (parts_wanted) parts_free(w, parts, parts_wanted, meta);
+    const parameter_sums sums = {wanted + 1, into + 1, like, may_wait};
+    if (parts_wanted) sum_parts(w, &sums, parts, results + 1);
+    if (parts_wanted && meta) parts_uncount(w, parts_wanted);
 }
 
-static ct_status norm_backward(const norm_operands *o, bool centred, ct_tensor **dx, ct_tensor **dweight,
-                               ct_tensor **dbias) {
+bool ct_raw_norm_adds(const ct_tensor *x, const ct_tensor *other) {
+    ct_dtype dtype = (ct_dtype)x->dtype;
+    return (dtype == CT_F32 || dtype == CT_F64) && other->dtype == x->dtype && ct_is_contiguous(other);
+}
+
+static ct_status norm_backward(const norm_operands *o, bool centred, bool may_wait, ct_tensor **dx,
+                               ct_tensor **dweight, ct_tensor **dbias) {
     ct_context *context = o->x->context;
     const char *operation = centred ? "layer_norm backward" : "rms_norm backward";
     ct_tensor *results[3] = {NULL, NULL, NULL};
@@ -319,7 +321,7 @@ static ct_status norm_backward(const norm_operands *o, bool centred, ct_tensor *
         } else {
             norm_work w = work_make(o->x, centred, 0);
             ct_scope scope = ct_scope_open(context);
-            backward_run(&w, o, wanted, into, results);
+            backward_run(&w, o, wanted, into, may_wait, results);
             ct_scope_return_many(context, scope, results, 3);
         }
     }
@@ -336,14 +338,14 @@ static ct_status norm_backward(const norm_operands *o, bool centred, ct_tensor *
 }
 
 ct_status ct_raw_layer_norm_backward(ct_tensor *x, ct_tensor *weight, ct_tensor *mean, ct_tensor *rstd,
-                                     ct_tensor *gradient, ct_tensor **dx, ct_tensor **dweight,
-                                     ct_tensor **dbias) {
-    norm_operands o = {x, weight, mean, rstd, gradient};
-    return norm_backward(&o, true, dx, dweight, dbias);
+                                     ct_tensor *gradient, ct_tensor *other, bool may_wait, ct_tensor **dx,
+                                     ct_tensor **dweight, ct_tensor **dbias) {
+    norm_operands o = {x, weight, mean, rstd, gradient, other};
+    return norm_backward(&o, true, may_wait, dx, dweight, dbias);
 }
 
 ct_status ct_raw_rms_norm_backward(ct_tensor *x, ct_tensor *weight, ct_tensor *rstd, ct_tensor *gradient,
-                                   ct_tensor **dx, ct_tensor **dweight) {
-    norm_operands o = {x, weight, NULL, rstd, gradient};
-    return norm_backward(&o, false, dx, dweight, NULL);
+                                   ct_tensor *other, bool may_wait, ct_tensor **dx, ct_tensor **dweight) {
+    norm_operands o = {x, weight, NULL, rstd, gradient, other};
+    return norm_backward(&o, false, may_wait, dx, dweight, NULL);
 }

@@ -1,4 +1,5 @@
-/* raw_parameter_gradient.c - gradients of a linear layer's weight and bias, formed sequence by sequence. */
+/* raw_parameter_gradient.c - gradients of weights, biases and gains, formed sequence by sequence. */
+#include "base/context.h"
 #include "tensor/onednn.h"
 #include "tensor/raw_rows.h"
 
@@ -57,7 +58,7 @@ static ct_tensor *whole_gradient(ct_tensor *a, ct_tensor *b, ct_dtype out, ct_te
 /* The sum over the sequences of a^T b into `c`, on top of it if `add`. */
 typedef struct weight_work {
     ct_context *context;
-    const ct_tensor *a, *b;
+    ct_tensor *a, *b;
     ct_gemm_output c;
     ct_dtype compute;
     int64_t rows, columns;
@@ -70,6 +71,7 @@ typedef struct weight_work {
 #define SMALL_PRODUCT 2000000 /* multiply-adds of a sequence */
 #define PART_WORK 250000
 #define PART_LENGTH 32
+#define WAITING_ELEMENTS (1 << 18) /* factors of products that may wait stay in memory meanwhile */
 
 static void cut_parts(weight_work *w) {
     double one = (double)w->rows * (double)w->columns * (double)w->a->shape[1];
@@ -106,12 +108,31 @@ static void weight_part(void *user, int64_t index, int worker) {
     }
 }
 
-static void weight_sum(weight_work *w, bool meta) {
+static void release_factors(void *user) {
+    const weight_work *w = user;
+    ct_drop(w->a);
+    ct_drop(w->b);
+}
+
+/* All parts, now or between the next loops: only the sum itself is needed later. On meta the factors are kept
+ * as long. */
+static void weight_parts(weight_work *w, bool meta, bool may_wait) {
+    int64_t tasks = meta ? 0 : w->parts;
+    if (!may_wait || (w->a->count + w->b->count) > WAITING_ELEMENTS) {
+        ct_parallel_for(w->context, tasks, weight_part, w);
+        return;
+    }
+    ct_hold(w->a);
+    ct_hold(w->b);
+    size_t kept = (size_t)(w->a->count + w->b->count) * sizeof(float);
+    ct_parallel_later(w->context, tasks, weight_part, w, sizeof *w, kept, release_factors);
+}
+
+static void weight_sum(weight_work *w, bool meta, bool may_wait) {
     cut_parts(w);
     if (w->parts) {
         size_t bytes = ct_gemm_scratch_bytes(w->compute, w->rows, w->columns, w->a->shape[1]);
-        if (ct_scratch_reserve(w->context, bytes) == CT_OK && !meta)
-            ct_parallel_for(w->context, w->parts, weight_part, w);
+        if (ct_scratch_reserve(w->context, bytes) == CT_OK) weight_parts(w, meta, may_wait);
         return;
     }
     for (int64_t s = 0; !meta && s < w->a->shape[0] && !ct_failed(w->context); s++) {
@@ -123,7 +144,7 @@ static void weight_sum(weight_work *w, bool meta) {
 }
 
 ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transposed, ct_dtype out,
-                                  ct_tensor *into) {
+                                  ct_tensor *into, bool may_wait) {
     ct_context *context = x->context;
     ct_tensor *a = transposed ? x : gradient, *b = transposed ? gradient : x;
     if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL); /* operands may be inert */
@@ -146,16 +167,80 @@ ct_tensor *ct_raw_weight_gradient(ct_tensor *x, ct_tensor *gradient, bool transp
                             .columns = shape[1],
                             .add = into != NULL};
         work.c = (ct_gemm_output){ct_pointer(c), (ct_dtype)c->dtype, shape[1], 1};
-        if (!ct_failed(context)) weight_sum(&work, ct_is_meta(c));
+        if (!ct_failed(context)) weight_sum(&work, ct_is_meta(c), may_wait);
         if (!a->shape[0] && !into) c = ct_raw_unary(CT_MUL_SCALAR, c, 0, 0);
     }
     return into ? (ct_scope_close(context, scope), into) : ct_scope_return(context, scope, c);
 }
 
-ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into) {
+/* --------------------------------------------------------------------------------------- sums of columns */
+
+#define FOLD_COLUMNS 512
+
+static void fold_task(void *user, int64_t index, int worker) {
+    (void)worker;
+    const ct_column_folds *f = user;
+    const ct_kernels *kernels = ct_cpu_kernels();
+    int64_t blocks = ct_ceil_div(f->columns, FOLD_COLUMNS), which = index / blocks;
+    int64_t first = index % blocks * FOLD_COLUMNS, columns = ct_least(FOLD_COLUMNS, f->columns - first);
+    double space[FOLD_COLUMNS];
+    void *sum = ct_at(f->sum[which], f->compute, first);
+    for (int64_t s = 0; s < f->sequences; s++) {
+        const void *rows = ct_at(f->data[which], f->compute, s * f->rows * f->columns + first);
+        bool begins = s == 0 && !f->onto[which];
+        void *part = begins ? sum : space;
+        if (f->compute == CT_F64) {
+            kernels->f64.column_reduce(CT_REDUCE_SUM, f->rows, columns, rows, f->columns, part, false);
+            if (!begins) kernels->f64.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
+        } else {
+            kernels->f32.column_reduce(CT_REDUCE_SUM, f->rows, columns, rows, f->columns, part, false);
+            if (!begins) kernels->f32.column_reduce(CT_REDUCE_SUM, 1, columns, part, columns, sum, true);
+        }
+    }
+}
+
+static void release_folds(void *user) {
+    const ct_column_folds *f = user;
+    ct_free(f->context, f->owned);
+    ct_drop(f->held);
+}
+
+void ct_column_folds_run(const ct_column_folds *folds, bool may_wait) {
+    ct_column_folds f = *folds;
+    int64_t tasks = f.data[0] ? f.count * ct_ceil_div(f.columns, FOLD_COLUMNS) : 0;
+    if (may_wait && f.sequences * f.rows * f.columns <= WAITING_ELEMENTS) {
+        size_t kept = f.held ? (size_t)f.held->count * sizeof(float) : 0;
+        ct_parallel_later(f.context, tasks, fold_task, &f, sizeof f, kept, release_folds);
+        return;
+    }
+    ct_parallel_for(f.context, tasks, fold_task, &f);
+    release_folds(&f);
+}
+
+/* Where one chunk of rows is a sequence, its columns are added as ct_raw_reduce does. */
+static bool folds_directly(const ct_tensor *gradient, ct_dtype out, const ct_tensor *into) {
+    ct_dtype dtype = (ct_dtype)gradient->dtype;
+    bool real =
+        (dtype == CT_F32 || dtype == CT_F64) && out == dtype && (!into || (ct_dtype)into->dtype == dtype);
+    return real && gradient->ndim == 3 && ct_is_contiguous(gradient) && (!into || ct_is_contiguous(into)) &&
+           gradient->shape[0] > 0 && gradient->shape[1] > 1 && gradient->shape[1] <= CT_COLUMN_ROWS;
+}
+
+ct_tensor *ct_raw_bias_gradient(ct_tensor *gradient, ct_dtype out, ct_tensor *into, bool may_wait) {
     ct_context *context = gradient->context;
     if (ct_stop_op(context)) return into ? into : ct_inert(context, out, 0, NULL);
     int64_t channels = ct_last(gradient);
+    if (folds_directly(gradient, out, into)) {
+        ct_tensor *sum = into ? into : ct_empty_on(context, ct_device_of(gradient), out, 1, &channels);
+        ct_column_folds folds = {context,        out,  gradient->shape[0],     gradient->shape[1],
+                                 channels,       1,    {ct_pointer(gradient)}, {ct_pointer(sum)},
+                                 {into != NULL}, NULL, ct_hold(gradient)};
+        if (ct_failed(context))
+            release_folds(&folds);
+        else
+            ct_column_folds_run(&folds, may_wait);
+        return sum;
+    }
     ct_scope scope = ct_scope_open(context);
     ct_tensor *parts = ct_raw_reduce(CT_REDUCE_SUM_OP, as_sequences(gradient), 1u << 1, false);
     ct_tensor *sum = into ? into : ct_empty_on(context, ct_device_of(gradient), out, 1, &channels);

@@ -30,6 +30,22 @@ static inline int64_t ct_rows_per_task(int64_t columns) {
     return rows < 1 ? 1 : ct_least(rows, CT_COLUMN_ROWS);
 }
 
+/* Sums over rows, of columns: for each sequence its `rows` rows in order (at most CT_COLUMN_ROWS), then the
+ * sequences in order, added to what stands in `sum` if `onto`. Once or twice, of data [sequences, rows, columns]. */
+typedef struct ct_column_folds {
+    ct_context *context;
+    ct_dtype compute; /* f32 or f64: of data and sums */
+    int64_t sequences, rows, columns;
+    int count;
+    const void *data[2]; /* NULL on meta */
+    void *sum[2];
+    bool onto[2];
+    void *owned;     /* freed when the sums are complete, if not NULL */
+    ct_tensor *held; /* dropped then */
+} ct_column_folds;
+/* `may_wait`: the sums may be complete only after ct_parallel_finish. */
+void ct_column_folds_run(const ct_column_folds *folds, bool may_wait);
+
 /* An error naming operation and operand, and false, unless the tensor is f32, f64, bf16 or f16. */
 bool ct_require_float(const ct_tensor *t, const char *operation, const char *operand);
 /* The same unless `t` has the type `dtype`. */

@@ -153,6 +153,34 @@ static void test_sink_and_uses(void **state) {
     }
 }
 
+/* Blocks x + norm(x) W that share their parameters: residual gradients that the norm adds itself, more uses of a leaf
+ * than it keeps sums for, gradients that are finished late. Against the recorded pass, whose rules are written with
+ * single operations. */
+static void test_residual_and_late_gradients(void **state) {
+    ct_context *c = *state;
+    enum { BLOCKS = 6 };
+    ct_tensor *x = random_leaf(c, CT_F64, 3, (int64_t[]){4, 64, 32}, 1);
+    ct_tensor *parameters[4] = {random_leaf(c, CT_F64, 2, (int64_t[]){32, 32}, 2),
+                                random_leaf(c, CT_F64, 1, (int64_t[]){32}, 3),
+                                random_leaf(c, CT_F64, 1, (int64_t[]){32}, 4), x};
+    ct_tensor *y = x;
+    for (int i = 0; i < BLOCKS; i++) {
+        ct_tensor *normed = i % 2 ? ct_layer_norm(y, parameters[1], parameters[2], 1e-5)
+                                  : ct_rms_norm(y, parameters[1], 1e-5);
+        y = ct_add(y, ct_linear(normed, parameters[0], parameters[2], false, CT_ACT_NONE));
+    }
+    ct_tensor *loss = ct_sum(ct_square(y), 0, NULL, false), *expected[4];
+    assert_int_equal(ct_grad(&loss, 1, NULL, parameters, 4, expected, CT_GRAD_RECORD), CT_OK);
+    assert_int_equal(ct_backward(loss, NULL, CT_GRAD_KEEP_GRAPH), CT_OK);
+    assert_int_equal(ct_backward(loss, NULL, 0), CT_OK);
+    for (int p = 0; p < 4; p++) {
+        const double *want = ct_data(expected[p]), *got = ct_data(ct_contiguous(ct_gradient(parameters[p])));
+        int64_t count = p == 3 ? 4 * 64 * 32 : p == 0 ? 32 * 32 : 32;
+        for (int64_t i = 0; i < count; i++)
+            assert_true(fabs(got[i] - 2 * want[i]) <= 1e-10 * (1 + fabs(want[i])));
+    }
+}
+
 static void test_deferred_in_any_order(void **state) {
     ct_context *c = *state;
     ct_tensor *x = random_leaf(c, CT_F32, 2, (int64_t[]){5, 8}, 1), *weights[3];
@@ -392,6 +420,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_long_chain, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stale_value, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sink_and_uses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_residual_and_late_gradients, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deferred_in_any_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_saved_hooks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_checkpoint, set_up, tear_down),

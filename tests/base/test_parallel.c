@@ -1,5 +1,6 @@
 /* test_parallel.c - every index once, workers within bounds and by themselves, errors of the lowest index. */
 #define _GNU_SOURCE
+#include "base/context.h"
 #include "check.h"
 #include <fenv.h>
 #include <signal.h>
@@ -229,6 +230,60 @@ static void workers_are_like_the_caller(void **state) {
     end_context(context);
 }
 
+/* Work that can wait: 64 numbers for each piece of it, checked when it is released. */
+typedef struct waiting {
+    ct_context *context;
+    atomic_int *seen, *released;
+    int64_t count;
+} waiting;
+
+static void waiting_task(void *user, int64_t index, int worker) {
+    waiting *w = user;
+    memset(ct_scratch(w->context, worker), worker, 4096);
+    atomic_fetch_add(&w->seen[index], 1);
+}
+
+static void waiting_release(void *user) {
+    waiting *w = user;
+    for (int64_t i = 0; i < w->count; i++)
+        assert_int_equal(w->seen[i], 1);
+    atomic_fetch_add(w->released, 1);
+    free(w->seen);
+}
+
+static void later(ct_context *context, int64_t count, atomic_int *released) {
+    waiting w = {context, calloc((size_t)count + 1, sizeof(atomic_int)), released, count};
+    ct_parallel_later(context, count, waiting_task, &w, sizeof w, (size_t)count << 16, waiting_release);
+}
+
+/* More pieces of work than there are slots, between loops, while the scratch grows; whatever is left when the
+ * context goes. */
+static void later_all_is_done_once(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) {
+        ct_context *context = start_context(threads);
+        atomic_int released = 0;
+        int sent = 0;
+        assert_int_equal(ct_scratch_reserve(context, 4096), CT_OK);
+        for (int round = 0; round < 400; round++) {
+            atomic_llong sum = 0;
+            for (int i = 0; i <= round % 25; i++, sent++)
+                later(context, (round + i) % 9, &released);
+            ct_parallel_for(context, 20, add_index, &sum);
+            assert_int_equal(sum, 20 * 19 / 2);
+            if (round % 50 == 0)
+                assert_int_equal(ct_scratch_reserve(context, (size_t)8192 + (size_t)round * 64), CT_OK);
+            if (round % 3) continue;
+            ct_parallel_finish(context);
+            assert_int_equal(released, sent);
+            assert_false(ct_parallel_pending(context));
+        }
+        later(context, 5, &released);
+        ct_context_destroy(context);
+        assert_int_equal(released, sent + 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_index_once),
@@ -238,6 +293,7 @@ int main(void) {
         cmocka_unit_test(scratch),
         cmocka_unit_test(threads_can_change),
         cmocka_unit_test(workers_are_like_the_caller),
+        cmocka_unit_test(later_all_is_done_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* test_rawnn_norm.c - layer norm and root-mean-square norm against plain loops in f64; bits; errors. */
+#include "base/context.h"
 #include "rawnn.h"
 
 static const double tolerances[] = {[CT_F32] = 1e-5, [CT_F64] = 1e-12, [CT_BF16] = 1.2e-2, [CT_F16] = 2e-3};
@@ -53,10 +54,10 @@ static void compare_norm(ct_context *context, ct_dtype dtype, int64_t rows, int6
     ct_tensor *mean = NULL, *rstd, *dx = NULL, *dweight = NULL, *dbias = NULL, *y;
     if (centred) {
         y = ct_raw_layer_norm(x, weight, bias, EPSILON, &mean, &rstd);
-        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, &dx, &dweight, &dbias);
+        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx, &dweight, &dbias);
     } else {
         y = ct_raw_rms_norm(x, weight, EPSILON, &rstd);
-        ct_raw_rms_norm_backward(x, weight, rstd, g, &dx, &dweight);
+        ct_raw_rms_norm_backward(x, weight, rstd, g, NULL, false, &dx, &dweight);
     }
     assert_fine(context);
     double tolerance = tolerances[dtype], exact = dtype == CT_F64 ? 1e-12 : 1e-5;
@@ -84,6 +85,38 @@ static void norms_against_loops(void **state) {
     ct_context_destroy(context);
 }
 
+/* The gradient that comes by other ways is added to dx; parameter sums that wait are those that do not. */
+static void norm_other_ways(void **state) {
+    (void)state;
+    for (ct_dtype dtype = CT_F32; dtype <= CT_F64; dtype++) {
+        ct_context *context = ct_context_create(3);
+        ct_tensor *x = make(context, dtype, SHAPE(4, 30, 20), 1, 2),
+                  *g = make(context, dtype, SHAPE(4, 30, 20), 2, 1),
+                  *other = make(context, dtype, SHAPE(4, 30, 20), 5, 1),
+                  *weight = make(context, dtype, SHAPE(20), 3, 1);
+        ct_tensor *mean, *rstd, *dx, *with, *now[2] = {NULL, NULL}, *late[2] = {NULL, NULL};
+        ct_raw_layer_norm(x, weight, weight, EPSILON, &mean, &rstd);
+        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx, &now[0], &now[1]);
+        assert_true(ct_raw_norm_adds(x, other));
+        for (int pass = 0; pass < 3; pass++) {
+            ct_raw_layer_norm_backward(x, weight, mean, rstd, g, other, true, &with, &late[0], &late[1]);
+            if (pass == 0) continue;
+            ct_parallel_finish(context);
+            ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx, &now[0], &now[1]);
+        }
+        assert_fine(context);
+        assert_same_bits(now[0], late[0], "dweight");
+        assert_same_bits(now[1], late[1], "dbias");
+        double *sum = values(dx), *more = values(other);
+        for (int64_t i = 0; i < x->count; i++)
+            sum[i] += more[i];
+        assert_values(with, sum, dtype == CT_F32 ? 1e-6 : 1e-14, "dx by all ways");
+        free(sum);
+        free(more);
+        ct_context_destroy(context);
+    }
+}
+
 static void norm_bits(void **state) {
     (void)state;
     ct_context *contexts[3];
@@ -95,11 +128,11 @@ static void norm_bits(void **state) {
         ct_tensor *weight = make(context, CT_F32, SHAPE(100), 3, 1), *mean, *rstd, *one_mean, *one_rstd,
                   *one_dx;
         y[t] = ct_raw_layer_norm(x, weight, NULL, EPSILON, &mean, &rstd);
-        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, &dx[t], &dweight[t], &dbias[t]);
+        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx[t], &dweight[t], &dbias[t]);
         ct_tensor *row = rows_of(x, 0, 531, 1);
         ct_tensor *one = ct_raw_layer_norm(row, weight, NULL, EPSILON, &one_mean, &one_rstd);
-        ct_raw_layer_norm_backward(row, weight, one_mean, one_rstd, rows_of(g, 0, 531, 1), &one_dx, NULL,
-                                   NULL);
+        ct_raw_layer_norm_backward(row, weight, one_mean, one_rstd, rows_of(g, 0, 531, 1), NULL, false,
+                                   &one_dx, NULL, NULL);
         assert_same_bits(one, rows_of(y[t], 0, 531, 1), "row alone");
         assert_same_bits(one_dx, rows_of(dx[t], 0, 531, 1), "row alone, backward");
         if (t == 0) continue;
@@ -124,11 +157,11 @@ static void gradients_are_folds_over_sequences(void **state) {
         ct_tensor *weight = make(context, wide, SHAPE(40), 3, 1), *mean, *rstd, *dx;
         ct_tensor *all[2] = {NULL, NULL}, *folded[2] = {NULL, NULL};
         ct_raw_layer_norm(x, weight, weight, EPSILON, &mean, &rstd);
-        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, &dx, &all[0], &all[1]);
+        ct_raw_layer_norm_backward(x, weight, mean, rstd, g, NULL, false, &dx, &all[0], &all[1]);
         for (int i = 0; i < 3; i++) {
             ct_tensor *one = rows_of(x, 0, i, 1), *kept = folded[0];
             ct_raw_layer_norm_backward(one, weight, rows_of(mean, 0, i, 1), rows_of(rstd, 0, i, 1),
-                                       rows_of(g, 0, i, 1), &dx, &folded[0], &folded[1]);
+                                       rows_of(g, 0, i, 1), NULL, false, &dx, &folded[0], &folded[1]);
             assert_true(i == 0 || folded[0] == kept);
         }
         assert_fine(context);
@@ -152,7 +185,7 @@ static void norm_errors(void **state) {
     ct_raw_rms_norm(ct_zeros(context, CT_F32, SHAPE(2, 0)), NULL, EPSILON, &rstd);
     assert_error(context, CT_ERROR_SHAPE, "no elements");
     ct_raw_rms_norm(x, NULL, EPSILON, &rstd);
-    ct_raw_rms_norm_backward(x, NULL, rstd, weight, &dx, NULL);
+    ct_raw_rms_norm_backward(x, NULL, rstd, weight, NULL, false, &dx, NULL);
     assert_error(context, CT_ERROR_SHAPE, "gradient f32[5]");
     ct_context_destroy(context);
 }
@@ -163,7 +196,7 @@ static void some_work(ct_context *context) {
     ct_tensor *mean = NULL, *rstd = NULL, *dx = NULL, *dweight = NULL, *dbias = NULL;
     if (ct_context_device(context) == CT_CPU && !ct_failed(context)) ct_fill(x, 1), ct_fill(weight, 1);
     ct_tensor *y = ct_raw_layer_norm(x, weight, weight, EPSILON, &mean, &rstd);
-    ct_raw_layer_norm_backward(x, weight, mean, rstd, y, &dx, &dweight, &dbias);
+    ct_raw_layer_norm_backward(x, weight, mean, rstd, y, NULL, false, &dx, &dweight, &dbias);
     ct_hold(dx), ct_hold(dweight), ct_hold(mean);
     ct_scope_close(context, scope);
     ct_drop(dx), ct_drop(dweight), ct_drop(mean);
@@ -177,11 +210,9 @@ static void counts_and_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(norms_against_loops),
-        cmocka_unit_test(norm_bits),
-        cmocka_unit_test(gradients_are_folds_over_sequences),
-        cmocka_unit_test(norm_errors),
-        cmocka_unit_test(counts_and_failures),
+        cmocka_unit_test(norms_against_loops), cmocka_unit_test(norm_other_ways),
+        cmocka_unit_test(norm_bits),           cmocka_unit_test(gradients_are_folds_over_sequences),
+        cmocka_unit_test(norm_errors),         cmocka_unit_test(counts_and_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
