@@ -283,11 +283,11 @@ typedef struct ct_option {
 
 /* Fills `target` with the defaults of the table (groups too). STRING defaults are the table's own text. */
 void ct_options_default(const ct_option *table, void *target);
-/* Applies a map over the defaults already in `target`. Unknown keys, wrong types and values out of range are
- * errors that name the key's full path, its origin, what was found, what is expected, and for unknown keys the
- * nearest known one. `path` is the prefix for messages ("" at the top, "optimizer" below). Keys listed in
- * `skip` (NULL-terminated, may be NULL) are passed over. Strings are borrowed from the tree, which must live as
- * long as `target`. */
+/* Applies a map over the defaults already in `target`; null gives a STRING its default. Unknown keys, wrong types and
+ * values out of range are errors that name the key's full path, its origin, what was found, what is expected, and for
+ * unknown keys the nearest known one. `path` is the prefix for messages ("" at the top, "optimizer" below). Keys listed
+ * in `skip` (NULL-terminated, may be NULL) are passed over. Strings are borrowed from the tree, which must live as long
+ * as `target`. */
 ct_status ct_options_apply(ct_context *context, const ct_option *table, void *target, const ct_value *map,
                            const char *path, const char *const *skip);
 /* The reverse: a new map with every option's present value, for reports and checkpoints. */

@@ -35,7 +35,7 @@ ct_status ct_chat_set_token(ct_chat *chat, const char *name, const char *text);
 
 typedef struct ct_chat_request {
     const ct_value *messages;    /* list of maps with "role" and "content" (a text or a list of parts),
-                                    "tool_calls" and    whatever else the template reads */
+                                    "tool_calls" and whatever else the template reads */
     const ct_value *tools;       /* list of JSON schemas; NULL: none */
     const ct_value *documents;   /* list of maps; NULL: none */
     const ct_value *variables;   /* map of further variables (enable_thinking); NULL: none */

@@ -11,8 +11,8 @@ extern "C" {
 
 /* A stream of tokens, cut into rows of `context` + 1 (inputs and shifted targets). */
 typedef struct ct_dataset ct_dataset;
-/* The bytes of text sources: a file, a .jsonl (its `field` of every record, each followed by a newline), or a folder
- * (its .txt, .md and .jsonl files in name order). */
+/* Appends the bytes of text sources: a file, a .jsonl (its `field` (NULL: "text") of every record, each followed by a
+ * newline), or a folder (its .txt, .md and .jsonl files in name order). */
 ct_status ct_text_read(ct_context *context, const char *path, const char *field, ct_bytes *text);
 /* Texts one by one: the lines of a file (without \r), the `field` (NULL: "text") of each record of a .jsonl, or of each line
  * of a .tsv the column `field`: a name that the first line has, or a number from 1 (NULL: 1) of a file without names. Start
@@ -24,9 +24,9 @@ typedef struct ct_texts {
 } ct_texts;
 ct_status ct_texts_read(ct_context *context, const char *path, const char *field, ct_texts *texts);
 ct_status ct_texts_append(ct_context *context, ct_texts *texts, const char *text, size_t length);
-ct_text ct_texts_at(const ct_texts *texts, int64_t index);
+ct_text ct_texts_at(const ct_texts *texts, int64_t index); /* valid until the next text is appended */
 void ct_texts_free(ct_context *context, ct_texts *texts);
-/* Encodes a text. `ids` are kept as u16 where the vocabulary allows, else i32. */
+/* Encodes a text, or copies ids (none below 0). They are kept as u16 where the largest allows, else i32. NULL on error. */
 ct_dataset *ct_dataset_from_text(ct_context *context, ct_tokenizer *tokenizer, const char *text, size_t length);
 ct_dataset *ct_dataset_from_ids(ct_context *context, const int32_t *ids, size_t count);
 /* Tokens [from, to) of another, which must outlive it. */

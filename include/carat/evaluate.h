@@ -44,12 +44,12 @@ typedef struct ct_ensemble_losses { /* nats a token */
 ct_status ct_evaluate_ensemble(ct_model *const *members, int count, const int32_t *ids, int64_t token_count,
                                const ct_perplexity_options *options, ct_ensemble_losses *losses);
 
-/* Sum of the log-probabilities of `continuation` after `prompt`, and whether greedy decoding gives it. */
+/* Sum of the log-probabilities (nats) of `continuation` after `prompt`, and whether greedy decoding gives it. */
 ct_status ct_evaluate_likelihood(ct_model *model, const int32_t *prompt, int64_t prompt_count,
                                  const int32_t *continuation, int64_t continuation_count, double *logprob, bool *greedy);
 
 /* JSONL with {"prompt": text, "choices": [text, ...], "answer": index}: a choice's score is its log-probability, or
- * that per byte (acc_norm, as lm-evaluation-harness has it). */
+ * that per byte (acc_norm, as lm-evaluation-harness has it). `limit` questions at most; 0: all. */
 typedef struct ct_choice_result {
     int64_t questions;
     double accuracy, accuracy_per_byte;

@@ -9,12 +9,12 @@
 extern "C" {
 #endif
 
-/* Keys are those of Hugging Face's generation_config.json. Filters act in the order: repetition penalty, temperature,
+/* Defaults by ct_options_default(ct_generate_table, &options). Keys are those of Hugging Face's generation_config.json. Filters act in the order: repetition penalty, temperature,
  * top-k, top-p, min-p. */
 typedef struct ct_generate_options {
     int64_t max_new_tokens;
     bool do_sample; /* false: greedy, the lowest id of ties */
-    double temperature;
+    double temperature;        /* divides the logits; below 1e-30 greedy */
     int64_t top_k;             /* 0: off */
     double top_p;              /* 1: off (Holtzman et al., arXiv:1904.09751) */
     double min_p;              /* 0: off (Nguyen et al., arXiv:2407.01082) */
@@ -29,11 +29,12 @@ extern const ct_option ct_generate_table[];
 typedef enum ct_finish { CT_FINISH_LENGTH, CT_FINISH_EOS, CT_FINISH_STOP, CT_FINISH_CONTEXT, CT_FINISH_INTERRUPTED } ct_finish;
 const char *ct_finish_name(ct_finish finish);
 
+/* What became of one prompt; free with ct_generation_free. */
 typedef struct ct_generation {
-    ct_ids ids;          /* new tokens, without what a stop string cut off */
+    ct_ids ids;          /* new tokens, without eos and what a stop string cut off */
     ct_bytes text;       /* their text */
-    float *logprobs;     /* [ids.count] if asked for, of the unfiltered distribution, else NULL */
-    int32_t *top_ids;    /* [ids.count][options.logprobs] */
+    float *logprobs;     /* [ids.count] if asked for, nats, of the unfiltered distribution, else NULL */
+    int32_t *top_ids;    /* [ids.count][options.logprobs], the likeliest first; -1 beyond the vocabulary */
     float *top_logprobs; /* the same shape */
     ct_finish finish;
     int64_t prompt_tokens;
@@ -49,8 +50,10 @@ typedef struct ct_generate_report {
 typedef bool (*ct_generate_stream)(void *user, int64_t index, const char *text, size_t length);
 
 /* A text ends with the tokenizer's eos or any of the model's configuration (eos_token_id, an id or a list).
- * Prompts as ids (each at least one token; an empty prompt is the bos token if there is one). results[count] is zeroed
- * by the caller and filled. A prompt as long as the model's context or longer is an error. */
+ * Prompts as ids (an empty prompt is the bos token, or eos; it is an error where the tokenizer names neither). results[count]
+ * is zeroed by the caller and filled, and to be freed also after an error. stream and report may be NULL. A prompt as long as
+ * the model's context or longer is an error. On a stop request (ct_request_stop) what is not finished ends as
+ * CT_FINISH_INTERRUPTED, and the call is CT_OK. */
 ct_status ct_generate(ct_model *model, ct_tokenizer *tokenizer, const ct_ids *prompts, int64_t count,
                       const ct_generate_options *options, ct_generate_stream stream, void *user,
                       ct_generation *results, ct_generate_report *report);

@@ -26,11 +26,15 @@ typedef struct ct_inspect_options {
 } ct_inspect_options;
 
 /* A new map (the caller frees it):
- *   path, format, files [{path, bytes}], tensors, elements, bytes (of all; tied tensors once), metadata,
- * shown, list [{name, dtype, shape, bytes, alias?, statistics?}]; of folders also, where they are there:
- *   config (config.json as it is), model {architecture, class, layers, heads, key_value_heads, width, ...,
- * parameters, embedding, head, non_embedding, tied}, adapter {type, rank, alpha, target_modules, base_model,
- * ...}, tokenizer {model, tokens, merges, added, special, chat_template}, weights [{file, bytes, read}].
+ *   path, format, files [{path, bytes}], tensors, elements, bytes (of all; tied tensors once), metadata, shown,
+ *   list [{name, dtype, shape, bytes, alias?, statistics?}];
+ * of folders also, where they are there:
+ *   config (config.json as it is),
+ *   model {architecture, class, layers, heads, key_value_heads, width, ..., parameters, embedding, head,
+ *          non_embedding, tied},
+ *   adapter {type, rank, alpha, target_modules, base_model, ...},
+ *   tokenizer {model, tokens, merges, added, special, chat_template},
+ *   weights [{file, bytes, read}].
  * `path` may be a name in the Hugging Face cache. A folder with several files of weights that no format
  * claims as its own has those in `weights` and no tensors. NULL on error: shards that are missing are all
  * named. */

@@ -79,6 +79,7 @@ void ct_model_destroy(ct_model *model);
 ct_context *ct_model_context(const ct_model *model);
 const ct_architecture *ct_model_architecture(const ct_model *model);
 const void *ct_model_options(const ct_model *model); /* the architecture's options struct */
+/* What ct_model_save writes as config.json; the model's. Changes through the second do not change the tree. */
 const ct_value *ct_model_config(const ct_model *model);
 ct_value *ct_model_config_edit(ct_model *model);
 ct_module *ct_model_root(const ct_model *model);

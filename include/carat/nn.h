@@ -132,6 +132,7 @@ typedef struct ct_run_options {
     bool constant_weights;   /* many products of few rows follow: linear layers pack their weights (ct_linear_pack) */
 } ct_run_options;
 
+/* `options` NULL: evaluation in f32. NULL on error; free with ct_run_destroy. */
 ct_run *ct_run_create(ct_context *context, const ct_run_options *options);
 void ct_run_destroy(ct_run *run);
 ct_context *ct_run_context(const ct_run *run);

@@ -150,7 +150,9 @@ ct_value *ct_train_report_to_value(ct_context *context, const ct_train_report *r
  * CT_ERROR_MEMORY with the smallest workable budget if none fits. */
 ct_status ct_train_plan(ct_context *context, const ct_value *recipe, ct_memory_plan *plan);
 /* Runs a recipe. `resume` goes on from the newest checkpoint in output_dir (none there: starts), to the same bits that
- * an uninterrupted run reaches. On a stop request it writes a checkpoint and returns CT_OK with report->interrupted.
+ * an uninterrupted run reaches. On a stop request it writes a checkpoint and returns CT_OK with report->interrupted; a step
+ * that has begun is given up between two micro-batches, or goes on to its end where norms keep running statistics. A loss or
+ * gradient that is not finite is CT_ERROR_NUMERIC, with the weights as they were before that step.
  *
  * output_dir then holds the model as a Hugging Face folder (with ema_decay: the averaged weights), checkpoint-N/,
  * train.jsonl, loss.svg and loss.png, recipe.yaml and report.json. train.jsonl has a line for every logged step,

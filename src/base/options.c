@@ -148,11 +148,12 @@ static ct_status apply_real(const place *at, double *field) {
     return CT_OK;
 }
 
+/* null: as if it were not given. */
 static ct_status apply_string(const place *at, const char **field) {
     ct_value_kind kind = ct_value_kind_of(at->value);
     if (kind != CT_VALUE_STRING && kind != CT_VALUE_NULL) return wrong_type(at);
-    const char *text = ct_value_as_string(at->value, NULL);
-    if (text && strlen(text) != ct_value_string_length(at->value)) {
+    const char *text = ct_value_as_string(at->value, at->option->text_default);
+    if (kind == CT_VALUE_STRING && strlen(text) != ct_value_string_length(at->value)) {
         char origin[PATH_SIZE];
         return ct_fail(at->context, CT_ERROR_ARGUMENT, "%s%s: the string contains a NUL character",
                        origin_prefix(at->value, origin, sizeof origin), at->path);

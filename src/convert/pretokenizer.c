@@ -73,7 +73,9 @@ const char *ct_pretokenizer_name(ct_vocabulary *vocabulary) {
     ct_bytes steps = {0};
     const char *name = NULL;
     ct_context *context = vocabulary->context;
-    if (describe(context, ct_value_get(vocabulary->rest, "pre_tokenizer"), &steps) == CT_OK) {
+    describe(context, ct_value_get(vocabulary->rest, "pre_tokenizer"), &steps);
+    if (!steps.length) put(context, &steps, "nothing\n"); /* a sequence of no steps */
+    if (!ct_failed(context)) {
         for (size_t i = 0; !name && i < KNOWN; i++)
             if (strcmp(steps.data, known[i].steps) == 0 &&
                 known[i].ignore_merges == vocabulary->ignore_merges)

@@ -85,7 +85,11 @@ static float largest(const float *logits, int64_t vocabulary) {
     return most;
 }
 
-static bool is_greedy(const ct_generate_options *o) { return !o->do_sample || o->temperature <= 0; }
+/* Colder than this, logits divided by the temperature are beyond f32; at it the likeliest token has all the
+ * probability already. */
+#define COLDEST 1e-30
+
+static bool is_greedy(const ct_generate_options *o) { return !o->do_sample || o->temperature < COLDEST; }
 
 void ct_filter_logits(float *logits, int64_t vocabulary, const ct_generate_options *o, const int32_t *history,
                       size_t history_count, ct_context *context) {

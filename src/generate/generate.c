@@ -220,6 +220,10 @@ static float *last_logits(generator *g, const int32_t *ids, int64_t rows, int64_
 static ct_status run_prompts(generator *g) {
     for (int64_t i = 0; i < g->count && !ct_failed(g->context); i++) {
         sequence *s = &g->sequences[i];
+        if (ct_stop_requested(g->context)) {
+            finish(s, CT_FINISH_INTERRUPTED);
+            continue;
+        }
         ct_scope scope = ct_scope_open(g->context);
         float *logits = last_logits(g, s->history.ids, 1, (int64_t)s->history.count, &i);
         if (logits && g->options->max_new_tokens > 0) take_token(g, s, logits);

@@ -293,6 +293,13 @@ static ct_status begin_phase(ct_learner *learner, const ct_dataset *data, int64_
     return ct_optimizer_reset(learner->optimizer);
 }
 
+/* Statistics of batches that have run cannot be taken back: such a step goes on to its end. */
+static bool keeps_statistics(const ct_learner *learner) {
+    for (int64_t i = 0; i < ct_model_parameter_count(learner->model); i++)
+        if (ct_model_parameter(learner->model, i)->buffer) return true;
+    return false;
+}
+
 ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t step, double learning_rate,
                           ct_step_result *result) {
     ct_context *context = learner->context;
@@ -302,7 +309,7 @@ ct_status ct_learner_step(ct_learner *learner, const ct_dataset *data, int64_t s
     *result = (ct_step_result){.tokens = s.tokens, .targets = s.targets, .samples = s.samples};
     for (int64_t first = 0; first < learner->rows && status == CT_OK; first += learner->micro_batch) {
         int64_t left = learner->rows - first;
-        if (ct_stop_requested(context)) {
+        if (ct_stop_requested(context) && (first == 0 || !keeps_statistics(learner))) {
             clear_gradients(learner);
             return CT_ERROR_INTERRUPTED;
         }

@@ -76,7 +76,7 @@ static void values_arrive(void **state) {
     assert_int_equal(apply_one(context, &target, "lr", ct_value_real(context, 0.5)), CT_OK); /* the alias */
     assert_true(target.learning_rate == 0.5);
     assert_int_equal(apply_one(context, &target, "output", ct_value_null(context)), CT_OK);
-    assert_null(target.output);
+    assert_string_equal(target.output, "out"); /* as if it were not given */
     assert_int_equal(apply_one(context, &target, "lr_scheduler_type", ct_value_string(context, "constant")),
                      CT_OK);
     assert_int_equal(target.schedule, 2);
@@ -93,6 +93,26 @@ static void values_arrive(void **state) {
     assert_int_equal(target.optimizer.steps, 3); /* its neighbour keeps the default */
     assert_int_equal(apply_one(context, &target, "optimizer", ct_value_null(context)), CT_OK);
     assert_int_equal(ct_options_apply(context, table, &target, NULL, "", NULL), CT_OK);
+    end_context(context);
+}
+
+/* A text that is null counts as not given. */
+static void null_texts(void **state) {
+    (void)state;
+    static const struct {
+        const char *preset, *expected;
+    } cases[] = {{"out", "out"}, {NULL, NULL}};
+    ct_context *context = start_context(1);
+    ct_value *map = ct_value_map(context);
+    ct_value_set(map, "file", ct_value_null(context));
+    for (int i = 0; i < 2; i++) {
+        const char *file = "kept";
+        const ct_option one[] = {{.type = CT_TYPE_STRING, .name = "file", .text_default = cases[i].preset},
+                                 CT_OPTION_END};
+        assert_int_equal(ct_options_apply(context, one, &file, map, "", NULL), CT_OK);
+        assert_true(cases[i].expected ? file && strcmp(file, cases[i].expected) == 0 : !file);
+    }
+    ct_value_free(map);
     end_context(context);
 }
 
@@ -321,6 +341,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(values_arrive),
+        cmocka_unit_test(null_texts),
         cmocka_unit_test(wrong_values_are_refused),
         cmocka_unit_test(messages_tell_the_origin),
         cmocka_unit_test(back_to_a_map),

@@ -274,6 +274,29 @@ static void refused(void **state) {
     assert_false(ct_file_exists(here->gguf) || ct_folder_exists(here->back));
 }
 
+/* What cuts words must have a name in llama.cpp, also where nothing cuts them. */
+static void unnamed_pretokenizers(void **state) {
+    world *here = *state;
+    static const char *const cutters[] = {"{\"type\":\"Sequence\",\"pretokenizers\":[]}",
+                                          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Sequence\","
+                                          "\"pretokenizers\":[]}]}",
+                                          "{\"type\":\"Whitespace\"}"};
+    write_model(here, llama_config, llama_shapes, CT_FILE_F32);
+    for (int i = 0; i < 3; i++) {
+        char *text =
+            ct_format(here->context,
+                      "{\"version\":\"1.0\",\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":%s,"
+                      "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,"
+                      "\"b\":1,\"c\":2,\"d\":3,\"e\":4,\"ab\":5},\"merges\":[\"a b\"]}}",
+                      cutters[i]);
+        write_text(here->context, here->model, "tokenizer.json", text, strlen(text));
+        ct_free(here->context, text);
+        assert_null(convert(here, here->model, here->gguf, (ct_convert_options){0}));
+        ASSERT_ERROR(here->context, CT_ERROR_UNSUPPORTED, "no name that Carat knows for the pre-tokenizer",
+                     i == 2 ? "Whitespace" : "nothing");
+    }
+}
+
 /* NaN has no place in a block; the output does not appear, what was there stays. */
 static void nan_is_no_block(void **state) {
     world *here = *state;
@@ -330,11 +353,13 @@ static void failures_are_clean(void **state) {
     ct_value_free(names);
 }
 
-/* Hugging Face numbers the added tokens that the vocabulary lacks from its size on, whatever id they claim. */
+/* Hugging Face numbers the added tokens that the vocabulary lacks from its size on, whatever id they claim.
+ */
 static void added_tokens_keep_their_ids(ct_context *context, const char *folder) {
     char *path = ct_path_join(context, folder, "tokenizer.json");
     ct_value *file = ct_json_read(context, path);
-    const ct_value *vocabulary = ct_value_get(ct_value_get(file, "model"), "vocab"), *added = ct_value_get(file, "added_tokens");
+    const ct_value *vocabulary = ct_value_get(ct_value_get(file, "model"), "vocab"),
+                   *added = ct_value_get(file, "added_tokens");
     assert_true(ct_value_count(vocabulary) > 100);
     int64_t next = (int64_t)ct_value_count(vocabulary);
     for (size_t i = 0; i < ct_value_count(added); i++) {
@@ -391,6 +416,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(plain_conversions, enter, leave),
         cmocka_unit_test_setup_teardown(rope_factors, enter, leave),
         cmocka_unit_test_setup_teardown(refused, enter, leave),
+        cmocka_unit_test_setup_teardown(unnamed_pretokenizers, enter, leave),
         cmocka_unit_test_setup_teardown(nan_is_no_block, enter, leave),
         cmocka_unit_test_setup_teardown(stop_is_clean, enter, leave),
         cmocka_unit_test_setup_teardown(tokenizers_there_and_back, enter, leave),

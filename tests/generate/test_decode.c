@@ -146,6 +146,20 @@ static void greedy(void **state) {
     assert_int_equal(ct_draw_token((const float[]){1, 2, 7, 7}, 4, &o, &random), 2);
 }
 
+/* However cold: quotients beyond f32 would all be infinite, and the first of them be drawn. */
+static void coldest(void **state) {
+    (void)state;
+    static const double temperatures[] = {1e-29, 1e-31, 1e-38, 1e-45, 1e-300};
+    for (int i = 0; i < 5; i++) {
+        ct_generate_options o = off();
+        ct_random random = ct_random_make(1, 2);
+        float logits[4] = {1, -3, 20, 0};
+        o.temperature = temperatures[i];
+        ct_filter_logits(logits, 4, &o, NULL, 0, context);
+        assert_int_equal(ct_draw_token(logits, 4, &o, &random), 2);
+    }
+}
+
 /* Draws follow the probabilities: a chi-squared test with 3 degrees of freedom (16.27 is the 0.1 % point);
  * the seed is fixed, so this passes always or never. */
 static void draws_follow_probabilities(void **state) {
@@ -192,6 +206,7 @@ int main(void) {
                                        cmocka_unit_test(min_p),
                                        cmocka_unit_test(order_of_filters),
                                        cmocka_unit_test(greedy),
+                                       cmocka_unit_test(coldest),
                                        cmocka_unit_test(draws_follow_probabilities)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -1,5 +1,6 @@
 /* test_resume.c - a run that stops anywhere and goes on ends with the bits of one that never stopped. */
 #include "runs.h"
+#include <carat/objective.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,6 +94,62 @@ static void more_steps(void **state) {
     assert_same_run(&rest, &longer);
 }
 
+/* ------------------------------------------------------------------------- a stop within a step */
+
+static int64_t calls, stop_at_call;
+
+/* Cross entropy, and a stop is requested while the losses of some micro-batch are made. */
+static ct_tensor *stopping_losses(const ct_objective_call *call) {
+    if (ct_context_device(call->context) == CT_CPU && ++calls == stop_at_call) ct_request_stop(call->context);
+    ct_cross_entropy_options how = CT_CROSS_ENTROPY_DEFAULT;
+    how.reduction = CT_LOSS_NONE;
+    return ct_cross_entropy(call->outputs, call->targets, &how);
+}
+
+static const ct_objective_method stopping = {.method = {.abi = CT_METHOD_ABI,
+                                                        .size = sizeof(ct_objective_method),
+                                                        .name = "stopping",
+                                                        .title = "Cross entropy that stops",
+                                                        .summary = "For this test."},
+                                             .targets = CT_TARGETS_IDS,
+                                             .losses = stopping_losses};
+
+static outcome run_stopping(const place *p, const char *output, const char *more, bool resume, int64_t call) {
+    outcome o = {0};
+    ct_context *context = ct_context_create(2);
+    calls = 0;
+    stop_at_call = call;
+    assert_int_equal(ct_method_register(context, "objective", &stopping.method), CT_OK);
+    ct_value *text = recipe_of(context, p, output, more);
+    o.status = ct_train(context, text, resume, &o.report);
+    snprintf(o.message, sizeof(o.message), "%s", ct_context_message(context));
+    ct_value_free(text);
+    ct_context_destroy(context);
+    return o;
+}
+
+/* A step has three micro-batches; norms change running statistics in each. */
+static void stops_within_a_step(void **state) {
+    const place *p = *state;
+    static const char *const norms[] = {"layernorm", "batchnorm"};
+    for (int n = 0; n < 2; n++) {
+        char more[256], output[32];
+        snprintf(more, sizeof(more),
+                 "{max_steps: 4, gradient_accumulation_steps: 3, objective: [stopping], model.norm: {name: %s}}", norms[n]);
+        snprintf(output, sizeof(output), "whole-%s", norms[n]);
+        outcome whole = run_stopping(p, output, more, false, 0);
+        assert_done(&whole);
+        for (int64_t call = 4; call <= 6; call++) { /* of the second step */
+            snprintf(output, sizeof(output), "within-%s-%d", norms[n], (int)call);
+            outcome part = run_stopping(p, output, more, false, call);
+            assert_done(&part);
+            assert_true(part.report.interrupted);
+            outcome rest = run_stopping(p, output, more, true, 0);
+            assert_same_run(&rest, &whole);
+        }
+    }
+}
+
 static void other_recipes_are_refused(void **state) {
     const place *p = *state;
     outcome first = run_until(p, "kept", recipe, false, 4);
@@ -177,6 +234,7 @@ int main(void) {
         cmocka_unit_test(stops_again_and_again),
         cmocka_unit_test(without_states),
         cmocka_unit_test(more_steps),
+        cmocka_unit_test(stops_within_a_step),
         cmocka_unit_test(other_recipes_are_refused),
         cmocka_unit_test(damaged_checkpoints),
         cmocka_unit_test(fresh_and_occupied_folders),
