@@ -191,31 +191,36 @@ static size_t qwen2_word(const char *text, size_t length, size_t start) {
     return line_word(text, length, start, 1);
 }
 
-/* Between a letter or number and white space no word goes on, and nothing looks back. */
-static size_t line_cut(const char *text, size_t length, size_t from) {
+/* The next ASCII white space from `from` on (not the first byte of the text), and the class of the character
+ * that ends before it; OTHER where none does: a stray byte, which is no white space. False at the end. */
+static bool next_space(const char *text, size_t length, size_t from, size_t *place, character_class *class) {
     for (size_t at = from ? from : 1; at < length; at++) {
         if ((unsigned char)text[at] >= 128 || ascii_classes[(unsigned char)text[at]] != SPACE) continue;
         size_t before = at - 1, size;
         while (before > 0 && at - before < 4 && ((unsigned char)text[before] & 0xc0) == 0x80)
             before--;
-        character_class class = class_at(text, length, before, &size);
-        if (before + size == at && (class == LETTER || class == NUMBER)) return at;
+        *class = class_at(text, length, before, &size);
+        if (before + size != at) *class = OTHER;
+        *place = at;
+        return true;
     }
+    return false;
+}
+
+/* Between a letter or number and white space no word goes on, and nothing looks back. */
+static size_t line_cut(const char *text, size_t length, size_t from) {
+    character_class class;
+    for (size_t at; next_space(text, length, from, &at, &class); from = at + 1)
+        if (class == LETTER || class == NUMBER) return at;
     return length;
 }
 
 /* No word of the pattern has white space after something else, and the only look-ahead is at the end of white
  * space: between a character that is none and white space the text can be cut. */
 size_t ct_gpt2_cut(const char *text, size_t length, size_t from) {
-    for (size_t at = from ? from : 1; at < length; at++) {
-        if ((unsigned char)text[at] >= 128 || ascii_classes[(unsigned char)text[at]] != SPACE) continue;
-        size_t before = at - 1, size;
-        while (before > 0 && at - before < 4 && ((unsigned char)text[before] & 0xc0) == 0x80)
-            before--;
-        character_class class = class_at(text, length, before, &size);
-        /* a character that does not reach up to here leaves a stray byte, which is no white space */
-        if (before + size != at || class != SPACE) return at;
-    }
+    character_class class;
+    for (size_t at; next_space(text, length, from, &at, &class); from = at + 1)
+        if (class != SPACE) return at;
     return length;
 }
 

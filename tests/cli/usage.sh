@@ -18,7 +18,7 @@ says 'there is no verb "qqqqqqqq"'
 ! grep -q "did you mean" "$work/err" || fail "a suggestion for qqqqqqqq"
 ok verbs
 
-for verb in train generate evaluate data plan inspect show; do
+for verb in train generate evaluate data plan inspect bench show; do
     exits 0 $verb --help
     silent
     prints "carat $verb " "--json" "--threads" "Examples:" "  carat $verb"
