@@ -181,6 +181,37 @@ static void test_residual_and_late_gradients(void **state) {
     }
 }
 
+/* The gradients of three layers, wide enough that products pack their operands, many times on one and on four threads:
+ * the same bits, whichever thread finished what when. */
+static void test_late_gradients_bits(void **state) {
+    (void)state;
+    enum { LAYERS = 3, TURNS = 400 };
+    static float expected[LAYERS][512 * 96];
+    for (int threads = 1; threads <= 4; threads += 3) {
+        ct_context *c = ct_context_create(threads);
+        ct_tensor *x = random_leaf(c, CT_F32, 3, (int64_t[]){2, 12, 96}, 1), *weight[LAYERS];
+        for (int i = 0; i < LAYERS; i++)
+            weight[i] = random_leaf(c, CT_F32, 2, (int64_t[]){i % 2 ? 96 : 512, i % 2 ? 512 : 96}, 2 + (uint64_t)i);
+        for (int turn = 0; turn < (threads > 1 ? TURNS : 1); turn++) {
+            ct_scope scope = ct_scope_open(c);
+            ct_tensor *y = x;
+            for (int i = 0; i < LAYERS; i++) {
+                y = ct_linear(y, weight[i], NULL, false, CT_ACT_GELU_TANH);
+                ct_gradient_set(weight[i], NULL);
+            }
+            ct_gradient_set(x, NULL);
+            assert_int_equal(ct_backward(ct_sum(ct_square(y), 0, NULL, false), NULL, 0), CT_OK);
+            for (int i = 0; i < LAYERS; i++) {
+                const void *got = ct_data(ct_gradient(weight[i]));
+                if (threads == 1) memcpy(expected[i], got, sizeof expected[i]);
+                assert_memory_equal(expected[i], got, sizeof expected[i]);
+            }
+            ct_scope_close(c, scope);
+        }
+        ct_context_destroy(c);
+    }
+}
+
 static void test_deferred_in_any_order(void **state) {
     ct_context *c = *state;
     ct_tensor *x = random_leaf(c, CT_F32, 2, (int64_t[]){5, 8}, 1), *weights[3];
@@ -421,6 +452,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_stale_value, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sink_and_uses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_residual_and_late_gradients, set_up, tear_down),
+        cmocka_unit_test(test_late_gradients_bits),
         cmocka_unit_test_setup_teardown(test_deferred_in_any_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_saved_hooks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_checkpoint, set_up, tear_down),

@@ -6,6 +6,7 @@
  * epilogue. */
 #include "tensor/cpu/gemm_kernels.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define PADDING 64            /* bytes the packing kernels may write past the end */
@@ -17,8 +18,9 @@
 #define SUMS_BYTES_SERIAL ((int64_t)1 << 19)
 #define TASK_WORK 2.5e5 /* multiply-adds that make a task worth handing out */
 #define TASKS_WANTED 32
-#define DIRECT_B_BYTES 20480 /* B is not packed where all of it stays in the first-level cache; */
-#define DIRECT_A_COLUMNS 64  /* likewise A, with few columns */
+#define DIRECT_B_BYTES 20480        /* B is not packed where all of it stays in the first-level cache, */
+#define DIRECT_B_BYTES_SHARED 66000 /* or the second, if packing would be a loop of its own; */
+#define DIRECT_A_COLUMNS 64         /* likewise A, with few columns */
 
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -49,6 +51,7 @@ typedef struct gemm_plan {
 /* A pass: one block of columns, rows and k. */
 typedef struct gemm_pass {
     const gemm_plan *plan;
+    uint64_t id;         /* of no other pass */
     ct_context *context; /* NULL: serial */
     char *scratch;       /* serial: the worker's */
     int64_t col, cols, row, rows, step, steps;
@@ -62,7 +65,10 @@ static bool is_plain(const ct_gemm_kernels *kernels, const ct_gemm_operand *oper
     return operand->data && operand->dtype == kernels->dtype;
 }
 
-static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, bool serial) {
+/* `threads`: 0 on one thread without a context. */
+static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, int threads) {
+    bool serial = threads == 0;
+    int64_t direct_b = threads > 1 ? DIRECT_B_BYTES_SHARED : DIRECT_B_BYTES;
     const ct_gemm_kernels *kernels = problem->kernels;
     int64_t most_columns = serial ? COLUMNS_SERIAL : COLUMNS_PARALLEL;
     int64_t most_sums = serial ? SUMS_BYTES_SERIAL : SUMS_BYTES;
@@ -71,8 +77,9 @@ static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, bool seri
     plan->size = (int64_t)ct_dtype_size(kernels->dtype);
     plan->depth = smaller(kernels->depth, larger(problem->k, 1));
     plan->columns = smaller(most_columns, round_up(problem->n, kernels->nr));
-    plan->b_direct = is_plain(kernels, &problem->b) && problem->b.col_stride == 1 &&
-                     (problem->m <= CT_GEMM_DIRECT_B_ROWS || problem->n * problem->k * plan->size <= DIRECT_B_BYTES);
+    plan->b_direct =
+        is_plain(kernels, &problem->b) && problem->b.col_stride == 1 &&
+        (problem->m <= CT_GEMM_DIRECT_B_ROWS || problem->n * problem->k * plan->size <= direct_b);
     plan->a_direct =
         is_plain(kernels, &problem->a) && (problem->n <= 2 * kernels->nr || problem->m <= kernels->mr ||
                                            (problem->n <= DIRECT_A_COLUMNS && problem->a.col_stride == 1));
@@ -94,9 +101,22 @@ static void plan_make(gemm_plan *plan, const ct_gemm_problem *problem, bool seri
     plan->scratch_sums_bytes = round_up(plan->scratch_sums_bytes, 64);
 }
 
-/* 64 bytes hold the number of the row task whose A is packed. */
+/* At the start of a worker's scratch: whose A lies packed behind it. It names the pass, so that nobody has to
+ * erase it: between two tasks of a pass the worker may run others. */
+typedef struct packed_rows {
+    _Alignas(64) uint64_t pass;
+    int64_t row_task;
+} packed_rows;
+
+static uint64_t new_id(void) {
+    static _Atomic uint64_t last =
+        UINT64_C(0x9e3779b97f4a7c15); /* what never was written does not look like one */
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
 static size_t worker_bytes(const gemm_plan *plan) {
-    return (size_t)(64 + plan->scratch_a_bytes + plan->scratch_fetch_bytes + plan->scratch_sums_bytes);
+    return (size_t)((int64_t)sizeof(packed_rows) + plan->scratch_a_bytes + plan->scratch_fetch_bytes +
+                    plan->scratch_sums_bytes);
 }
 
 static size_t packed_b_bytes(const gemm_plan *plan) {
@@ -123,8 +143,8 @@ static void unpack_panels(const gemm_pass *pass, int64_t col, int64_t cols) {
     const ct_gemm_packed *packed = pass->plan->problem->b.packed;
     int64_t nr = packed->kernels->nr;
     for (int64_t j = col; j < col + cols; j += nr)
-        packed->kernels->unpack(packed->form, ct_gemm_panels_at(packed, pass->step, pass->col + j), pass->steps,
-                                pass->b + j * pass->steps * pass->plan->size);
+        packed->kernels->unpack(packed->form, ct_gemm_panels_at(packed, pass->step, pass->col + j),
+                                pass->steps, pass->b + j * pass->steps * pass->plan->size);
 }
 
 static void pack_b_task(void *user, int64_t index, int worker) {
@@ -132,7 +152,7 @@ static void pack_b_task(void *user, int64_t index, int worker) {
     const gemm_plan *plan = pass->plan;
     const ct_gemm_problem *problem = plan->problem;
     int64_t width = PACK_PANELS * problem->kernels->nr, col = index * width;
-    char *buffer = scratch_of(pass, worker) + 64 + plan->scratch_a_bytes;
+    char *buffer = scratch_of(pass, worker) + sizeof(packed_rows) + plan->scratch_a_bytes;
     int64_t cols = smaller(width, pass->cols - col);
     if (problem->b.packed) {
         unpack_panels(pass, col, cols);
@@ -232,12 +252,13 @@ static void task_operands(const gemm_pass *pass, int64_t row_task, int64_t row, 
         block->a = (const char *)problem->a.data +
                    ((pass->row + row) * block->a_row + pass->step * block->a_step) * plan->size;
     } else {
-        int64_t *packed = (int64_t *)(void *)scratch;
-        if (*packed != row_task)
-            ct_gemm_pack_a(problem, pass->row + row, block->rows, pass->step, pass->steps, scratch + 64,
-                           scratch + 64 + plan->scratch_a_bytes);
-        *packed = row_task;
-        block->a = scratch + 64;
+        packed_rows *packed = (packed_rows *)(void *)scratch;
+        if (packed->pass != pass->id || packed->row_task != row_task)
+            ct_gemm_pack_a(problem, pass->row + row, block->rows, pass->step, pass->steps,
+                           scratch + sizeof(packed_rows),
+                           scratch + sizeof(packed_rows) + plan->scratch_a_bytes);
+        packed->pass = pass->id, packed->row_task = row_task;
+        block->a = scratch + sizeof(packed_rows);
     }
     if (plan->b_direct) {
         block->b_step = problem->b.row_stride, block->b_panel = kernels->nr, block->b_last = pass->b;
@@ -260,7 +281,8 @@ static void block_task(void *user, int64_t index, int worker) {
     ct_gemm_block block = {.steps = pass->steps, .alpha = problem->alpha};
     part(pass->rows, kernels->mr, pass->row_tasks, row_task, &row, &block.rows);
     part(pass->cols, kernels->nr, pass->col_tasks, index % pass->col_tasks, &col, &block.cols);
-    char *sums = task_sums(pass, row, col, scratch + 64 + plan->scratch_a_bytes + plan->scratch_fetch_bytes,
+    char *sums = task_sums(pass, row, col,
+                           scratch + sizeof(packed_rows) + plan->scratch_a_bytes + plan->scratch_fetch_bytes,
                            &sums_row);
     block.beta = pass->first ? problem->finish.beta : 1;
     if (pass->first && block.beta != 0 && !problem->finish.in_place)
@@ -276,9 +298,7 @@ static void block_task(void *user, int64_t index, int worker) {
 static void run_pass(gemm_pass *pass) {
     pack_b(pass);
     cut(pass);
-    int threads = pass->context ? ct_context_threads(pass->context) : 1;
-    for (int worker = 0; worker < threads; worker++)
-        *(int64_t *)(void *)scratch_of(pass, worker) = -1;
+    pass->id = new_id();
     int64_t count = pass->row_tasks * pass->col_tasks;
     if (pass->context && count > 1)
         ct_parallel_for(pass->context, count, block_task, pass);
@@ -341,7 +361,7 @@ size_t ct_gemm_serial_bytes(const ct_gemm_kernels *kernels, int64_t m, int64_t n
     /* The most that any kind of operand and result needs. */
     ct_gemm_problem problem = {.kernels = kernels, .m = m, .n = n, .k = k};
     gemm_plan plan;
-    plan_make(&plan, &problem, true);
+    plan_make(&plan, &problem, 0);
     return worker_bytes(&plan) + packed_b_bytes(&plan) + kept_bytes(&plan);
 }
 
@@ -351,7 +371,7 @@ void ct_gemm_run_serial(const ct_gemm_problem *problem, void *scratch) {
         return;
     }
     gemm_plan plan;
-    plan_make(&plan, problem, true);
+    plan_make(&plan, problem, 0);
     gemm_pass pass = {.plan = &plan, .scratch = scratch};
     pass.b = pass.scratch + worker_bytes(&plan);
     pass.sums = pass.b + packed_b_bytes(&plan);
@@ -364,7 +384,7 @@ ct_status ct_gemm_run_parallel(ct_context *context, const ct_gemm_problem *probl
         return CT_OK;
     }
     gemm_plan plan;
-    plan_make(&plan, problem, false);
+    plan_make(&plan, problem, ct_context_threads(context));
     size_t b_bytes = packed_b_bytes(&plan), sums_bytes = kept_bytes(&plan);
     gemm_pass pass = {.plan = &plan, .context = context};
     ct_status status = ct_scratch_reserve(context, worker_bytes(&plan));
