@@ -93,6 +93,7 @@ bool ct_has_node(const ct_tensor *tensor) { return tensor->node && !tensor->node
 ct_tensor *ct_gradient(const ct_tensor *tensor) {
     if (!tensor->node || !tensor->node->leaf) return NULL;
     ct_leaf *leaf = tensor->node->leaf;
+    ct_parallel_finish(tensor->context); /* asked for by a sink, say, while the pass runs */
     for (int use = 1; use < CT_LEAF_USES && leaf->gradient[use]; use++) {
         ct_add_into(leaf->gradient[0], leaf->gradient[use], 1.0);
         ct_drop(leaf->gradient[use]);
