@@ -2,6 +2,7 @@
 #include "base/context.h"
 #include "tensor/onednn.h"
 #include "tensor/raw_rows.h"
+#include <string.h>
 
 /* A tensor [sequences, time, channels] of what has leading axes [sequences, ...]; fewer than three axes are
  * one sequence. Strides as they are where the axes allow it, else a copy. */
@@ -185,6 +186,7 @@ static void fold_task(void *user, int64_t index, int worker) {
     int64_t first = index % blocks * FOLD_COLUMNS, columns = ct_least(FOLD_COLUMNS, f->columns - first);
     double space[FOLD_COLUMNS];
     void *sum = ct_at(f->sum[which], f->compute, first);
+    if (!f->sequences && !f->onto[which]) memset(sum, 0, (size_t)columns * ct_dtype_size(f->compute));
     for (int64_t s = 0; s < f->sequences; s++) {
         const void *rows = ct_at(f->data[which], f->compute, s * f->rows * f->columns + first);
         bool begins = s == 0 && !f->onto[which];

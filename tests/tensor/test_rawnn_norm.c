@@ -117,6 +117,20 @@ static void norm_other_ways(void **state) {
     }
 }
 
+/* No rows: nothing to normalise, gradients of the parameters are 0. */
+static void norm_without_rows(void **state) {
+    (void)state;
+    ct_context *context = ct_context_create(2);
+    ct_tensor *x = ct_zeros(context, CT_F32, SHAPE(0, 4)), *weight = make(context, CT_F32, SHAPE(4), 3, 1);
+    ct_tensor *mean, *rstd, *dx, *sums[2] = {NULL, NULL};
+    ct_raw_layer_norm(x, weight, weight, EPSILON, &mean, &rstd);
+    ct_raw_layer_norm_backward(x, weight, mean, rstd, x, NULL, false, &dx, &sums[0], &sums[1]);
+    assert_fine(context);
+    for (int i = 0; i < 2; i++)
+        assert_values(sums[i], (const double[4]){0}, 0, "sum over no rows");
+    ct_context_destroy(context);
+}
+
 static void norm_bits(void **state) {
     (void)state;
     ct_context *contexts[3];
@@ -211,6 +225,7 @@ static void counts_and_failures(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_against_loops), cmocka_unit_test(norm_other_ways),
+        cmocka_unit_test(norm_without_rows),
         cmocka_unit_test(norm_bits),           cmocka_unit_test(gradients_are_folds_over_sequences),
         cmocka_unit_test(norm_errors),         cmocka_unit_test(counts_and_failures),
     };
